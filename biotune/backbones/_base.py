@@ -1,0 +1,170 @@
+"""What a backbone is to the rest of biotune: a network, its blocks in forward order, its head and its preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from biotune.errors import BackboneError
+from biotune.schedule import Block
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures are prepared for a network.
+
+    Attributes:
+        resize: The shorter side is resized to so many pixels.
+        crop: Side of the centre crop in pixels.
+        mean: Mean a channel, on the scale 0 to 1.
+        std: Standard deviation a channel, on the scale 0 to 1.
+        interpolation: PIL's name of the filter: bilinear or bicubic.
+    """
+
+    resize: int
+    crop: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bilinear"
+
+    def scaled_to(self, image_size: int | None) -> Preprocessing:
+        """The same for another picture size, with the ratio of resize to crop kept; None changes nothing."""
+        if image_size is None:
+            return self
+        resize = round(self.resize * image_size / self.crop)
+        return Preprocessing(resize, image_size, self.mean, self.std, self.interpolation)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be chosen, as a row of facts.
+
+    Attributes:
+        name: Name in its library.
+        library: Where it is defined.
+        build: Makes it with random weights and its original head.
+        blocks: Its blocks in forward order, the head last.
+        head: Path of the final linear layer, the one that is replaced.
+        preprocessing: What its pre-trained weights expect.
+        pretrained: Fetches the state dict behind `weights=default`.
+        prepare: Last changes once weights are loaded, such as dropping an auxiliary head.
+        layers: The finer blocks of `granularity=layer` where `finer` cannot find them by itself.
+        source: Where the weights come from, in a few words.
+    """
+
+    name: str
+    library: str
+    build: Callable[[], nn.Module]
+    blocks: tuple[Block, ...]
+    head: str
+    preprocessing: Callable[[], Preprocessing]
+    pretrained: Callable[[], dict[str, torch.Tensor]]
+    prepare: Callable[[nn.Module], None] | None = None
+    layers: tuple[Block, ...] | None = None
+    source: str = ""
+
+
+@dataclass
+class Network:
+    """A built backbone with a head for the classes at hand.
+
+    Attributes:
+        module: Takes (N, 3, H, W) normalised float pictures, returns (N, classes) logits.
+        blocks: The blocks at the chosen granularity, in forward order.
+        head: Path of the final linear layer.
+        preprocessing: What the weights expect.
+        parameters: Number of parameters a block.
+    """
+
+    module: nn.Module
+    blocks: tuple[Block, ...]
+    head: str
+    preprocessing: Preprocessing
+    parameters: dict[str, int]
+
+
+def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]]:
+    """The named parameters of the submodule, or the single parameter, at a dotted path.
+
+    Raises:
+        BackboneError: The path names neither.
+    """
+    parent_path, _, leaf = path.rpartition(".")
+    try:
+        parent = module.get_submodule(parent_path)
+    except AttributeError:
+        raise BackboneError(f"the network has no module {path!r}.") from None
+    found = getattr(parent, leaf, None)
+    if isinstance(found, nn.Parameter):
+        return [(path, found)]
+    if isinstance(found, nn.Module):
+        return [(f"{path}.{name}", parameter) for name, parameter in found.named_parameters()]
+    raise BackboneError(f"the network has no module {path!r}.")
+
+
+def block_parameters(module: nn.Module, blocks: Sequence[Block]) -> dict[str, list[tuple[str, nn.Parameter]]]:
+    """The named parameters of each block, proved to cover the network exactly once.
+
+    Args:
+        module: The network.
+        blocks: Its blocks.
+
+    Raises:
+        BackboneError: A block names nothing, or a parameter belongs to no block or to two.
+    """
+    owner: dict[int, str] = {}
+    parameters: dict[str, list[tuple[str, nn.Parameter]]] = {}
+    for block in blocks:
+        parameters[block.name] = [pair for path in block.modules for pair in parameters_of(module, path)]
+        for name, parameter in parameters[block.name]:
+            if id(parameter) in owner:
+                raise BackboneError(f"parameter {name} belongs to both {owner[id(parameter)]} and {block.name}.")
+            owner[id(parameter)] = block.name
+    for name, parameter in module.named_parameters():
+        if id(parameter) not in owner:
+            raise BackboneError(f"parameter {name} belongs to no block.")
+    return parameters
+
+
+def check_partition(module: nn.Module, blocks: Sequence[Block], head: str) -> None:
+    """Refuse a partition that does not cover every parameter once, in forward order, with the head last.
+
+    Raises:
+        BackboneError: With the block or parameter at fault.
+    """
+    names = [block.name for block in blocks]
+    if len(set(names)) != len(names):
+        raise BackboneError(f"block names repeat: {', '.join(names)}.")
+    parameters = block_parameters(module, blocks)
+    position = {name: index for index, (name, _) in enumerate(module.named_parameters())}
+    first = [min((position[name] for name, _ in parameters[block.name]), default=-1) for block in blocks]
+    if first != sorted(first):
+        raise BackboneError(f"blocks are not in forward order: {', '.join(names)}.")
+    if not any(name.startswith(head + ".") for name, _ in parameters[blocks[-1].name]):
+        raise BackboneError(f"the last block, {names[-1]}, does not hold the head {head}.")
+
+
+def finer(module: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Cut blocks into layers: one gene a residual, dense, MBConv or transformer unit, or a convolution where there is none.
+
+    The stem and the head stay whole: neither means anything in parts.
+    """
+    first, *middle, last = blocks
+    layers = [first]
+    for block in middle:
+        units = [unit for path in block.modules for unit in _units(module, path)]
+        if len(units) == 1:
+            layers.append(block)
+        else:
+            layers += [Block(f"{block.name}.{index}", (unit,)) for index, unit in enumerate(units)]
+    return (*layers, last)
+
+
+def _units(module: nn.Module, path: str) -> list[str]:
+    found = module.get_submodule(path)
+    if not isinstance(found, nn.Sequential | nn.ModuleDict):
+        return [path]
+    return [f"{path}.{name}" for name, child in found.named_children() if any(True for _ in child.parameters())]

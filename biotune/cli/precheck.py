@@ -1,0 +1,219 @@
+"""Everything that can be wrong with a command line, found before Hydra runs and said in one line each.
+
+Hydra's own messages run over several lines and come after it has made folders; so the config is composed here first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from biotune.config import COMMANDS, Key, check, keys_of
+from biotune.errors import ConfigError, RunFolderError, did_you_mean, one_line
+
+_MOST_JOBS_CHECKED = 32
+_GROUP_LISTS = {"dataset": "datasets", "backbone": "backbones", "strategy": "strategies", "evolution": "evolutions"}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the check found out about a command line that is in order.
+
+    Attributes:
+        multirun: Whether several jobs were asked for.
+    """
+
+    multirun: bool
+
+
+def precheck(command: str, arguments: list[str]) -> Checked:
+    """Check a command line as far as it can be without training.
+
+    Raises:
+        BiotuneError: With a line for everything that is wrong.
+    """
+    options = _options(command, arguments)
+    if options.help or options.hydra_help or options.shell_completion:
+        return Checked(False)
+    searchpath = [f"hydra.searchpath=[file://{Path(options.config_dir).resolve()}]"] if options.config_dir else []
+    if options.config_dir and not Path(options.config_dir).is_dir():
+        raise ConfigError(f"--config-dir {options.config_dir}: no such folder.")
+    with initialize_config_module("biotune.configs", version_base="1.3"):
+        overrides = _parse(options.overrides)
+        _check_names(COMMANDS[command], overrides, searchpath)
+        jobs = _jobs(overrides, options.multirun)
+        composed = [_compose(options.config_name or command, job + searchpath) for job in jobs[:_MOST_JOBS_CHECKED]]
+    if options.info or options.cfg:
+        return Checked(options.multirun)
+    for config, hydra_config in composed:
+        check(config)
+        if command != "blocks":
+            _check_folder(hydra_config, options.multirun)
+    if command != "blocks":
+        _check_inputs([config for config, _ in composed])
+    return Checked(options.multirun)
+
+
+def _check_inputs(configs: list[Any]) -> None:
+    from biotune.recipes import check_inputs
+    from biotune.view import View
+
+    with View() as view:
+        for config in configs:
+            check_inputs(config, view)
+
+
+def _options(command: str, arguments: list[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+
+    def complain(message: str) -> NoReturn:
+        raise ConfigError(f"{message}. 'biotune {command} --help' shows what can be set.")
+
+    parser.error = complain  # type: ignore[method-assign]
+    options = parser.parse_args(arguments)
+    for flag in options.overrides:
+        if flag.startswith("-"):
+            complain(f"unrecognized option {flag}")
+    return options
+
+
+def _parse(given: list[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for text in given:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            reason = one_line(str(error).splitlines()[0])
+            raise ConfigError(f"{text}: cannot be read as KEY=VALUE ({reason}). Quote special characters.") from None
+    return parsed
+
+
+def _check_names(schema: type, overrides: list[Override], searchpath: list[str]) -> None:
+    """Every override must name a key of the schema, or a group and one of its choices."""
+    compose("output", overrides=searchpath)  # only to let Hydra take up the search path
+    loader = GlobalHydra.instance().config_loader()
+    keys = {item.path: item for item in keys_of(schema)}
+    sections = {path.rpartition(".")[0] for path in keys} - {""}
+    problems = []
+    for override in overrides:
+        name = override.key_or_group
+        if name.split(".")[0].split("/")[0] == "hydra":
+            continue
+        if name in keys:
+            problems += _type_problems(keys[name], override)
+        elif _is_group(loader, name):
+            problems += _choice_problems(loader, name, override)
+        elif name in sections:
+            problems.append(f"{override.input_line}: {name} holds keys; set one of them, such as {_first_in(name, keys)}.")
+        else:
+            problems.append(f"{override.input_line}: no such key.{_near_keys(name, keys)}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _is_group(loader: ConfigLoader, name: str) -> bool:
+    return bool(loader.get_group_options(name, results_filter=ObjectType.CONFIG))
+
+
+def _first_in(section: str, keys: dict[str, Key]) -> str:
+    return next(path for path in keys if path.startswith(section + "."))
+
+
+def _near_keys(name: str, keys: dict[str, Key]) -> str:
+    same_leaf = [path for path in keys if path.rpartition(".")[2] == name.rpartition(".")[2]]
+    if same_leaf:
+        return f" Did you mean {' or '.join(same_leaf)}?"
+    return did_you_mean(name, keys) or " 'biotune run --cfg job' shows all keys."
+
+
+def _choice_problems(loader: ConfigLoader, group: str, override: Override) -> Iterator[str]:
+    choices = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+    for value in _values(override):
+        if value is not None and str(value) not in choices:
+            listing = _GROUP_LISTS.get(group)
+            where = f" 'biotune list {listing}' shows all {len(choices)}." if listing else f" Known: {', '.join(choices)}."
+            yield f"{group}={value}: no such {group}.{did_you_mean(str(value), choices)}{where}"
+
+
+def _values(override: Override) -> list[Any]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+    value = override.value()
+    return value if isinstance(value, list) else [value]
+
+
+def _type_problems(item: Key, override: Override) -> Iterator[str]:
+    """A value that cannot be converted to the key's type; OmegaConf itself is asked."""
+    if override.is_delete() or override.is_add():
+        yield f"{override.input_line}: keys can be neither added nor deleted."
+        return
+    if override.is_sweep_override():
+        return
+    probe = OmegaConf.structured(_probe_class(item))
+    try:
+        OmegaConf.update(probe, "value", override.value())
+    except OmegaConfBaseException:
+        yield f"{override.input_line}: must be {item.must_be}."
+
+
+def _probe_class(item: Key) -> type:
+    return dataclasses.make_dataclass("Probe", [("value", item.type, dataclasses.field(default="???"))])
+
+
+def _jobs(overrides: list[Override], multirun: bool) -> list[list[str]]:
+    if multirun:
+        jobs: list[list[str]] = [list(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+        return jobs
+    swept = [override.input_line for override in overrides if override.is_sweep_override()]
+    if swept:
+        raise ConfigError(f"{swept[0]}: several values need -m (one job for each), a list needs brackets: [1,2].")
+    return [[str(override.input_line) for override in overrides]]
+
+
+def _compose(name: str, overrides: list[str]) -> tuple[Any, DictConfig]:
+    """The typed config of one job, and Hydra's own part."""
+    try:
+        hydra_config = compose(name, overrides=overrides, return_hydra_config=True)
+        job = copy.copy(hydra_config)
+        with read_write(job), open_dict(job):
+            del job["hydra"]
+        missing = sorted(OmegaConf.missing_keys(job))
+        if missing:
+            raise ConfigError("\n".join(f"{key}: must be given." for key in missing))
+        return OmegaConf.to_object(job), hydra_config.hydra
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"the config cannot be composed: {one_line(error)}") from None
+
+
+def _check_folder(hydra_config: DictConfig, multirun: bool) -> None:
+    """Refuse a folder that holds a run, or that cannot be written."""
+    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    # resolving ${now:} and ${unique:} here costs nothing: a folder named by them is new
+    folder = Path(str(hydra_config.sweep.dir if multirun else hydra_config.run.dir)).absolute()
+    holds_run = (folder / ".hydra" / "config.yaml").exists() or any(folder.glob("*/.hydra/config.yaml"))
+    if holds_run and (folder / ".hydra").exists() | multirun:
+        raise RunFolderError(f"{key}={folder}: already holds a run; choose another folder or delete it.")
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not nearest.is_dir():
+        raise RunFolderError(f"{key}={folder}: cannot be written, {nearest} is a file.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{key}={folder}: cannot be written, no permission in {nearest}.")

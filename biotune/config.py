@@ -1,0 +1,330 @@
+"""The schema of every configuration: each key with its type, default, bounds and meaning, and the keys that must agree.
+
+This is the one place for defaults that no YAML states. Knows neither Hydra nor torch; `cli` registers these classes.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from biotune.errors import ConfigError
+
+MISSING = "???"
+
+
+def key(
+    default: Any,
+    meaning: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A configuration key: its default, its meaning with the unit, and its bounds (for lists: of every entry)."""
+    bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
+    metadata = {"meaning": meaning, "choices": choices, **{name: bound for name, bound in bounds.items() if bound is not None}}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class DatasetConfig:
+    """Where pictures come from and how they are split."""
+
+    loader: str = key(MISSING, "Name of the registered loader that reads the dataset.")
+    name: str = key(MISSING, "Name of the dataset; tells apart the datasets of one loader.")
+    root: str | None = key(None, "Folder of the local copy; null where the data ships with biotune.")
+    download: bool = key(False, "Fetch the data into dataset.root if it is not there.")
+    image_size: int | None = key(None, "Side of the square picture in pixels; null follows the backbone.", ge=8, le=4096)
+    train_fraction: float = key(1.0, "Share of the training pictures to use, stratified by class.", gt=0, le=1)
+    max_classes: int | None = key(None, "Use only the first so many classes that have training pictures; null uses all.", ge=2)
+    max_per_class: int | None = key(None, "At most so many training pictures a class; null uses all.", ge=1)
+    max_eval_per_class: int | None = key(
+        None, "At most so many validation and so many test pictures a class; null uses all.", ge=1
+    )
+    val_fraction: float = key(0.2, "Share held out for validation where the dataset has no such split.", gt=0, lt=1)
+    test_fraction: float = key(0.2, "Share held out for testing where the dataset has no such split.", gt=0, lt=1)
+    split_seed: int = key(0, "Seed of the hold-outs, folds and subsets.", ge=0)
+    skip_broken: bool = key(False, "Leave out pictures that cannot be decoded instead of refusing the dataset.")
+    shift: str = key(
+        "none",
+        "Distribution shift applied to all pictures (digits only).",
+        choices=("none", "noise", "blur", "invert", "low_contrast"),
+    )
+
+
+@dataclass
+class BackboneConfig:
+    """The pre-trained network and how it is cut into blocks."""
+
+    library: str = key(MISSING, "Where the network is defined: biotune, torchvision or a registered plugin.")
+    name: str = key(MISSING, "Name of the network in its library.")
+    weights: str = key("default", "default, none (random), or the path of a safetensors or state-dict file.")
+    granularity: str = key("block", "What one gene stands for.", choices=("block", "layer"))
+
+
+@dataclass
+class EvolutionConfig:
+    """The search (BioTune, section 2)."""
+
+    algorithm: str = key(MISSING, "Name of the searcher.", choices=("biotune",))
+    population_size: int = key(10, "Number of individuals N.", ge=4, le=10_000)
+    generations: int = key(10, "Generations G after the initial one.", ge=0, le=100_000)
+    elites: int = key(3, "Elites E that survive a generation.", ge=0)
+    folds: int = key(2, "Folds the training and the validation data are each cut into; generation g works on g mod folds.", ge=1)
+    max_hours: float | None = key(None, "Begin no further generation after so many hours; null sets no limit.", gt=0)
+    mating: str = key(
+        "brood",
+        "Evaluate all children of a generation in one batch (brood), or one by one (sequential).",
+        choices=("brood", "sequential"),
+    )
+    exploitation: bool = key(True, "Probe the elites' neighbourhoods.")
+    exploitation_radius: float = key(0.25, "Largest step of a probe along one gene.", gt=0, le=1)
+    crossover: bool = key(True, "Mix the parents gene by gene; otherwise a child starts as its first parent.")
+    momentum: bool = key(True, "Carry the parents' momentum over to the child.")
+    mutation: bool = key(True, "Mutate children, the more the worse their parents rank.")
+    adoption: bool = key(True, "Draw children towards their parents' mean and a prototype.")
+    mutate_first_brood: bool = key(True, "Compute extinction factors already for generation 0.")
+    reevaluate_elites: bool = key(True, "Evaluate the elites anew when the fold has changed.")
+
+
+@dataclass
+class TrainingConfig:
+    """One fine-tune; the same for every candidate and strategy."""
+
+    lr: float = key(1e-3, "Base learning rate λ_0 that a schedule's weights multiply.", gt=0, le=100)
+    epochs: int = key(30, "Most epochs of one fine-tune.", ge=1)
+    patience: int = key(3, "Stop after so many epochs without a better validation score.", ge=1)
+    batch_size: int = key(96, "Pictures a training batch.", ge=2)
+    eval_batch_size: int = key(64, "Pictures an evaluation batch; changes speed and memory, not scores.", ge=1)
+    seeds: list[int] = key([684, 559, 629], "Training seeds of every candidate of the search.", ge=0, le=2**63 - 1)
+    optimizer: str = key("adam", "Optimizer.", choices=("adam", "adamw", "sgd"))
+    momentum: float = key(0.9, "Momentum of sgd.", ge=0, lt=1)
+    weight_decay: float = key(0.0, "Weight decay of the trained parameters.", ge=0)
+    scheduler: str = key("cosine", "Course of the rates over the epochs.", choices=("cosine", "step", "constant"))
+    cosine_epochs: int = key(100, "Epochs in which a cosine reaches 0 (T_max); may exceed epochs.", ge=1)
+    step_epochs: int = key(10, "Epochs between two steps of the step scheduler.", ge=1)
+    step_factor: float = key(0.1, "Factor of one step of the step scheduler.", gt=0, le=1)
+    warmup_epochs: int = key(0, "Epochs over which the rates rise linearly at the start.", ge=0)
+    class_weights: str = key("none", "Weight classes in the loss by inverse frequency.", choices=("none", "balanced"))
+    frozen_norm: str = key(
+        "eval",
+        "Frozen normalisation layers keep their running statistics (eval) or update them (train, as published).",
+        choices=("eval", "train"),
+    )
+
+
+@dataclass
+class FitnessConfig:
+    """How schedules become numbers."""
+
+    max_failed_share: float = key(0.5, "Stop the search if more than this share of a generation's trainings fails.", gt=0, le=1)
+
+
+@dataclass
+class ExecutorConfig:
+    """Where trainings run."""
+
+    name: str = key(MISSING, "Name of the executor.", choices=("in_process",))
+    threads: int = key(1, "CPU threads of one training; numbers can differ in the last digit between settings.", ge=1, le=1024)
+
+
+@dataclass
+class ConfirmConfig:
+    """The confirmation after the search."""
+
+    top_k: int = key(5, "Best distinct schedules to confirm with fresh seeds; 0 takes the best search score.", ge=0)
+    seeds: list[int] = key([71, 72, 73], "Training seeds of the confirmation, none of training.seeds.", ge=0, le=2**63 - 1)
+
+
+@dataclass
+class TestConfig:
+    """The final trainings, the only ones that are scored on the test split."""
+
+    __test__ = False  # or pytest collects the class by its name
+
+    seeds: list[int] = key([1, 2, 3, 4, 5], "Training seeds of the final trainings.", ge=0, le=2**63 - 1)
+
+
+@dataclass
+class BlocksConfig:
+    """Keys of `biotune blocks`."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    num_classes: int = key(1000, "Classes of the head that is counted.", ge=2)
+
+
+@dataclass
+class TrialsConfig:
+    """Keys that every command with trainings shares."""
+
+    seed: int = key(0, "Seed of the search.", ge=0, le=2**63 - 1)
+    device: str = key("auto", "auto, cpu, cuda, cuda:INDEX or mps.")
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+
+
+@dataclass
+class RunConfig(TrialsConfig):
+    """Keys of `biotune run`."""
+
+    evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    fitness: FitnessConfig = field(default_factory=FitnessConfig)
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+
+
+@dataclass
+class StrategyConfig:
+    """A method of fine-tuning that needs no search."""
+
+    name: str = key(MISSING, "Name of the strategy.")
+
+
+@dataclass
+class TrainConfig(TrialsConfig):
+    """Keys of `biotune train`."""
+
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    schedule: str | None = key(None, "Path of a schedule file to train with; goes with strategy=schedule.")
+    test: TestConfig = field(default_factory=TestConfig)
+
+
+@dataclass
+class EvaluateConfig(TrialsConfig):
+    """Keys of `biotune evaluate`."""
+
+    genotypes: str = key(MISSING, "CSV file of genotypes: a column a block name, and threshold.")
+    evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    fitness: FitnessConfig = field(default_factory=FitnessConfig)
+
+
+Section = Any
+COMMANDS: dict[str, type] = {"run": RunConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "blocks": BlocksConfig}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a schema, as error messages and help describe it."""
+
+    path: str
+    type: Any
+    default: Any
+    metadata: typing.Mapping[str, Any]
+
+    @property
+    def must_be(self) -> str:
+        """The rule for the key's type in words."""
+        inner, optional = _unwrap(self.type)
+        words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+        text = "a list of integers like [1,2,3]" if typing.get_origin(inner) is list else words[inner]
+        return text + (" or null" if optional else "")
+
+
+def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
+    """Every key of a schema class with its dotted path, in declared order."""
+    hints = typing.get_type_hints(schema)
+    for item in dataclasses.fields(schema):
+        path = prefix + item.name
+        if dataclasses.is_dataclass(hints[item.name]):
+            yield from keys_of(hints[item.name], path + ".")
+        else:
+            default = item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
+            yield Key(path, hints[item.name], default, item.metadata)
+
+
+def value_at(config: Section, path: str) -> Any:
+    """The value at a dotted path of a composed config."""
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def check(config: Section) -> None:
+    """Check every bound and every pair of keys that must agree.
+
+    Raises:
+        ConfigError: With all that is wrong, a line each: the key, its value and the rule.
+    """
+    problems = [problem for item in keys_of(type(config)) for problem in _out_of_bounds(item, value_at(config, item.path))]
+    if not problems:
+        problems = list(_disagreements(config))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _unwrap(hint: Any) -> tuple[Any, bool]:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        inner = [part for part in typing.get_args(hint) if part is not type(None)]
+        return inner[0], True
+    return hint, False
+
+
+def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
+    if value is None:
+        return
+    rules = {
+        "ge": ("at least", lambda number, bound: number >= bound),
+        "gt": ("greater than", lambda number, bound: number > bound),
+        "le": ("at most", lambda number, bound: number <= bound),
+        "lt": ("less than", lambda number, bound: number < bound),
+    }
+    for entry in value if isinstance(value, list) else [value]:
+        for name, (words, holds) in rules.items():
+            if name in item.metadata and not holds(entry, item.metadata[name]):
+                yield f"{item.path}={show(value)}: must be {words} {item.metadata[name]}."
+                return
+    choices = item.metadata.get("choices")
+    if choices and value not in choices:
+        yield f"{item.path}={value}: must be one of {', '.join(choices)}."
+    if value == MISSING:
+        yield f"{item.path}: must be given. {item.metadata['meaning']}"
+    if isinstance(value, list):
+        if not value:
+            yield f"{item.path}=[]: must name at least one."
+        repeated = sorted({entry for entry in value if value.count(entry) > 1})
+        if repeated:
+            yield f"{item.path}={show(value)}: must not repeat {repeated[0]}."
+
+
+def show(value: Any) -> str:
+    """A value as one would type it on the command line."""
+    if isinstance(value, list):
+        return "[" + ",".join(show(entry) for entry in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _disagreements(config: Section) -> Iterator[str]:
+    evolution = getattr(config, "evolution", None)
+    if evolution is not None and evolution.elites >= evolution.population_size:
+        yield (
+            f"evolution.elites={evolution.elites}: must be smaller than "
+            f"evolution.population_size={evolution.population_size}."
+        )
+    confirm = getattr(config, "confirm", None)
+    if confirm is not None and confirm.top_k > 0:
+        shared = sorted(set(confirm.seeds) & set(config.training.seeds))
+        if shared:
+            yield f"confirm.seeds={show(confirm.seeds)}: must be fresh, but {shared[0]} is also in training.seeds."
+    dataset = getattr(config, "dataset", None)
+    if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
+        yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
+    device = getattr(config, "device", "auto")
+    index = device.removeprefix("cuda:")
+    if device not in ("auto", "cpu", "cuda", "mps") and not (device.startswith("cuda:") and index.isascii() and index.isdigit()):
+        yield f"device={device}: must be auto, cpu, cuda, cuda:INDEX or mps."
+    strategy = getattr(config, "strategy", None)
+    if strategy is not None and strategy.name == "schedule" and config.schedule is None:
+        yield "strategy=schedule: needs schedule=FILE, for example the best_schedule.yaml of a run."
+    if strategy is not None and strategy.name not in ("schedule", MISSING) and config.schedule is not None:
+        yield f"schedule={config.schedule}: does not go with strategy={strategy.name}; give one of the two."

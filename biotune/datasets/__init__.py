@@ -1,0 +1,171 @@
+"""Where pictures come from, how they are split and folded, and the decoded cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from biotune.backbones._base import Preprocessing
+from biotune.config import DatasetConfig
+from biotune.datasets import cub, digits, folder
+from biotune.datasets._base import Indices, Source
+from biotune.datasets.decoded import Pixels, decode
+from biotune.datasets.splits import Partition, check_classes, check_fold_sizes, partition, stratified_folds
+from biotune.errors import DataError, did_you_mean
+
+__all__ = ["LOADERS", "Data", "Part", "Plan", "Source", "find", "load", "load_source"]
+
+LOADERS: dict[str, Callable[[DatasetConfig], Source]] = {
+    "cub": cub.load,
+    "digits": digits.load,
+    "folder": folder.load,
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of `Data.pixels` to train on and to validate on, ascending."""
+
+    train: Indices
+    val: Indices
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset ready for training.
+
+    Attributes:
+        name: The dataset's name.
+        classes: Names of the classes.
+        pixels: (N, H, W, 3) uint8, every picture in use.
+        labels: (N,) int64.
+        names: What identifies each picture to the user.
+        whole: All training and validation data.
+        folds: The same cut into disjoint folds.
+        test: Rows of the test split; no model sees them before the search is over.
+        fingerprint: Changes whenever pictures or splits do.
+        skipped: Pictures left out because they could not be decoded.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    pixels: Pixels
+    labels: Indices
+    names: tuple[str, ...]
+    whole: Part
+    folds: tuple[Part, ...]
+    test: Indices
+    fingerprint: str
+    skipped: tuple[str, ...] = ()
+
+    def part(self, fold: int | None) -> Part:
+        """The training and validation rows of a fold, or all of them for None."""
+        return self.whole if fold is None else self.folds[fold]
+
+
+def load_source(config: DatasetConfig) -> Source:
+    """Find a dataset without decoding any picture.
+
+    Raises:
+        DataError: Unknown loader, or data missing or malformed.
+    """
+    if config.loader not in LOADERS:
+        raise DataError(f"dataset.loader={config.loader}: no such loader.{did_you_mean(config.loader, LOADERS)}")
+    return LOADERS[config.loader](config)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A dataset found, split and checked, but with no picture decoded yet.
+
+    Attributes:
+        config: What was asked for.
+        source: Where the pictures are.
+        cut: Which picture serves what.
+        num_folds: Folds of the training and of the validation data.
+        kept: Labels that have an output: all, or those a limit on classes has left.
+    """
+
+    config: DatasetConfig
+    source: Source
+    cut: Partition
+    num_folds: int
+    kept: Indices
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that have an output."""
+        return tuple(self.source.classes[label] for label in self.kept)
+
+
+def find(config: DatasetConfig, num_folds: int) -> Plan:
+    """Find a dataset, split it and check that its classes fill the folds; decodes nothing.
+
+    Raises:
+        DataError: Data missing, malformed or too small.
+    """
+    source = load_source(config)
+    cut = partition(source, config)
+    check_fold_sizes(source, cut, num_folds)
+    limited = config.max_classes is not None
+    kept = np.unique(source.labels[cut.train]) if limited else np.arange(len(source.classes))
+    return Plan(config, source, cut, num_folds, kept)
+
+
+def load(
+    plan: Plan, preprocessing: Preprocessing, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Data:
+    """Decode what was found and cut it into folds.
+
+    Args:
+        plan: What `find` found.
+        preprocessing: What the backbone's weights expect; `dataset.image_size` rescales it.
+        on_progress: Told how many of how many pictures are decoded.
+
+    Raises:
+        DataError: A picture cannot be decoded, or what can be is too little.
+    """
+    source, config, cut = plan.source, plan.config, plan.cut
+    members = np.sort(np.concatenate([cut.train, cut.val, cut.test]))
+    decoded = decode(source, members, preprocessing.scaled_to(config.image_size), config.skip_broken, on_progress)
+    if decoded.broken:
+        good = np.setdiff1d(members, members[list(decoded.broken)])
+        cut = Partition(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
+        check_classes(source, cut)
+        check_fold_sizes(source, cut, plan.num_folds)
+    label_of = np.full(len(source.classes), -1, dtype=np.int64)
+    label_of[plan.kept] = np.arange(len(plan.kept))
+    train, val, test = (np.searchsorted(members, part) for part in (cut.train, cut.val, cut.test))
+    groups = None if source.groups is None else source.groups[members]
+    return Data(
+        name=config.name,
+        classes=plan.classes,
+        pixels=decoded.pixels,
+        labels=label_of[source.labels[members]],
+        names=tuple(source.names[index] for index in members),
+        whole=Part(train, val),
+        folds=_folds(source.labels[members], groups, train, val, plan.num_folds, config.split_seed),
+        test=test,
+        fingerprint=_fingerprint(source, cut, plan.num_folds),
+        skipped=tuple(source.names[members[row]] for row in decoded.broken),
+    )
+
+
+def _folds(
+    labels: Indices, groups: Indices | None, train: Indices, val: Indices, num_folds: int, seed: int
+) -> tuple[Part, ...]:
+    cuts = [
+        [rows[held] for held in stratified_folds(labels[rows], num_folds, seed, None if groups is None else groups[rows])]
+        for rows in (train, val)
+    ]
+    return tuple(Part(*pair) for pair in zip(*cuts, strict=True))
+
+
+def _fingerprint(source: Source, cut: Partition, num_folds: int) -> str:
+    digest = hashlib.sha256(f"{source.fingerprint}/{num_folds}".encode())
+    for part in (cut.train, cut.val, cut.test):
+        digest.update(part.tobytes())
+    return digest.hexdigest()[:24]

@@ -1,0 +1,70 @@
+"""The user's own pictures: a folder a class, with train/val/test folders above or none."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from biotune.config import DatasetConfig
+from biotune.datasets._base import SPLITS, Source
+from biotune.datasets.files import fingerprint, local_root
+from biotune.errors import DataError
+
+_LAYOUT = "a folder of pictures with one folder a class, or train, val and test folders of these"
+
+
+def load(config: DatasetConfig) -> Source:
+    """Find the pictures below `dataset.root`.
+
+    Raises:
+        DataError: No root, no classes, an empty class, or classes that only some splits have.
+    """
+    root = local_root(config, _LAYOUT)
+    split_folders = [split for split in SPLITS if (root / split).is_dir()]
+    if split_folders and "train" not in split_folders:
+        raise DataError(f"dataset.root={config.root}: has a {split_folders[0]} folder but no train folder.")
+    parts = split_folders or [""]
+    found = {part: _classes(root / part, config) for part in parts}
+    classes = tuple(sorted(found[parts[0]]))
+    if len(classes) < 2:
+        raise DataError(f"dataset.root={config.root}: holds {len(classes)} class folders, needs two at least: {_LAYOUT}.")
+    for part in parts[1:]:
+        if odd := sorted(found[part].keys() ^ set(classes)):
+            has, lacks = (part, "train") if odd[0] in found[part] else ("train", part)
+            raise DataError(f"dataset.root={config.root}: class {odd[0]} is in {has} but not in {lacks}.")
+    rows = [
+        (str(path.relative_to(root)), classes.index(name), part)
+        for part in parts
+        for name in classes
+        for path in found[part][name]
+    ]
+    names = tuple(row[0] for row in rows)
+    return Source(
+        name=config.name,
+        classes=classes,
+        labels=np.array([row[1] for row in rows], dtype=np.int64),
+        splits=np.array([row[2] for row in rows], dtype="<U5"),
+        names=names,
+        read=lambda index: Image.open(root / names[index]),
+        fingerprint=fingerprint(root, names),
+    )
+
+
+def _classes(folder: Path, config: DatasetConfig) -> dict[str, list[Path]]:
+    """The pictures of each class folder, sorted by path; hidden files and other file types are passed over."""
+    classes: dict[str, list[Path]] = {}
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir() or child.name.startswith("."):
+            continue
+        classes[child.name] = sorted(
+            path
+            for path in child.rglob("*")
+            if path.suffix.lower() in IMG_EXTENSIONS and path.is_file() and not path.name.startswith(".")
+        )
+        if not classes[child.name]:
+            raise DataError(
+                f"dataset.root={config.root}: class folder {child.relative_to(Path(str(config.root)).expanduser())} holds no "
+                f"pictures ({', '.join(extension[1:] for extension in IMG_EXTENSIONS)})."
+            )
+    return classes

@@ -1,0 +1,168 @@
+"""Which picture serves what: train, validation and test, folds and subsets. Seeded, stratified, grouped, disjoint."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from biotune.config import DatasetConfig
+from biotune.datasets._base import SPLITS, Indices, Source
+from biotune.errors import DataError
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Indices of the pictures of each split, ascending.
+
+    Attributes:
+        train: Training pictures.
+        val: Validation pictures.
+        test: Test pictures, unseen by any model before the search is over.
+    """
+
+    train: Indices
+    val: Indices
+    test: Indices
+
+
+def partition(source: Source, config: DatasetConfig) -> Partition:
+    """Cut a dataset into train, validation and test.
+
+    Official splits are kept. What is missing is held out stratified by class, a group never torn apart: the test split
+    from all pictures, then the validation split, so that neither share depends on the other (60/20/20 by default).
+
+    Raises:
+        DataError: A class has too few pictures.
+    """
+    train, val, test = (np.flatnonzero(source.splits == split) for split in SPLITS)
+    unassigned = np.flatnonzero(source.splits == "")
+    train = np.union1d(train, unassigned)
+    whole = len(train)
+    if not test.size:
+        train, test = hold_out(source, train, config.test_fraction, config.split_seed)
+    if not val.size:
+        # where both are held out, the validation share refers to all pictures, not to what testing has left
+        share = config.val_fraction * whole / len(train) if unassigned.size else config.val_fraction
+        if share >= 1:
+            raise DataError("dataset.val_fraction and dataset.test_fraction: must leave something to train on.")
+        train, val = hold_out(source, train, share, config.split_seed + 1)
+    if config.max_classes is not None:
+        first = np.unique(source.labels[train])[: config.max_classes]
+        train, val, test = (part[np.isin(source.labels[part], first)] for part in (train, val, test))
+    if config.train_fraction < 1:
+        train = _subset(source.labels, train, config.train_fraction, config.split_seed)
+    train = _at_most(source.labels, train, config.max_per_class, config.split_seed)
+    val = _at_most(source.labels, val, config.max_eval_per_class, config.split_seed)
+    test = _at_most(source.labels, test, config.max_eval_per_class, config.split_seed)
+    cut = Partition(train, val, test)
+    check_classes(source, cut)
+    return cut
+
+
+def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple[Indices, Indices]:
+    """Split members into those that stay and a stratified share of each class, one picture at least.
+
+    Args:
+        source: Labels and, where they exist, groups.
+        members: Indices to split.
+        share: Share to hold out, between 0 and 1.
+        seed: Seed of the choice.
+
+    Returns:
+        Indices that stay and indices held out, both ascending.
+
+    Raises:
+        DataError: A class has fewer than two members.
+    """
+    if source.groups is not None:
+        num_parts = max(2, round(1 / share))
+        parts = stratified_folds(source.labels[members], num_parts, seed, source.groups[members])
+        held = members[parts[0]]
+        return np.setdiff1d(members, held), held
+    rng = np.random.default_rng(seed)
+    held_parts = []
+    for label in np.unique(source.labels[members]):
+        own = members[source.labels[members] == label]
+        if len(own) < 2:
+            raise DataError(
+                f"class {source.classes[label]} has {len(own)} picture to split; two at least are needed to hold one out."
+            )
+        count = min(max(1, round(share * len(own))), len(own) - 1)
+        held_parts.append(rng.permutation(own)[:count])
+    held = np.sort(np.concatenate(held_parts))
+    return np.setdiff1d(members, held), held
+
+
+def stratified_folds(
+    labels: Indices, num_folds: int, seed: int, groups: NDArray[np.int64] | None = None
+) -> list[Indices]:
+    """Cut positions into disjoint stratified parts that together cover them.
+
+    Args:
+        labels: (N,) a label a position.
+        num_folds: Number of parts; 1 gives one part with everything.
+        seed: Seed of the cut.
+        groups: (N,) ids of what must stay in one part.
+
+    Returns:
+        Ascending positions of each part.
+    """
+    positions = np.arange(len(labels))
+    if num_folds == 1:
+        return [positions]
+    if groups is not None:
+        grouped = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+        return [held for _, held in grouped.split(positions, labels, groups)]
+    plain = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    return [held for _, held in plain.split(positions, labels)]
+
+
+def check_fold_sizes(source: Source, cut: Partition, num_folds: int) -> None:
+    """Refuse folds that would leave a class without a picture in some fold.
+
+    Raises:
+        DataError: With the class, its count and the remedy.
+    """
+    for name, members in (("training", cut.train), ("validation", cut.val)):
+        counts = np.bincount(source.labels[members], minlength=len(source.classes))
+        for label in np.flatnonzero((counts > 0) & (counts < num_folds)):
+            raise DataError(
+                f"class {source.classes[label]} has {counts[label]} {name} pictures, fewer than evolution.folds={num_folds}. "
+                f"Add pictures or set evolution.folds={counts[label]}."
+            )
+
+
+def check_classes(source: Source, cut: Partition) -> None:
+    """Refuse splits in which a class is missing that another split has; only test data may lack a class.
+
+    Raises:
+        DataError: With the class at fault.
+    """
+    present = np.unique(source.labels[cut.train])
+    if len(present) < 2:
+        raise DataError(f"{source.name}: needs training pictures of two classes at least, found {len(present)}.")
+    for name, members in (("validation", cut.val), ("test", cut.test)):
+        if stray := sorted(set(source.labels[members].tolist()) - set(present.tolist())):
+            raise DataError(f"class {source.classes[stray[0]]} has {name} pictures but no training pictures.")
+        if not members.size:
+            raise DataError(f"{source.name}: the {name} split is empty.")
+    if len(cut.val) and (lacking := sorted(set(present.tolist()) - set(source.labels[cut.val].tolist()))):
+        raise DataError(f"class {source.classes[lacking[0]]} has training pictures but no validation pictures.")
+
+
+def _subset(labels: Indices, members: Indices, share: float, seed: int) -> Indices:
+    rng = np.random.default_rng([seed, 2])
+    chosen = []
+    for label in np.unique(labels[members]):
+        own = members[labels[members] == label]
+        chosen.append(rng.permutation(own)[: max(1, round(share * len(own)))])
+    return np.sort(np.concatenate(chosen))
+
+
+def _at_most(labels: Indices, members: Indices, limit: int | None, seed: int) -> Indices:
+    if limit is None:
+        return members
+    rng = np.random.default_rng([seed, 3])
+    chosen = [rng.permutation(members[labels[members] == label])[:limit] for label in np.unique(labels[members])]
+    return np.sort(np.concatenate(chosen)) if chosen else members

@@ -1,0 +1,44 @@
+"""The errors that users see: one line each, naming the key or file, the rule and the remedy. Knows no other module."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BiotuneError(Exception):
+    """Something the user can mend; its text is one line fit for a terminal."""
+
+
+class ConfigError(BiotuneError):
+    """A key is unknown, has a wrong type or lies out of bounds, or two keys disagree."""
+
+
+class DataError(BiotuneError):
+    """A dataset is missing, incomplete, unreadable or too small for what is asked of it."""
+
+
+class BackboneError(BiotuneError):
+    """A network, its weights or its partition into blocks does not fit."""
+
+
+class ScheduleError(BiotuneError):
+    """A genotype or a schedule file is malformed or does not fit the network."""
+
+
+class RunFolderError(BiotuneError):
+    """A run's folder cannot be written, is taken, or holds something unexpected."""
+
+
+class SearchError(BiotuneError):
+    """The search cannot go on, for example because too many trainings fail."""
+
+
+def one_line(text: object) -> str:
+    """Fold a text of several lines into one, so that no message is ever cut at its first line."""
+    return " ".join(str(text).split())
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A sentence with the nearest of `names`, empty when none is near; case is ignored."""
+    spellings = {candidate.lower(): candidate for candidate in names}
+    near = [spellings[match] for match in get_close_matches(name.lower(), list(spellings), n=3, cutoff=0.6)]
+    return f" Did you mean {' or '.join(near)}?" if near else ""

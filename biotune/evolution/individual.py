@@ -1,0 +1,58 @@
+"""What evolves: genes with momentum, extinction factor and fitness. The DEAP types of the project, made once."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from deap import base
+from numpy.typing import NDArray
+
+from biotune.fitness import Evaluation
+
+Genes = NDArray[np.float64]
+
+
+class Fitness(base.Fitness):
+    """DEAP's fitness with one objective, minimised."""
+
+    weights = (-1.0,)
+
+
+@dataclass(eq=False)
+class Individual:
+    """One member of the population.
+
+    Attributes:
+        genes: (n,) in [0, 1], an importance a block and the threshold last.
+        momentum: (n,), the v of BioTune, section 2.
+        number: Serial number of the genotype within the run; lower means older.
+        origin: initial, elite, probe, child or newcomer.
+        extinction: e of the last ranking, 0 for the best and 1 for the worst.
+        fitness: DEAP's fitness, valid once `evaluation` is set.
+        evaluation: What the fitness function said.
+        fold: The fold it said so on.
+    """
+
+    genes: Genes
+    momentum: Genes
+    number: int
+    origin: str
+    extinction: float = 0.0
+    fitness: Fitness = field(default_factory=Fitness)
+    evaluation: Evaluation | None = None
+    fold: int = -1
+
+    @property
+    def score(self) -> float:
+        """The fitness Φ; smaller is better."""
+        return float(self.fitness.values[0])
+
+    def receive(self, evaluation: Evaluation, fold: int) -> None:
+        """Take over what the fitness function said of the genes on a fold."""
+        self.evaluation = evaluation
+        self.fold = fold
+        self.fitness.values = (evaluation.fitness,)
+
+
+def by_fitness(individual: Individual) -> tuple[float, int]:
+    """Sorting key: best first, ties to the older."""
+    return individual.score, individual.number

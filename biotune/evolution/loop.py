@@ -1,0 +1,280 @@
+"""The generation loop (BioTune, section 2): hands out schedules, takes back evaluations, yields generations.
+
+The caller owns the pace: `for generation in evolve(...)` may stop, write and show whatever it likes in between.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from deap import base
+
+from biotune.config import EvolutionConfig
+from biotune.evolution.books import Books, Entry, OverFolds
+from biotune.evolution.individual import Genes, Individual, by_fitness
+from biotune.evolution.toolbox import breed, build_toolbox
+from biotune.fitness import Evaluation
+from biotune.schedule import Block, Schedule, decode
+
+Evaluate = Callable[[Sequence[Schedule], int], list[Evaluation]]
+_FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer left, newcomers are random
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate considered in a generation, as it stood there.
+
+    Attributes:
+        individual: Serial number of the genotype.
+        origin: initial, elite, probe, child or newcomer.
+        genes: Importances in forward order, threshold last.
+        schedule: What they decode to.
+        evaluation: Its fitness and cost; an elite that was not evaluated anew shows its last one at no cost.
+        fold: The fold the fitness was measured on.
+        kept: Whether it is in the population after this generation.
+    """
+
+    individual: int
+    origin: str
+    genes: tuple[float, ...]
+    schedule: Schedule
+    evaluation: Evaluation
+    fold: int
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One finished generation.
+
+    Attributes:
+        number: 0 for the initial one.
+        fold: The fold it worked on.
+        candidates: All candidates considered: elites, their probes, then the others.
+        record: The logbook's line: statistics of the survivors and counts.
+        hall: The best distinct schedules seen so far, best first.
+        survivors: State of the population: number, extinction factor and momentum of each, best first.
+        random_state: State of the generator after this generation.
+    """
+
+    number: int
+    fold: int
+    candidates: list[Candidate]
+    record: dict[str, Any]
+    hall: list[Entry]
+    survivors: list[dict[str, Any]]
+    random_state: dict[str, Any]
+
+
+def most_evaluations(settings: EvolutionConfig) -> int:
+    """The most evaluations of a search: N + G (2E + N − E), plus E a generation where the fold changes."""
+    n, g, e = settings.population_size, settings.generations, settings.elites
+    probes = 2 * e if settings.exploitation else 0
+    again = e if settings.reevaluate_elites and settings.folds > 1 else 0
+    return n + g * (probes + n - e + again)
+
+
+def evolve(
+    settings: EvolutionConfig,
+    blocks: Sequence[Block],
+    evaluate: Evaluate,
+    seed: int,
+    hall_size: int = 10,
+    over_folds: OverFolds = statistics.fmean,
+) -> Iterator[Generation]:
+    """Run the search, yielding generation 0 to G.
+
+    Args:
+        settings: Sizes and switches.
+        blocks: The network's blocks in forward order.
+        evaluate: Called with a whole batch of schedules and the fold; answers in order.
+        seed: Seed of the search's own numpy Generator.
+        hall_size: Distinct schedules to remember, at least 1.
+        over_folds: How the fitness values of one schedule on several folds become the one it is ranked by; the
+            published procedure takes the luckiest (`min`).
+    """
+    books = Books(hall_size, over_folds)
+    search = _Search(settings, tuple(blocks), evaluate, np.random.default_rng(seed), books)
+    yield search.initial()
+    for number in range(1, settings.generations + 1):
+        yield search.step(number)
+
+
+class _Search:
+    """The state of one search between two generations."""
+
+    def __init__(
+        self,
+        settings: EvolutionConfig,
+        blocks: tuple[Block, ...],
+        evaluate: Evaluate,
+        rng: np.random.Generator,
+        books: Books,
+    ) -> None:
+        self._settings = settings
+        self._blocks = blocks
+        self._evaluate = evaluate
+        self._rng = rng
+        self._toolbox: base.Toolbox = build_toolbox(settings, rng, len(blocks) + 1)
+        self._books = books
+        self._population: list[Individual] = []
+        self._fold = 0
+        self._born = 0
+        self._considered: list[Individual] = []
+        self._evaluated: list[Evaluation] = []
+
+    def initial(self) -> Generation:
+        individuals = [self._newborn(self._toolbox.genes(), "initial") for _ in range(self._settings.population_size)]
+        self._measure(individuals)
+        return self._close(0, individuals)
+
+    def step(self, number: int) -> Generation:
+        fold_before, self._fold = self._fold, number % self._settings.folds
+        self._considered, self._evaluated = [], []
+        elites = self._population[: self._settings.elites]
+        self._exploit(elites, fold_changed=self._fold != fold_before)
+        mate = self._mate_brood if self._settings.mating == "brood" else self._mate_sequentially
+        children = mate(len(self._population) - len(elites))
+        return self._close(number, elites + children)
+
+    def _exploit(self, elites: list[Individual], fold_changed: bool) -> None:
+        """Step 1: probe each elite along one selected block, in one batch with the elites' re-evaluation."""
+        again = elites if fold_changed and self._settings.reevaluate_elites else []
+        probes: list[tuple[Individual, list[Individual]]] = []
+        for elite in elites:
+            pair: list[Individual] = []
+            if self._settings.exploitation and not self._decode(elite.genes).is_empty:
+                pair = [self._newborn(genes, "probe") for genes in self._toolbox.probe(elite.genes)]
+            probes.append((elite, pair))
+        carried = [elite for elite in elites if elite not in again]
+        for elite in elites:
+            elite.origin = "elite"
+        for elite in carried:
+            elite.evaluation = _at_no_cost(elite.evaluation)
+        self._measure([*again, *(probe for _, pair in probes for probe in pair)])
+        self._considered = [_snapshot(elite) for elite in elites] + [probe for _, pair in probes for probe in pair]
+        for elite, pair in probes:
+            better = min(pair, key=by_fitness, default=elite)
+            if better.score < elite.score:
+                elite.genes, elite.number = better.genes, better.number
+                elite.fold, elite.evaluation = better.fold, better.evaluation
+                elite.fitness.values = better.fitness.values
+
+    def _mate_brood(self, count: int) -> list[Individual]:
+        """Steps 2 and 3: all children drawn, then evaluated in one batch."""
+        ranks = range(len(self._population))
+        children = [self._child(*self._toolbox.select(ranks)) for _ in range(count)]
+        self._measure(children)
+        self._considered += children
+        return children
+
+    def _mate_sequentially(self, count: int) -> list[Individual]:
+        """The published loop: a parent strictly worse than its child leaves the mating pool."""
+        pool = list(range(len(self._population)))
+        children: list[Individual] = []
+        for _ in range(count):
+            if len(pool) < _FEWEST_IN_POOL:
+                child = self._newborn(self._toolbox.genes(), "newcomer")
+                parents: tuple[int, ...] = ()
+            else:
+                first, second, prototype = self._toolbox.select(pool)
+                child = self._child(first, second, prototype)
+                parents = (first, second)
+            self._measure([child])
+            pool = [rank for rank in pool if rank not in parents or self._population[rank].score <= child.score]
+            children.append(child)
+        self._considered += children
+        return children
+
+    def _child(self, first: int, second: int, prototype: int) -> Individual:
+        genes, momentum = breed(
+            self._toolbox, self._population[first], self._population[second], self._population[prototype]
+        )
+        child = self._newborn(genes, "child")
+        child.momentum = momentum
+        return child
+
+    def _newborn(self, genes: Genes, origin: str) -> Individual:
+        self._born += 1
+        return Individual(genes, np.zeros_like(genes), self._born - 1, origin)
+
+    def _decode(self, genes: Genes) -> Schedule:
+        return decode(genes.tolist(), self._blocks)
+
+    def _measure(self, individuals: Sequence[Individual]) -> None:
+        if not individuals:
+            return
+        evaluations = self._evaluate([self._decode(individual.genes) for individual in individuals], self._fold)
+        for individual, evaluation in zip(individuals, evaluations, strict=True):
+            individual.receive(evaluation, self._fold)
+            self._books.remember(self._decode(individual.genes), individual)
+        self._evaluated += evaluations
+
+    def _close(self, number: int, survivors: list[Individual]) -> Generation:
+        """Step 4: survival, sorting and extinction factors."""
+        self._considered = self._considered or survivors
+        self._population = sorted(survivors, key=by_fitness)
+        if number > 0 or self._settings.mutate_first_brood:
+            factors = self._toolbox.rank([individual.score for individual in self._population])
+            for individual, factor in zip(self._population, factors, strict=True):
+                individual.extinction = factor
+        statuses = [evaluation.status for evaluation in self._evaluated]
+        record = self._books.close_generation(
+            self._population,
+            generation=number,
+            fold=self._fold,
+            evaluations=len(statuses),
+            trainings=sum(evaluation.trainings for evaluation in self._evaluated),
+            cache_hits=statuses.count("cached"),
+            pruned=statuses.count("pruned"),
+            failures=statuses.count("failed"),
+            seconds=sum(evaluation.seconds for evaluation in self._evaluated),
+        )
+        kept = {individual.number for individual in self._population}
+        return Generation(
+            number,
+            self._fold,
+            [self._as_candidate(individual, individual.number in kept) for individual in self._considered],
+            record,
+            self._books.best(),
+            [_state(individual) for individual in self._population],
+            dict(self._rng.bit_generator.state),
+        )
+
+    def _as_candidate(self, individual: Individual, kept: bool) -> Candidate:
+        evaluation = individual.evaluation or Evaluation(float("nan"), "failed")
+        genes = tuple(individual.genes.tolist())
+        return Candidate(
+            individual.number, individual.origin, genes, self._decode(individual.genes), evaluation, individual.fold, kept
+        )
+
+
+def _at_no_cost(evaluation: Evaluation | None) -> Evaluation | None:
+    """What an elite carries over: the same scores, answered from memory."""
+    if evaluation is None:
+        return None
+    status = "cached" if evaluation.status == "ok" else evaluation.status
+    return Evaluation(evaluation.fitness, status, evaluation.scores, error=evaluation.error)
+
+
+def _snapshot(individual: Individual) -> Individual:
+    """The individual as it stands, before a probe may replace its genes."""
+    copy = Individual(
+        individual.genes, individual.momentum, individual.number, individual.origin, individual.extinction
+    )
+    if individual.evaluation is not None:
+        copy.receive(individual.evaluation, individual.fold)
+    return copy
+
+
+def _state(individual: Individual) -> dict[str, Any]:
+    return {
+        "individual": individual.number,
+        "fitness": individual.score,
+        "extinction": individual.extinction,
+        "momentum": individual.momentum.tolist(),
+    }

@@ -1,0 +1,65 @@
+"""The DEAP toolbox: which operator stands behind each name. A switched-off operator is replaced, never skipped by a flag."""
+
+from functools import partial
+
+import numpy as np
+from deap import base
+from numpy.random import Generator
+
+from biotune.config import EvolutionConfig
+from biotune.evolution import operators
+from biotune.evolution.individual import Genes, Individual
+
+
+def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int) -> base.Toolbox:
+    """Register every operator under its name.
+
+    `genes()`, `rank(fitness)`, `probe(genes)`, `select(ranks)`, `mate(p1, p2)`, `inherit(v1, v2)`, `move(c, v)`,
+    `mutate(x, e)`, `adopt(x, p1, p2, prototype)` and `remember(v, moved, x)`.
+    """
+    toolbox = base.Toolbox()
+    toolbox.register("genes", operators.random_genes, rng, num_genes)
+    toolbox.register("rank", operators.extinction_factors)
+    toolbox.register("probe", partial(operators.probe_pair, rng, radius=settings.exploitation_radius))
+    toolbox.register("select", partial(operators.draw_mates, rng, population_size=settings.population_size))
+    toolbox.register("mate", partial(operators.crossover, rng) if settings.crossover else _first_parent)
+    toolbox.register("inherit", partial(operators.inherit_momentum, rng) if settings.momentum else _no_momentum)
+    toolbox.register("move", partial(operators.move, rng) if settings.momentum else _unmoved)
+    toolbox.register("mutate", partial(operators.mutate, rng) if settings.mutation else _unmutated)
+    toolbox.register("adopt", partial(operators.adopt, rng) if settings.adoption else _unadopted)
+    toolbox.register("remember", partial(operators.renew_momentum, rng) if settings.momentum else _forget)
+    return toolbox
+
+
+def breed(toolbox: base.Toolbox, first: Individual, second: Individual, prototype: Individual) -> tuple[Genes, Genes]:
+    """Genes and momentum of one child (BioTune, section 2: mating)."""
+    crossed = toolbox.mate(first.genes, second.genes)
+    inherited = toolbox.inherit(first.momentum, second.momentum)
+    moved = toolbox.move(crossed, inherited)
+    genes = toolbox.mutate(moved, (first.extinction + second.extinction) / 2)
+    genes = np.clip(toolbox.adopt(genes, first.genes, second.genes, prototype.genes), 0.0, 1.0)
+    return genes, toolbox.remember(inherited, moved, genes)
+
+
+def _first_parent(first: Genes, second: Genes) -> Genes:
+    return first.copy()
+
+
+def _no_momentum(first: Genes, second: Genes) -> Genes:
+    return np.zeros_like(first)
+
+
+def _unmoved(genes: Genes, momentum: Genes) -> Genes:
+    return genes
+
+
+def _unmutated(genes: Genes, extinction: float) -> Genes:
+    return genes
+
+
+def _unadopted(genes: Genes, first: Genes, second: Genes, prototype: Genes) -> Genes:
+    return genes
+
+
+def _forget(inherited: Genes, moved: Genes, final: Genes) -> Genes:
+    return np.zeros_like(inherited)

@@ -1,0 +1,97 @@
+"""A schedule meets a model: frozen state, normalisation mode and optimizer groups, with a proof of full, single coverage."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from biotune.backbones._base import block_parameters
+from biotune.errors import BackboneError, ScheduleError
+from biotune.schedule import Block, Schedule
+
+
+def apply_schedule(
+    model: nn.Module, schedule: Schedule, base_lr: float, frozen_norm: str = "eval"
+) -> list[dict[str, Any]]:
+    """Freeze what the schedule freezes and group what it trains, in forward order.
+
+    A frozen block has no gradients, and its modules (normalisation, dropout, stochastic depth) stay in eval mode
+    through every later `model.train()`. Applying another schedule undoes the one before.
+
+    Args:
+        model: A network with the modules that the schedule's blocks name.
+        schedule: What is trained at which weight.
+        base_lr: λ_0; a block's rate is λ_b = W_b · λ_0 (BioTune, section 1).
+        frozen_norm: eval, or train: frozen normalisation layers go on updating their statistics, as published.
+
+    Returns:
+        A parameter group a trained block: `{"params", "lr", "name"}`.
+
+    Raises:
+        ScheduleError: The blocks do not fit the model.
+    """
+    try:
+        parameters = block_parameters(model, schedule.blocks)
+    except BackboneError as error:
+        raise ScheduleError(f"the schedule (blocks {', '.join(schedule.names)}) does not fit the network: {error}") from None
+    for module in model.modules():
+        _release(module)
+    groups = []
+    for block, weight in zip(schedule.blocks, schedule.lr_weights, strict=True):
+        own = [parameter for _, parameter in parameters[block.name]]
+        for parameter in own:
+            parameter.requires_grad_(weight > 0)
+            # a stale gradient of a frozen parameter would still meet momentum and weight decay
+            parameter.grad = None
+        if weight == 0:
+            for module in _modules(model, block):
+                _hold_in_eval(module, frozen_norm)
+        elif own:
+            groups.append({"params": own, "lr": weight * base_lr, "name": block.name})
+    return groups
+
+
+def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Prove that the optimizer holds exactly the trainable parameters, each once.
+
+    Raises:
+        ScheduleError: It does not.
+    """
+    held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    trainable = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if len(held) != len(set(held)):
+        raise ScheduleError("a parameter stands in two optimizer groups.")
+    if stray := trainable.keys() - set(held):
+        raise ScheduleError(f"parameter {trainable[min(stray)]} is trainable but in no optimizer group.")
+    if set(held) - trainable.keys():
+        raise ScheduleError("the optimizer holds a frozen parameter.")
+
+
+def _modules(model: nn.Module, block: Block) -> list[nn.Module]:
+    """The modules of a block; a bare parameter among its paths has no mode to hold."""
+    modules = dict(model.named_modules())
+    return [modules[path] for path in block.modules if path in modules]
+
+
+def _hold_in_eval(module: nn.Module, frozen_norm: str) -> None:
+    module.train = partial(_stay, module, frozen_norm)  # type: ignore[method-assign]
+    module.train(module.training)
+
+
+def _release(module: nn.Module) -> None:
+    held = module.__dict__.get("train")
+    if isinstance(held, partial) and held.func is _stay:
+        del module.train
+
+
+def _stay(module: nn.Module, frozen_norm: str, mode: bool = True) -> nn.Module:
+    """Stands in for `module.train` on frozen modules: whatever the mode asked for, it stays in eval mode."""
+    type(module).train(module, False)
+    if frozen_norm == "train" and mode:
+        for inner in module.modules():
+            if isinstance(inner, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
+                type(inner).train(inner, True)
+    return module

@@ -1,0 +1,422 @@
+"""run, train and evaluate as straight-line wiring: the file to read first.
+
+The way of the data: evolution -> fitness -> executor -> finetune -> param_groups, and back as plain results.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from biotune import report, tables
+from biotune.config import EvaluateConfig, RunConfig, TrainConfig, TrialsConfig, show
+from biotune.device import describe
+from biotune.errors import ConfigError, ScheduleError, SearchError, one_line
+from biotune.evolution import evolve, most_evaluations
+from biotune.evolution.books import Entry
+from biotune.fitness import ScheduleFitness, Trial, TrialResult
+from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
+from biotune.session import Session, prepare, session
+from biotune.store import MODEL, RESULT, kept_model, kept_predictions, write_json, write_table, write_text
+from biotune.strategies import FIXED, fixed_schedule
+from biotune.view import View, mean_sd
+
+BASELINES = ("full", "linear_probe")
+
+
+def check_inputs(config: TrialsConfig, view: View) -> None:
+    """Find everything that is wrong before anything is written: device, data, network, weights, schedule, genotypes.
+
+    Raises:
+        BiotuneError: Something is.
+    """
+    _, network, _ = prepare(config, _folds(config), view.decoding)
+    if isinstance(config, TrainConfig):
+        _schedule_to_train(config, network.blocks)
+    if isinstance(config, EvaluateConfig):
+        read_genotypes(config.genotypes, network.blocks)
+
+
+def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
+    """Search, confirm, retrain, test; leaves a run's whole folder and returns what `result.json` holds."""
+    with session("run", config, folder, config.evolution.folds, view.decoding) as bench:
+        bench.on_result = lambda trial, result: view.advance()
+        view.header("biotune run", _facts(bench) + _search_facts(config))
+        search, hall = _search(bench, config, view)
+        winner, confirmed = _confirm(bench, config, hall, view)
+        finals = _final_trainings(bench, config, {"biotune": winner.schedule} | _baselines(bench), view)
+        result = {
+            "search": search,
+            "confirmed": confirmed,
+            "test": tables.spreads([outcome for _, outcome in finals["biotune"]]),
+            "baselines": {name: tables.spreads([outcome for _, outcome in finals[name]]) for name in BASELINES},
+            **_size(bench, winner.schedule),
+            "schedule": tables.schedule_entry(winner.schedule, config.training.lr),
+        }
+        _keep_best_model(bench, finals["biotune"])
+        write_text(folder / "best_schedule.yaml", save_text(winner.schedule, config.training.lr, _origin(config)))
+        write_json(folder / RESULT, result)
+        report.draw_plots(folder)
+        _show_summary(folder, view)
+        _show_schedule(bench, winner.schedule, view)
+        _show_scores(result, view)
+        view.line(f"Files: {_shown_path(folder)}")
+    return result
+
+
+def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
+    """Fine-tune by one strategy or schedule over `test.seeds`, with test scores."""
+    with session("train", config, folder, 1, view.decoding) as bench:
+        schedule = _schedule_to_train(config, bench.network.blocks)
+        bench.on_result = lambda trial, result: view.advance()
+        view.header("biotune train", [*_facts(bench), ("strategy", config.strategy.name)])
+        finals = _final_trainings(bench, config, {config.strategy.name: schedule}, view)
+        result = {
+            "strategy": config.strategy.name,
+            "test": tables.spreads([outcome for _, outcome in finals[config.strategy.name]]),
+            **_size(bench, schedule),
+            "schedule": tables.schedule_entry(schedule, config.training.lr),
+        }
+        _keep_best_model(bench, finals[config.strategy.name])
+        write_text(folder / "best_schedule.yaml", save_text(schedule, config.training.lr, _origin(config)))
+        write_json(folder / RESULT, result)
+        _show_schedule(bench, schedule, view)
+        view.table("Test scores (mean ± sd over the seeds)", ["score", "value"], _score_rows(result["test"]))
+        view.line(f"Files: {_shown_path(folder)}")
+    return result
+
+
+def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]:
+    """The fitness of given genotypes on every fold, without a search."""
+    num_folds = config.evolution.folds
+    with session("evaluate", config, folder, num_folds, view.decoding) as bench:
+        genotypes = read_genotypes(config.genotypes, bench.network.blocks)
+        bench.on_result = lambda trial, result: view.advance()
+        view.header("biotune evaluate", [*_facts(bench), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
+        fitness = _fitness(bench, config)
+        schedules = [decode(genes, bench.network.blocks) for genes in genotypes]
+        view.begin("evaluating", len(genotypes) * num_folds * len(config.training.seeds))
+        rows = [
+            {
+                "genotype": index,
+                "fold": fold,
+                "status": evaluation.status,
+                **tables.evaluation_columns(evaluation, schedules[index], bench.network.parameters),
+                **tables.genotype_columns(genotypes[index], schedules[index]),
+            }
+            for fold in range(num_folds)
+            for index, evaluation in enumerate(fitness(schedules, fold))
+        ]
+        view.end()
+        rows.sort(key=lambda row: (row["genotype"], row["fold"]))
+        write_table(folder / "evaluations.csv", rows)
+        means = [
+            statistics.fmean(row["fitness"] for row in rows if row["genotype"] == index)
+            for index in range(len(genotypes))
+        ]
+        write_json(folder / RESULT, {"fitness": means})
+        view.table(
+            "Fitness (1 − macro accuracy, mean over the folds)",
+            ["genotype", "fitness", "validation accuracy"],
+            ([str(index), f"{mean:.4f}", f"{1 - mean:.4f}"] for index, mean in enumerate(means)),
+        )
+        view.line(f"Files: {_shown_path(folder)}")
+    return {"fitness": means}
+
+
+def read_genotypes(file: str, blocks: Sequence[Block]) -> list[list[float]]:
+    """Read a CSV file with a column a block name, and `threshold`.
+
+    Raises:
+        ScheduleError: The file is missing, its columns are not these, or a gene is no number in [0, 1].
+    """
+    wanted = [block.name for block in blocks] + ["threshold"]
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ScheduleError(f"genotypes={file}: cannot be read as CSV ({one_line(error)}).") from error
+    lacking = [name for name in wanted if name not in table.columns]
+    odd = [str(name) for name in table.columns if name not in wanted]
+    if lacking or odd:
+        complaint = "; ".join(
+            f"{what} {', '.join(names)}" for what, names in (("lacks", lacking), ("has unknown", odd)) if names
+        )
+        raise ScheduleError(f"genotypes={file}: {complaint}. Its columns must be {', '.join(wanted)}.")
+    if table.empty:
+        raise ScheduleError(f"genotypes={file}: holds no row.")
+    genotypes = []
+    for number, cells in enumerate(table[wanted].itertuples(index=False), 2):
+        try:
+            genes = [float(cell) for cell in cells]
+            decode(genes, blocks)
+        except (ValueError, ScheduleError) as error:
+            raise ScheduleError(f"genotypes={file}: line {number}: {one_line(error)}") from error
+        genotypes.append(genes)
+    return genotypes
+
+
+def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, Any], list[Entry]]:
+    """Evolve; the tables grow with every generation. Returns the search's result entry and the hall of fame."""
+    fitness = _fitness(bench, config)
+    blocks, settings = bench.network.blocks, config.evolution
+    at_most = most_evaluations(settings) * len(config.training.seeds)
+    ranking = statistics.fmean if config.confirm.top_k else min
+    generations = evolve(settings, blocks, fitness, config.seed, max(config.confirm.top_k, 1), ranking)
+    rows: list[dict[str, Any]] = []
+    summary: list[dict[str, Any]] = []
+    hall: list[Entry] = []
+    epochs = 0
+    view.begin("generation 0", at_most)
+    for generation in generations:
+        hall = generation.hall
+        rows += tables.generation_rows(generation, bench.network.parameters)
+        summary.append(tables.summary_row(generation))
+        epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
+        bench.journal.append(tables.journal_record(generation))
+        write_table(bench.folder / "generations.csv", rows)
+        write_table(bench.folder / "summary.csv", summary)
+        view.generation(generation, settings.generations, fitness.trainings, at_most)
+        view.describe(f"generation {generation.number + 1}")
+        if settings.max_hours is not None and bench.hours >= settings.max_hours:
+            view.line(f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}.")
+            break
+    view.end()
+    if not hall:
+        raise SearchError("no candidate could be trained: every one was empty or failed; the journal holds the reasons.")
+    return {
+        "best_fitness": hall[0].score,
+        "evaluations": sum(row["evaluations"] for row in summary),
+        "trainings": fitness.trainings,
+        "epochs": epochs,
+        "seconds": sum(row["seconds"] for row in summary),
+    }, hall
+
+
+def _confirm(bench: Session, config: RunConfig, hall: list[Entry], view: View) -> tuple[Entry, dict[str, Any]]:
+    """Fine-tune the best distinct schedules on every fold with fresh seeds; the best mean wins."""
+    if config.confirm.top_k == 0:
+        write_table(bench.folder / "confirm.csv", [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
+        return hall[0], {"macro_accuracy": None}
+    plan = [
+        (entry, Trial(entry.schedule, fold, seed, config.training.epochs))
+        for entry in hall[: config.confirm.top_k]
+        for fold in range(config.evolution.folds)
+        for seed in config.confirm.seeds
+    ]
+    view.begin("confirming", len(plan))
+    results = bench.executor.run([trial for _, trial in plan])
+    view.end()
+    rows = [
+        tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)
+    ]
+    write_table(bench.folder / "confirm.csv", rows)
+    scores: dict[int, list[float]] = {}
+    for row in rows:
+        scores.setdefault(row["schedule"], []).append(row["macro_accuracy"])
+    means = {number: statistics.fmean(values) for number, values in scores.items()}
+    sound = [entry for entry in hall if means.get(entry.number, float("nan")) == means.get(entry.number)]
+    if not sound:
+        raise SearchError("no schedule could be confirmed: in each one a training failed; the journal holds the reasons.")
+    best = max(sound, key=lambda entry: (means[entry.number], -entry.score))
+    return best, {"macro_accuracy": tables.spread(scores[best.number])}
+
+
+def _final_trainings(
+    bench: Session, config: RunConfig | TrainConfig, schedules: dict[str, Schedule], view: View
+) -> dict[str, list[tuple[Trial, TrialResult]]]:
+    """Train on all training data, once for each of `test.seeds`; only now does a model see the test split."""
+    first = next(iter(schedules))
+    plan = [
+        (name, Trial(schedule, None, seed, config.training.epochs, True, f"seed-{seed}" if name == first else None))
+        for name, schedule in schedules.items()
+        for seed in config.test.seeds
+    ]
+    view.begin("final trainings", len(plan))
+    results = bench.executor.run([trial for _, trial in plan])
+    view.end()
+    finals: dict[str, list[tuple[Trial, TrialResult]]] = {name: [] for name in schedules}
+    for (name, trial), result in zip(plan, results, strict=True):
+        if result.status != "ok":
+            raise SearchError(f"the final training of {name} with seed {trial.seed} failed: {result.error}")
+        finals[name].append((trial, result))
+    rows = [tables.test_row(name, trial, result) for name, pairs in finals.items() for trial, result in pairs]
+    write_table(bench.folder / "test.csv", rows)
+    return finals
+
+
+def _keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) -> None:
+    """The final model is the one that validation data prefer; ties go to the first seed."""
+    best, _ = max(finals, key=lambda pair: pair[1].score)
+    for trial, _ in finals:
+        name = str(trial.keep)
+        if trial is best:
+            os.replace(kept_model(bench.folder, name), bench.folder / MODEL)
+            os.replace(kept_predictions(bench.folder, name), bench.folder / "predictions.csv")
+        kept_model(bench.folder, name).unlink(missing_ok=True)
+        kept_predictions(bench.folder, name).unlink(missing_ok=True)
+    config, network = bench.config, bench.network
+    preprocessing = network.preprocessing.scaled_to(config.dataset.image_size)
+    write_json(
+        bench.folder / "model.json",
+        {
+            "format": 1,
+            "backbone": {"library": config.backbone.library, "name": config.backbone.name},
+            "classes": list(bench.data.classes),
+            "preprocessing": {
+                "resize": preprocessing.resize,
+                "crop": preprocessing.crop,
+                "mean": list(preprocessing.mean),
+                "std": list(preprocessing.std),
+                "interpolation": preprocessing.interpolation,
+            },
+            "seed": best.seed,
+        },
+    )
+
+
+def _fitness(bench: Session, config: RunConfig | EvaluateConfig) -> ScheduleFitness:
+    return ScheduleFitness(
+        bench.executor,
+        tuple(config.training.seeds),
+        config.training.epochs,
+        bench.data.fingerprint,
+        config.fitness.max_failed_share,
+    )
+
+
+def _baselines(bench: Session) -> dict[str, Schedule]:
+    return {name: FIXED[name](bench.network.blocks) for name in BASELINES}
+
+
+def _schedule_to_train(config: TrainConfig, blocks: Sequence[Block]) -> Schedule:
+    """The schedule of a strategy, or of a file whose blocks are proved to be this network's."""
+    if config.strategy.name != "schedule":
+        return fixed_schedule(config.strategy.name, blocks)
+    if config.schedule is None:
+        raise ConfigError("strategy=schedule: needs schedule=FILE.")
+    schedule = load_schedule(config.schedule)
+    if schedule.blocks != tuple(blocks):
+        own = {block.name: block.modules for block in blocks}
+        theirs = {block.name: block.modules for block in schedule.blocks}
+        odd = [name for name in [*theirs, *own] if theirs.get(name) != own.get(name)] or list(theirs)
+        raise ScheduleError(
+            f"schedule={config.schedule}: does not fit {config.backbone.name} with "
+            f"backbone.granularity={config.backbone.granularity}: the blocks {', '.join(dict.fromkeys(odd))} differ."
+        )
+    if schedule.is_empty:
+        raise ScheduleError(f"schedule={config.schedule}: freezes every block; nothing would be trained.")
+    return schedule
+
+
+def _folds(config: TrialsConfig) -> int:
+    return config.evolution.folds if isinstance(config, RunConfig | EvaluateConfig) else 1
+
+
+def _origin(config: TrialsConfig) -> dict[str, Any]:
+    return {
+        "backbone": config.backbone.name,
+        "granularity": config.backbone.granularity,
+        "weights": config.backbone.weights,
+        "dataset": config.dataset.name,
+    }
+
+
+def _size(bench: Session, schedule: Schedule) -> dict[str, Any]:
+    trained = tables.trained_parameters(schedule, bench.network.parameters)
+    return {"trainable_params": trained, "trainable_share": trained / bench.total_parameters}
+
+
+def _facts(bench: Session) -> list[tuple[str, str]]:
+    config, data = bench.config, bench.data
+    pictures = f"{len(data.whole.train)} training, {len(data.whole.val)} validation, {len(data.test)} test pictures"
+    skipped = f", {len(data.skipped)} broken ones left out" if data.skipped else ""
+    return [
+        ("dataset", f"{data.name}: {len(data.classes)} classes, {pictures}{skipped}"),
+        (
+            "backbone",
+            f"{config.backbone.name}, weights {config.backbone.weights}, {len(bench.network.blocks)} blocks, "
+            f"{bench.total_parameters:,} parameters",
+        ),
+        ("device", f"{describe(bench.device)}, {config.executor.name}, {config.executor.threads} threads a training"),
+        ("folder", _shown_path(bench.folder)),
+    ]
+
+
+def _search_facts(config: RunConfig) -> list[tuple[str, str]]:
+    settings = config.evolution
+    searching = most_evaluations(settings) * len(config.training.seeds)
+    confirming = config.confirm.top_k * settings.folds * len(config.confirm.seeds)
+    final = (1 + len(BASELINES)) * len(config.test.seeds)
+    return [
+        (
+            "search",
+            f"population {settings.population_size}, {settings.generations} generations, {settings.elites} elites, "
+            f"{settings.folds} folds, {len(config.training.seeds)} seeds, up to {config.training.epochs} epochs",
+        ),
+        (
+            "trainings",
+            f"at most {searching + confirming + final} ({searching} searching, {confirming} confirming, {final} final)",
+        ),
+    ]
+
+
+def _show_summary(folder: Path, view: View) -> None:
+    rows = pd.read_csv(folder / "summary.csv")
+    view.table(
+        "Generations (fitness = 1 − macro accuracy on the fold's validation data)",
+        ["generation", "fold", "best", "mean", "worst", "sd", "diversity", "evaluations", "trainings", "cached"],
+        (
+            [
+                str(row.generation),
+                str(row.fold),
+                *(f"{value:.4f}" for value in (row.best_fitness, row.mean_fitness, row.worst_fitness, row.sd_fitness)),
+                f"{row.diversity:.3f}",
+                str(row.evaluations),
+                str(row.trainings),
+                str(row.cache_hits),
+            ]
+            for row in rows.itertuples()
+        ),
+    )
+
+
+def _show_schedule(bench: Session, schedule: Schedule, view: View) -> None:
+    entry = tables.schedule_entry(schedule, bench.config.training.lr)["blocks"]
+    view.table(
+        "Layer schedule",
+        ["block", "modules", "parameters", "importance", "rate"],
+        (
+            [
+                block.name,
+                " ".join(block.modules),
+                f"{bench.network.parameters[block.name]:,}",
+                "" if entry[block.name]["importance"] is None else f"{entry[block.name]['importance']:.3f}",
+                "frozen" if entry[block.name]["frozen"] else f"{entry[block.name]['lr']:.2e}",
+            ]
+            for block in schedule.blocks
+        ),
+    )
+
+
+def _show_scores(result: dict[str, Any], view: View) -> None:
+    columns = ["macro_accuracy", "accuracy", "average_precision", "kappa", "f1"]
+    entries = {"biotune": result["test"], **result["baselines"]}
+    view.table(
+        f"Test split (mean ± sd over {len(result['test']['accuracy']['values'])} training seeds)",
+        ["method", *(column.replace("_", " ") for column in columns)],
+        ([name, *(mean_sd(scores[column]) for column in columns)] for name, scores in entries.items()),
+    )
+
+
+def _score_rows(scores: dict[str, Any]) -> list[list[str]]:
+    return [[name.replace("_", " "), mean_sd(score)] for name, score in scores.items()]
+
+
+def _shown_path(folder: Path) -> str:
+    """Relative to where the user stands, when it lies below."""
+    return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)

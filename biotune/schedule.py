@@ -1,0 +1,254 @@
+"""Genotypes and layer schedules: which blocks learn, at which rates. Owns the decoding, the canonical key and the YAML file.
+
+Knows neither torch nor DEAP; `Schedule.apply` hands over to `param_groups` when a model is at hand.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from biotune.errors import ScheduleError, one_line
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = 1
+_HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One gene's worth of a network.
+
+    Attributes:
+        name: Short name, unique in its network (`stem`, `layer1`, `head`).
+        modules: Dotted paths of the modules or single parameters it consists of.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which blocks of a network are trained and at which multiple of the base rate. Immutable.
+
+    Attributes:
+        blocks: The network's blocks in forward order.
+        lr_weights: A multiple of the base rate a block; 0 means frozen, a state and not a rate.
+        importances: The genes behind it, where it was decoded from a genotype.
+        threshold: The freezing threshold, where it was decoded from a genotype.
+        header: Where the schedule comes from (backbone, weights, dataset, base_lr); takes no part in comparison.
+    """
+
+    blocks: tuple[Block, ...]
+    lr_weights: tuple[float, ...]
+    importances: tuple[float, ...] | None = field(default=None, compare=False)
+    threshold: float | None = field(default=None, compare=False)
+    header: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        if len(self.blocks) != len(self.lr_weights):
+            raise ScheduleError(f"a schedule of {len(self.blocks)} blocks needs as many weights, not {len(self.lr_weights)}.")
+        for block, weight in zip(self.blocks, self.lr_weights, strict=True):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ScheduleError(f"lr_weight of block {block.name} is {weight}: must be a finite number, 0 or more.")
+
+    @property
+    def selected(self) -> tuple[bool, ...]:
+        """The selection mask S, a value a block."""
+        return tuple(weight > 0 for weight in self.lr_weights)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no block is trained at all."""
+        return not any(self.selected)
+
+    @property
+    def key(self) -> str:
+        """The canonical key: equal exactly where the same blocks are trained at the same rates."""
+        return "|".join(repr(weight) if weight > 0 else "-" for weight in self.lr_weights)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the blocks in forward order."""
+        return tuple(block.name for block in self.blocks)
+
+    def apply(self, model: torch.nn.Module, base_lr: float | None = None) -> list[dict[str, Any]]:
+        """Freeze and group a model's parameters as this schedule says.
+
+        Frozen blocks lose their gradients and stay in eval mode through every later `model.train()`.
+
+        Args:
+            model: A network that has the modules this schedule names.
+            base_lr: λ_0, the rate that the weights multiply; by default the one in the schedule's file.
+
+        Returns:
+            One optimizer parameter group a trained block: `{"params", "lr", "name"}`.
+
+        Raises:
+            ScheduleError: A block names no module of the model, or parameters belong to no block or to two.
+        """
+        from biotune.param_groups import apply_schedule
+
+        rate = self.header.get("base_lr") if base_lr is None else base_lr
+        if rate is None:
+            raise ScheduleError("apply() needs base_lr: this schedule comes from no file that states one.")
+        return apply_schedule(model, self, float(rate))
+
+
+def lr_weight(importance: float) -> float:
+    """The importance weight W = 10^(2(ν − 0.5)), 0.1 to 10 (BioTune, section 1)."""
+    return float(10.0 ** (2.0 * (importance - 0.5)))
+
+
+def decode(genotype: Sequence[float], blocks: Sequence[Block]) -> Schedule:
+    """Decode ν = [ν_0 … ν_B, ε_f] into a schedule (BioTune, section 1).
+
+    S_b = 1 if ν_b > ε_f else 0 and λ_b = S_b · W_b · λ_0.
+
+    Args:
+        genotype: An importance in [0, 1] a block in forward order, the freezing threshold last.
+        blocks: The network's blocks in forward order.
+
+    Raises:
+        ScheduleError: The length does not fit the blocks, or a gene lies outside [0, 1].
+    """
+    genes = [float(gene) for gene in genotype]
+    if len(genes) != len(blocks) + 1:
+        raise ScheduleError(f"a genotype for {len(blocks)} blocks has {len(blocks) + 1} genes (threshold last), not {len(genes)}.")
+    for name, gene in zip([block.name for block in blocks] + ["threshold"], genes, strict=True):
+        if not 0.0 <= gene <= 1.0:
+            raise ScheduleError(f"gene {name} is {gene}: must lie in [0, 1].")
+    *importances, threshold = genes
+    weights = tuple(lr_weight(gene) if gene > threshold else 0.0 for gene in importances)
+    return Schedule(tuple(blocks), weights, tuple(importances), threshold)
+
+
+def save_text(schedule: Schedule, base_lr: float, header: Mapping[str, Any]) -> str:
+    """The YAML text of a schedule file: a header, then a block a line.
+
+    Args:
+        schedule: What to write.
+        base_lr: λ_0; every block's own rate is written beside its weight.
+        header: backbone, granularity, weights and dataset, as far as known.
+    """
+    facts = {**header, "base_lr": float(base_lr), "threshold": schedule.threshold}
+    lines = [f"format: {FORMAT}"]
+    lines += [_yaml_line({name: facts[name]}) for name in _HEADER_KEYS if name in facts]
+    lines.append("blocks:")
+    importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
+    for block, weight, importance in zip(schedule.blocks, schedule.lr_weights, importances, strict=True):
+        entry = {
+            "modules": list(block.modules),
+            "frozen": weight == 0,
+            "importance": importance,
+            "lr_weight": weight,
+            "lr": weight * base_lr,
+        }
+        flow = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=math.inf).strip()
+        lines.append(f"  {_yaml_scalar(block.name)}: {flow}")
+    return "\n".join(lines) + "\n"
+
+
+def _yaml_line(mapping: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(mapping), default_flow_style=False, sort_keys=False, width=math.inf, allow_unicode=True).strip()
+
+
+def _yaml_scalar(name: str) -> str:
+    return yaml.safe_dump({name: 0}, default_flow_style=False, width=math.inf).strip().removesuffix(": 0")
+
+
+def load_schedule(path: str | os.PathLike[str]) -> Schedule:
+    """Read a schedule file.
+
+    Args:
+        path: A YAML file that a run left as `best_schedule.yaml`, or one of the same form.
+
+    Raises:
+        ScheduleError: The file is missing, no schedule, of another format version, or contradicts itself.
+    """
+    source = Path(path)
+    try:
+        document = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScheduleError(f"schedule={source}: cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ScheduleError(f"schedule={source}: is no YAML file ({one_line(error)}).") from error
+    try:
+        return _parse(document)
+    except ScheduleError as error:
+        raise ScheduleError(f"schedule={source}: {error}") from error
+
+
+def _parse(document: object) -> Schedule:
+    if not isinstance(document, dict) or "format" not in document:
+        raise ScheduleError("is no schedule file (its first key should be 'format').")
+    if document["format"] != FORMAT:
+        raise ScheduleError(f"has format {document['format']!r}; this biotune reads format {FORMAT}.")
+    entries = document.get("blocks")
+    if not isinstance(entries, dict) or not entries:
+        raise ScheduleError("has no 'blocks'.")
+    unknown = sorted(str(name) for name in document.keys() - {"format", "blocks", *_HEADER_KEYS})
+    if unknown:
+        raise ScheduleError(f"has an unknown key {unknown[0]!r}.")
+    blocks = tuple(Block(_name(name), _modules(name, entry)) for name, entry in entries.items())
+    weights = tuple(_weight(name, entry) for name, entry in entries.items())
+    importances = tuple(_number(name, entry, "importance", optional=True) for name, entry in entries.items())
+    known = tuple(value for value in importances if value is not None)
+    header = {name: document[name] for name in _HEADER_KEYS if name in document and name != "threshold"}
+    if "base_lr" in header and not (_is_number(header["base_lr"]) and header["base_lr"] > 0):
+        raise ScheduleError(f"base_lr is {header['base_lr']!r}: must be a positive number.")
+    threshold = document.get("threshold")
+    if threshold is not None and not _is_number(threshold):
+        raise ScheduleError(f"threshold is {threshold!r}: must be a number or null.")
+    return Schedule(
+        blocks,
+        weights,
+        known if len(known) == len(blocks) else None,
+        None if threshold is None else float(threshold),
+        header,
+    )
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise ScheduleError(f"block {name!r}: its name must be a text.")
+    return name
+
+
+def _modules(name: object, entry: object) -> tuple[str, ...]:
+    modules = entry.get("modules") if isinstance(entry, dict) else None
+    if not isinstance(modules, list) or not modules or not all(isinstance(module, str) for module in modules):
+        raise ScheduleError(f"block {name}: 'modules' must be a list of module names.")
+    return tuple(modules)
+
+
+def _weight(name: object, entry: dict[str, Any]) -> float:
+    weight = _number(name, entry, "lr_weight")
+    frozen = entry.get("frozen")
+    if weight is None or not isinstance(frozen, bool):
+        raise ScheduleError(f"block {name}: needs 'frozen' (true or false) and 'lr_weight' (a number).")
+    if frozen != (weight == 0):
+        raise ScheduleError(f"block {name}: frozen={str(frozen).lower()} contradicts lr_weight={weight}.")
+    return weight
+
+
+def _number(name: object, entry: dict[str, Any], key: str, optional: bool = False) -> float | None:
+    value = entry.get(key)
+    if value is None and optional:
+        return None
+    if not _is_number(value):
+        raise ScheduleError(f"block {name}: {key} is {value!r}: must be a finite number.")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,157 @@
+"""What every command with trainings sets up and tears down: device, network, data, executor, journal, status file."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from biotune import backbones, datasets
+from biotune.backbones import Network
+from biotune.config import TrialsConfig
+from biotune.datasets import Data
+from biotune.device import describe, resolve_device
+from biotune.errors import BiotuneError, one_line
+from biotune.executors import EXECUTORS, Recorded
+from biotune.finetune import Workspace
+from biotune.fitness import Trial, TrialResult
+from biotune.store import STATUS, Journal, write_json
+
+OnDecoded = Callable[[int, int], None]
+
+
+@dataclass
+class Session:
+    """One command at work.
+
+    Attributes:
+        config: The command's config.
+        folder: The run's folder.
+        device: Where trainings run.
+        network: The backbone, for its blocks and sizes.
+        data: The dataset.
+        executor: Runs trials and journals them.
+        journal: The run's journal.
+        on_result: Whom to tell of every result; may be set later.
+    """
+
+    config: TrialsConfig
+    folder: Path
+    device: torch.device
+    network: Network
+    data: Data
+    journal: Journal
+    started: float = field(default_factory=time.monotonic)
+    on_result: Callable[[Trial, TrialResult], None] = lambda trial, result: None
+
+    def __post_init__(self) -> None:
+        workspace = Workspace.of(self.network, self.data, self.config.training, self.device, self.folder)
+        inner = EXECUTORS[self.config.executor.name](workspace)
+        self.executor = Recorded(inner, self.journal, lambda trial, result: self.on_result(trial, result))
+
+    @property
+    def total_parameters(self) -> int:
+        """Number of parameters of the network with its new head."""
+        return sum(self.network.parameters.values())
+
+    @property
+    def hours(self) -> float:
+        """Wall time since the session began."""
+        return (time.monotonic() - self.started) / 3600
+
+
+def prepare(
+    config: TrialsConfig, num_folds: int, on_decoded: OnDecoded = lambda done, total: None
+) -> tuple[torch.device, Network, Data]:
+    """Everything that can be wrong before the first training: device, data, network, weights, pictures.
+
+    Raises:
+        BiotuneError: Something is.
+    """
+    device = resolve_device(config.device)
+    backbones.architecture(config.backbone)
+    plan = datasets.find(config.dataset, num_folds)
+    network = backbones.build(config.backbone, len(plan.classes))
+    data = _load_once(repr((config.dataset, network.preprocessing, num_folds)), plan, network, on_decoded)
+    return device, network, data
+
+
+@contextmanager
+def session(
+    command: str, config: TrialsConfig, folder: Path, num_folds: int, on_decoded: OnDecoded = lambda done, total: None
+) -> Iterator[Session]:
+    """Set up, keep `status.json` true, and tear down.
+
+    Raises:
+        BiotuneError: Bad input, or a folder that cannot be written.
+    """
+    status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": _now(), "finished": None}
+    status |= {"versions": _versions(), "device": None, "git_commit": _git_commit()}
+    write_json(folder / STATUS, status)
+    torch.set_num_threads(config.executor.threads)
+    try:
+        device, network, data = prepare(config, num_folds, on_decoded)
+        status["device"] = describe(device)
+        write_json(folder / STATUS, status)
+        current = Session(config, folder, device, network, data, Journal(folder))
+        try:
+            yield current
+        finally:
+            current.executor.close()
+            current.journal.close()
+        status["state"] = "finished"
+    except KeyboardInterrupt:
+        status["state"] = "interrupted"
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, BiotuneError) else f"{type(error).__name__}: {error}"
+        status |= {"state": "failed", "error": one_line(text)}
+        raise
+    finally:
+        status["finished"] = _now()
+        with suppress(BiotuneError):  # the folder may be what failed; its own error is already on its way
+            write_json(folder / STATUS, status)
+
+
+_DECODED: dict[str, Data] = {}
+
+
+def _load_once(key: str, plan: datasets.Plan, network: Network, on_decoded: OnDecoded) -> Data:
+    """Decode once a process: the check before a run and the run itself ask for the same data."""
+    full_key = f"{key}/{plan.source.fingerprint}"
+    if full_key not in _DECODED:
+        _DECODED.clear()
+        _DECODED[full_key] = datasets.load(plan, network.preprocessing, on_decoded)
+    return _DECODED[full_key]
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    packages = ("biotune", "torch", "torchvision", "hydra-core", "deap", "numpy")
+    return {"python": platform.python_version()} | {package: version(package) for package in packages}
+
+
+@lru_cache
+def _git_commit() -> str | None:
+    """The commit of the code at work, where it runs from a checkout."""
+    here = Path(__file__).parent
+    with suppress(OSError, subprocess.SubprocessError):
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
+        )
+        return answer.stdout.strip()
+    return None
