@@ -77,7 +77,9 @@ class EvolutionConfig:
     population_size: int = key(10, "Number of individuals N.", ge=4, le=10_000)
     generations: int = key(10, "Generations G after the initial one.", ge=0, le=100_000)
     elites: int = key(3, "Elites E that survive a generation.", ge=0)
-    folds: int = key(2, "Folds the training and the validation data are each cut into; generation g works on g mod folds.", ge=1)
+    folds: int = key(
+        2, "Folds the training and the validation data are each cut into; generation g works on g mod folds.", ge=1
+    )
     max_hours: float | None = key(None, "Begin no further generation after so many hours; null sets no limit.", gt=0)
     mating: str = key(
         "brood",
@@ -237,7 +239,8 @@ def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
         if dataclasses.is_dataclass(hints[item.name]):
             yield from keys_of(hints[item.name], path + ".")
         else:
-            default = item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
+            factory = item.default_factory
+            default = item.default if factory is dataclasses.MISSING else factory()
             yield Key(path, hints[item.name], default, item.metadata)
 
 
@@ -308,8 +311,7 @@ def _disagreements(config: Section) -> Iterator[str]:
     evolution = getattr(config, "evolution", None)
     if evolution is not None and evolution.elites >= evolution.population_size:
         yield (
-            f"evolution.elites={evolution.elites}: must be smaller than "
-            f"evolution.population_size={evolution.population_size}."
+            f"evolution.elites={evolution.elites}: must be smaller than evolution.population_size={evolution.population_size}."
         )
     confirm = getattr(config, "confirm", None)
     if confirm is not None and confirm.top_k > 0:
@@ -321,7 +323,9 @@ def _disagreements(config: Section) -> Iterator[str]:
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
     device = getattr(config, "device", "auto")
     index = device.removeprefix("cuda:")
-    if device not in ("auto", "cpu", "cuda", "mps") and not (device.startswith("cuda:") and index.isascii() and index.isdigit()):
+    if device not in ("auto", "cpu", "cuda", "mps") and not (
+        device.startswith("cuda:") and index.isascii() and index.isdigit()
+    ):
         yield f"device={device}: must be auto, cpu, cuda, cuda:INDEX or mps."
     strategy = getattr(config, "strategy", None)
     if strategy is not None and strategy.name == "schedule" and config.schedule is None:

@@ -50,7 +50,8 @@ class Workspace:
     @staticmethod
     def of(network: Network, data: Data, training: TrainingConfig, device: torch.device, folder: Path) -> Workspace:
         """Move the network to the device and note its initial state."""
-        network.module.to(device)
+        # pictures come as (N, H, W, C), so this is the layout that needs no copy
+        network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         initial = {name: value.clone() for name, value in network.module.state_dict().items()}
         return Workspace(network, data, training, device, initial, folder)
 
@@ -96,9 +97,7 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
     return TrialResult("ok", tuple(curve), time.perf_counter() - started, scores)
 
 
-def build_optimizer(
-    groups: list[dict[str, Any]], training: TrainingConfig, device: torch.device
-) -> torch.optim.Optimizer:
+def build_optimizer(groups: list[dict[str, Any]], training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
     """The optimizer over parameter groups that carry their own rates."""
     fused = device.type in ("cpu", "cuda")
     if training.optimizer == "sgd":

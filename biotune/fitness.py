@@ -171,9 +171,7 @@ class ScheduleFitness:
         if not trials:
             return Evaluation(WORST, "empty")
         results = [self._cache[self.fingerprint, trial.key] for trial in trials]
-        own = [
-            result for trial, result in zip(trials, results, strict=True) if owners.get(trial.key) == index
-        ]
+        own = [result for trial, result in zip(trials, results, strict=True) if owners.get(trial.key) == index]
         cost: dict[str, Any] = {
             "seconds": sum(result.seconds for result in own),
             "trainings": len(own),

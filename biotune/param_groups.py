@@ -13,9 +13,7 @@ from biotune.errors import BackboneError, ScheduleError
 from biotune.schedule import Block, Schedule
 
 
-def apply_schedule(
-    model: nn.Module, schedule: Schedule, base_lr: float, frozen_norm: str = "eval"
-) -> list[dict[str, Any]]:
+def apply_schedule(model: nn.Module, schedule: Schedule, base_lr: float, frozen_norm: str = "eval") -> list[dict[str, Any]]:
     """Freeze what the schedule freezes and group what it trains, in forward order.
 
     A frozen block has no gradients, and its modules (normalisation, dropout, stochastic depth) stay in eval mode

@@ -5,9 +5,9 @@ The way of the data: evolution -> fitness -> executor -> finetune -> param_group
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ import pandas as pd
 from biotune import report, tables
 from biotune.config import EvaluateConfig, RunConfig, TrainConfig, TrialsConfig, show
 from biotune.device import describe
-from biotune.errors import ConfigError, ScheduleError, SearchError, one_line
+from biotune.errors import ConfigError, ScheduleError, SearchError
 from biotune.evolution import evolve, most_evaluations
 from biotune.evolution.books import Entry
 from biotune.fitness import ScheduleFitness, Trial, TrialResult
+from biotune.genotypes import read_genotypes
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
 from biotune.session import Session, prepare, session
-from biotune.store import MODEL, RESULT, kept_model, kept_predictions, write_json, write_table, write_text
+from biotune.store import RESULT, choose_model, write_json, write_table, write_text
 from biotune.strategies import FIXED, fixed_schedule
-from biotune.view import View, mean_sd
+from biotune.view import View
 
 BASELINES = ("full", "linear_probe")
 
@@ -62,9 +63,9 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
         write_text(folder / "best_schedule.yaml", save_text(winner.schedule, config.training.lr, _origin(config)))
         write_json(folder / RESULT, result)
         report.draw_plots(folder)
-        _show_summary(folder, view)
-        _show_schedule(bench, winner.schedule, view)
-        _show_scores(result, view)
+        view.summary(pd.read_csv(folder / "summary.csv"))
+        view.schedule(winner.schedule, bench.network.parameters, config.training.lr)
+        view.scores({"biotune": result["test"], **result["baselines"]})
         view.line(f"Files: {_shown_path(folder)}")
     return result
 
@@ -85,8 +86,8 @@ def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
         _keep_best_model(bench, finals[config.strategy.name])
         write_text(folder / "best_schedule.yaml", save_text(schedule, config.training.lr, _origin(config)))
         write_json(folder / RESULT, result)
-        _show_schedule(bench, schedule, view)
-        view.table("Test scores (mean ± sd over the seeds)", ["score", "value"], _score_rows(result["test"]))
+        view.schedule(schedule, bench.network.parameters, config.training.lr)
+        view.scores({config.strategy.name: result["test"]})
         view.line(f"Files: {_shown_path(folder)}")
     return result
 
@@ -116,8 +117,7 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
         rows.sort(key=lambda row: (row["genotype"], row["fold"]))
         write_table(folder / "evaluations.csv", rows)
         means = [
-            statistics.fmean(row["fitness"] for row in rows if row["genotype"] == index)
-            for index in range(len(genotypes))
+            statistics.fmean(row["fitness"] for row in rows if row["genotype"] == index) for index in range(len(genotypes))
         ]
         write_json(folder / RESULT, {"fitness": means})
         view.table(
@@ -127,37 +127,6 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
         )
         view.line(f"Files: {_shown_path(folder)}")
     return {"fitness": means}
-
-
-def read_genotypes(file: str, blocks: Sequence[Block]) -> list[list[float]]:
-    """Read a CSV file with a column a block name, and `threshold`.
-
-    Raises:
-        ScheduleError: The file is missing, its columns are not these, or a gene is no number in [0, 1].
-    """
-    wanted = [block.name for block in blocks] + ["threshold"]
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ScheduleError(f"genotypes={file}: cannot be read as CSV ({one_line(error)}).") from error
-    lacking = [name for name in wanted if name not in table.columns]
-    odd = [str(name) for name in table.columns if name not in wanted]
-    if lacking or odd:
-        complaint = "; ".join(
-            f"{what} {', '.join(names)}" for what, names in (("lacks", lacking), ("has unknown", odd)) if names
-        )
-        raise ScheduleError(f"genotypes={file}: {complaint}. Its columns must be {', '.join(wanted)}.")
-    if table.empty:
-        raise ScheduleError(f"genotypes={file}: holds no row.")
-    genotypes = []
-    for number, cells in enumerate(table[wanted].itertuples(index=False), 2):
-        try:
-            genes = [float(cell) for cell in cells]
-            decode(genes, blocks)
-        except (ValueError, ScheduleError) as error:
-            raise ScheduleError(f"genotypes={file}: line {number}: {one_line(error)}") from error
-        genotypes.append(genes)
-    return genotypes
 
 
 def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, Any], list[Entry]]:
@@ -211,9 +180,7 @@ def _confirm(bench: Session, config: RunConfig, hall: list[Entry], view: View) -
     view.begin("confirming", len(plan))
     results = bench.executor.run([trial for _, trial in plan])
     view.end()
-    rows = [
-        tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)
-    ]
+    rows = [tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)]
     write_table(bench.folder / "confirm.csv", rows)
     scores: dict[int, list[float]] = {}
     for row in rows:
@@ -252,31 +219,17 @@ def _final_trainings(
 def _keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) -> None:
     """The final model is the one that validation data prefer; ties go to the first seed."""
     best, _ = max(finals, key=lambda pair: pair[1].score)
-    for trial, _ in finals:
-        name = str(trial.keep)
-        if trial is best:
-            os.replace(kept_model(bench.folder, name), bench.folder / MODEL)
-            os.replace(kept_predictions(bench.folder, name), bench.folder / "predictions.csv")
-        kept_model(bench.folder, name).unlink(missing_ok=True)
-        kept_predictions(bench.folder, name).unlink(missing_ok=True)
-    config, network = bench.config, bench.network
-    preprocessing = network.preprocessing.scaled_to(config.dataset.image_size)
-    write_json(
-        bench.folder / "model.json",
-        {
-            "format": 1,
-            "backbone": {"library": config.backbone.library, "name": config.backbone.name},
-            "classes": list(bench.data.classes),
-            "preprocessing": {
-                "resize": preprocessing.resize,
-                "crop": preprocessing.crop,
-                "mean": list(preprocessing.mean),
-                "std": list(preprocessing.std),
-                "interpolation": preprocessing.interpolation,
-            },
-            "seed": best.seed,
-        },
-    )
+    choose_model(bench.folder, str(best.keep), [str(trial.keep) for trial, _ in finals])
+    config = bench.config
+    preprocessing = bench.network.preprocessing.scaled_to(config.dataset.image_size)
+    facts = {
+        "format": 1,
+        "backbone": {"library": config.backbone.library, "name": config.backbone.name},
+        "classes": list(bench.data.classes),
+        "preprocessing": asdict(preprocessing),
+        "seed": best.seed,
+    }
+    write_json(bench.folder / "model.json", facts)
 
 
 def _fitness(bench: Session, config: RunConfig | EvaluateConfig) -> ScheduleFitness:
@@ -363,58 +316,6 @@ def _search_facts(config: RunConfig) -> list[tuple[str, str]]:
             f"at most {searching + confirming + final} ({searching} searching, {confirming} confirming, {final} final)",
         ),
     ]
-
-
-def _show_summary(folder: Path, view: View) -> None:
-    rows = pd.read_csv(folder / "summary.csv")
-    view.table(
-        "Generations (fitness = 1 − macro accuracy on the fold's validation data)",
-        ["generation", "fold", "best", "mean", "worst", "sd", "diversity", "evaluations", "trainings", "cached"],
-        (
-            [
-                str(row.generation),
-                str(row.fold),
-                *(f"{value:.4f}" for value in (row.best_fitness, row.mean_fitness, row.worst_fitness, row.sd_fitness)),
-                f"{row.diversity:.3f}",
-                str(row.evaluations),
-                str(row.trainings),
-                str(row.cache_hits),
-            ]
-            for row in rows.itertuples()
-        ),
-    )
-
-
-def _show_schedule(bench: Session, schedule: Schedule, view: View) -> None:
-    entry = tables.schedule_entry(schedule, bench.config.training.lr)["blocks"]
-    view.table(
-        "Layer schedule",
-        ["block", "modules", "parameters", "importance", "rate"],
-        (
-            [
-                block.name,
-                " ".join(block.modules),
-                f"{bench.network.parameters[block.name]:,}",
-                "" if entry[block.name]["importance"] is None else f"{entry[block.name]['importance']:.3f}",
-                "frozen" if entry[block.name]["frozen"] else f"{entry[block.name]['lr']:.2e}",
-            ]
-            for block in schedule.blocks
-        ),
-    )
-
-
-def _show_scores(result: dict[str, Any], view: View) -> None:
-    columns = ["macro_accuracy", "accuracy", "average_precision", "kappa", "f1"]
-    entries = {"biotune": result["test"], **result["baselines"]}
-    view.table(
-        f"Test split (mean ± sd over {len(result['test']['accuracy']['values'])} training seeds)",
-        ["method", *(column.replace("_", " ") for column in columns)],
-        ([name, *(mean_sd(scores[column]) for column in columns)] for name, scores in entries.items()),
-    )
-
-
-def _score_rows(scores: dict[str, Any]) -> list[list[str]]:
-    return [[name.replace("_", " "), mean_sd(score)] for name, score in scores.items()]
 
 
 def _shown_path(folder: Path) -> str:

@@ -123,7 +123,9 @@ def decode(genotype: Sequence[float], blocks: Sequence[Block]) -> Schedule:
     """
     genes = [float(gene) for gene in genotype]
     if len(genes) != len(blocks) + 1:
-        raise ScheduleError(f"a genotype for {len(blocks)} blocks has {len(blocks) + 1} genes (threshold last), not {len(genes)}.")
+        raise ScheduleError(
+            f"a genotype for {len(blocks)} blocks has {len(blocks) + 1} genes (threshold last), not {len(genes)}."
+        )
     for name, gene in zip([block.name for block in blocks] + ["threshold"], genes, strict=True):
         if not 0.0 <= gene <= 1.0:
             raise ScheduleError(f"gene {name} is {gene}: must lie in [0, 1].")

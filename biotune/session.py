@@ -150,8 +150,6 @@ def _git_commit() -> str | None:
     """The commit of the code at work, where it runs from a checkout."""
     here = Path(__file__).parent
     with suppress(OSError, subprocess.SubprocessError):
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
-        )
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True)
         return answer.stdout.strip()
     return None

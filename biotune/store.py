@@ -27,9 +27,10 @@ JOURNAL_FORMAT = 1
 STATUS = "status.json"
 RESULT = "result.json"
 MODEL = "model.safetensors"
+PREDICTIONS = "predictions.csv"
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file so that it is there whole or not at all: temporary name, fsync, rename.
 
     Args:
@@ -63,7 +64,7 @@ def _umask() -> int:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file in UTF-8."""
-    write_whole(path, lambda file: file.write(text.encode("utf-8")) and None)
+    write_whole(path, lambda file: file.write(text.encode("utf-8")))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -146,7 +147,7 @@ def keep_model(folder: Path, name: str, state: Mapping[str, Tensor], data: Data,
 
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     content = save(tensors)
-    write_whole(kept_model(folder, name), lambda file: file.write(content) and None)
+    write_whole(kept_model(folder, name), lambda file: file.write(content))
     predicted = probabilities.argmax(1)
     write_table(
         kept_predictions(folder, name),
@@ -160,3 +161,18 @@ def keep_model(folder: Path, name: str, state: Mapping[str, Tensor], data: Data,
             for position, (row, guess) in enumerate(zip(data.test, predicted, strict=True))
         ),
     )
+
+
+def choose_model(folder: Path, chosen: str, kept: Iterable[str]) -> None:
+    """Make one kept model the run's final one and forget the others.
+
+    Args:
+        folder: The run's folder.
+        chosen: The name it was kept under.
+        kept: The names of all that were kept.
+    """
+    os.replace(kept_model(folder, chosen), folder / MODEL)
+    os.replace(kept_predictions(folder, chosen), folder / PREDICTIONS)
+    for name in kept:
+        kept_model(folder, name).unlink(missing_ok=True)
+        kept_predictions(folder, name).unlink(missing_ok=True)

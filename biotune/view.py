@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,6 +16,9 @@ from rich.text import Text
 
 from biotune.evolution import Generation
 from biotune.schedule import Schedule
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WIDE = 10_000  # piped output is never cut to a width
 
@@ -45,9 +49,7 @@ class View:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
 
     def line(self, text: str, style: str = "") -> None:
@@ -115,6 +117,52 @@ class View:
         for row in cells:
             table.add_row(*(Text(cell) for cell in row))
         self._progress.console.print(table)
+
+    def summary(self, generations: pd.DataFrame) -> None:
+        """The per-generation table, from `summary.csv`."""
+        self.table(
+            "Generations (fitness = 1 − macro accuracy on the fold's validation data)",
+            ["generation", "fold", "best", "mean", "worst", "sd", "diversity", "evaluations", "trainings", "cached"],
+            (
+                [
+                    str(row.generation),
+                    str(row.fold),
+                    *(f"{getattr(row, f'{name}_fitness'):.4f}" for name in ("best", "mean", "worst", "sd")),
+                    f"{row.diversity:.3f}",
+                    str(row.evaluations),
+                    str(row.trainings),
+                    str(row.cache_hits),
+                ]
+                for row in generations.itertuples()
+            ),
+        )
+
+    def schedule(self, schedule: Schedule, parameters: Mapping[str, int], base_lr: float) -> None:
+        """A layer schedule, a block a line."""
+        importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
+        self.table(
+            "Layer schedule",
+            ["block", "modules", "parameters", "importance", "rate"],
+            (
+                [
+                    block.name,
+                    " ".join(block.modules),
+                    f"{parameters[block.name]:,}",
+                    "" if importance is None else f"{importance:.3f}",
+                    f"{weight * base_lr:.2e}" if weight > 0 else "frozen",
+                ]
+                for block, weight, importance in zip(schedule.blocks, schedule.lr_weights, importances, strict=True)
+            ),
+        )
+
+    def scores(self, methods: Mapping[str, Mapping[str, Any]]) -> None:
+        """Test scores, a method a line; each score is {mean, sd, values}."""
+        first = next(iter(methods.values()))
+        self.table(
+            f"Test split (mean ± sd over {len(first['accuracy']['values'])} training seeds)",
+            ["method", *(name.replace("_", " ") for name in first)],
+            ([method, *(mean_sd(scores[name]) for name in first)] for method, scores in methods.items()),
+        )
 
     def _note(self) -> str:
         return f"{self._best}  ~{_duration(self._seconds_left(self._total, self._done))} left".strip()

@@ -79,8 +79,7 @@ def build(config: BackboneConfig, num_classes: int) -> Network:
     blocks = row.blocks if config.granularity == "block" else row.layers or finer(module, row.blocks)
     check_partition(module, blocks, row.head)
     counts = {
-        name: sum(parameter.numel() for _, parameter in pairs)
-        for name, pairs in block_parameters(module, blocks).items()
+        name: sum(parameter.numel() for _, parameter in pairs) for name, pairs in block_parameters(module, blocks).items()
     }
     return Network(module, blocks, row.head, row.preprocessing(), counts)
 

@@ -10,12 +10,12 @@ from biotune.backbones.weights_file import read_weights
 from biotune.schedule import Block
 
 WEIGHTS = Path(__file__).parent / "weights" / "glyphnet.safetensors"
-SOURCE_CLASSES = 36
+SOURCE_CLASSES = 36  # A-Z and 0-9
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 def _preprocessing() -> Preprocessing:
-    return Preprocessing(glyphnet.IMAGE_SIZE, glyphnet.IMAGE_SIZE, glyphnet.MEAN, glyphnet.STD)
+    return Preprocessing(glyphnet.IMAGE_SIZE, glyphnet.IMAGE_SIZE, glyphnet.MEAN, glyphnet.STD, "bicubic")
 
 
 def _pretrained() -> dict[str, torch.Tensor]:
@@ -46,6 +46,6 @@ ARCHITECTURES = {
             ),
             Block("head", ("head",)),
         ),
-        source="embedded, printed A-Z and 0-9",
+        source="printed A-Z and 0-9, scripts/pretrain_glyphnet.py",
     )
 }

@@ -75,14 +75,14 @@ def _drop_auxiliary_head(module: nn.Module) -> None:
 
 
 def _preprocessing(name: str) -> Preprocessing:
-    stated = models.get_model_weights(name).DEFAULT.transforms()  # type: ignore[attr-defined]
+    stated = models.get_model_weights(name).DEFAULT.transforms()
     return Preprocessing(
         stated.resize_size[0], stated.crop_size[0], tuple(stated.mean), tuple(stated.std), stated.interpolation.value
     )
 
 
 def _pretrained(name: str) -> dict[str, torch.Tensor]:
-    weights = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+    weights = models.get_model_weights(name).DEFAULT
     try:
         state: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
@@ -105,7 +105,7 @@ def _row(
         partial(_preprocessing, name),
         partial(_pretrained, name),
         prepare,
-        source=f"torchvision {models.get_model_weights(name).DEFAULT.name}",  # type: ignore[attr-defined]
+        source=f"torchvision {models.get_model_weights(name).DEFAULT.name}",
     )
 
 

@@ -29,7 +29,7 @@ biotune finds out which layers of a pre-trained image classifier to fine-tune, a
 
 Commands:
 {chr(10).join(f"  {name:<10} {meaning}" for name, meaning in CONFIG_COMMANDS.items())}
-  list       what can be chosen: biotune list {'|'.join(LISTS)}
+  list       what can be chosen: biotune list {"|".join(LISTS)}
 
 Every key is set as KEY=VALUE. Useful with every command but list:
   --cfg job       show the composed config and stop

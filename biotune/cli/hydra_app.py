@@ -120,7 +120,8 @@ def _evaluate(cfg: DictConfig) -> None:
 def _blocks(cfg: DictConfig) -> None:
     from biotune.cli.listing import show_blocks
 
-    show_blocks(OmegaConf.to_object(cfg))
+    config: Any = OmegaConf.to_object(cfg)
+    show_blocks(config)
 
 
 _JOBS: dict[str, Callable[[], None]] = {"run": _run, "train": _train, "evaluate": _evaluate, "blocks": _blocks}
@@ -138,9 +139,7 @@ def _summarise_sweep(folder: Path) -> int:
         failed = failed or status["state"] != "finished"
         score = mean_sd(result["test"]["macro_accuracy"]) if "test" in result else status["error"] or ""
         full = result.get("baselines", {}).get("full")
-        rows.append(
-            [job.name, " ".join(overrides), status["state"], score, mean_sd(full["macro_accuracy"]) if full else ""]
-        )
+        rows.append([job.name, " ".join(overrides), status["state"], score, mean_sd(full["macro_accuracy"]) if full else ""])
     with View() as view:
         columns = ["job", "overrides", "state", "test macro accuracy", "full fine-tuning"]
         view.table(f"Sweep {folder}", columns, rows)

@@ -113,7 +113,7 @@ def _check_names(schema: type, overrides: list[Override], searchpath: list[str])
     loader = GlobalHydra.instance().config_loader()
     keys = {item.path: item for item in keys_of(schema)}
     sections = {path.rpartition(".")[0] for path in keys} - {""}
-    problems = []
+    problems: list[str] = []
     for override in overrides:
         name = override.key_or_group
         if name.split(".")[0].split("/")[0] == "hydra":

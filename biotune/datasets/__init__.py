@@ -115,9 +115,7 @@ def find(config: DatasetConfig, num_folds: int) -> Plan:
     return Plan(config, source, cut, num_folds, kept)
 
 
-def load(
-    plan: Plan, preprocessing: Preprocessing, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> Data:
+def load(plan: Plan, preprocessing: Preprocessing, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Data:
     """Decode what was found and cut it into folds.
 
     Args:

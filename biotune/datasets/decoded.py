@@ -75,9 +75,7 @@ def decode(
     if decoded.broken and not skip_broken:
         shown = [f"{source.names[members[row]]} ({reason})" for row, reason in list(decoded.broken.items())[:_SHOWN]]
         more = f" and {len(decoded.broken) - _SHOWN} more" if len(decoded.broken) > _SHOWN else ""
-        raise DataError(
-            f"{source.name}: cannot decode {', '.join(shown)}{more}. Remove them, or set dataset.skip_broken=true."
-        )
+        raise DataError(f"{source.name}: cannot decode {', '.join(shown)}{more}. Remove them, or set dataset.skip_broken=true.")
     return decoded
 
 

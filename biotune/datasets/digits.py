@@ -14,8 +14,8 @@ from biotune.datasets._base import Source
 PER_CLASS = {"train": 20, "val": 20}  # few enough that transfer matters; the rest is for testing
 SIZE = 16
 NOISE_SD = 90.0
-BLUR_RADIUS = 1.6
-CONTRAST = 0.25
+BLUR_RADIUS = 2.0
+CONTRAST = 0.2
 
 Picture = NDArray[np.uint8]
 

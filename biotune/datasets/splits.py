@@ -94,9 +94,7 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
     return np.setdiff1d(members, held), held
 
 
-def stratified_folds(
-    labels: Indices, num_folds: int, seed: int, groups: NDArray[np.int64] | None = None
-) -> list[Indices]:
+def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray[np.int64] | None = None) -> list[Indices]:
     """Cut positions into disjoint stratified parts that together cover them.
 
     Args:

@@ -191,9 +191,7 @@ class _Search:
         return children
 
     def _child(self, first: int, second: int, prototype: int) -> Individual:
-        genes, momentum = breed(
-            self._toolbox, self._population[first], self._population[second], self._population[prototype]
-        )
+        genes, momentum = breed(self._toolbox, self._population[first], self._population[second], self._population[prototype])
         child = self._newborn(genes, "child")
         child.momentum = momentum
         return child
@@ -263,9 +261,7 @@ def _at_no_cost(evaluation: Evaluation | None) -> Evaluation | None:
 
 def _snapshot(individual: Individual) -> Individual:
     """The individual as it stands, before a probe may replace its genes."""
-    copy = Individual(
-        individual.genes, individual.momentum, individual.number, individual.origin, individual.extinction
-    )
+    copy = Individual(individual.genes, individual.momentum, individual.number, individual.origin, individual.extinction)
     if individual.evaluation is not None:
         copy.receive(individual.evaluation, individual.fold)
     return copy

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from biotune.evolution.individual import Genes
 
 
-def selected_blocks(genes: Genes) -> Genes:
+def selected_blocks(genes: Genes) -> NDArray[np.intp]:
     """Indices of the blocks whose importance exceeds the threshold."""
     return np.flatnonzero(genes[:-1] > genes[-1])
 
@@ -72,18 +73,18 @@ def draw_mates(rng: Generator, ranks: Sequence[int], population_size: int) -> tu
 
 
 def crossover(rng: Generator, first: Genes, second: Genes) -> Genes:
-    """c = U∘p1 + (1 − U)∘p2, U fresh a gene."""
+    """C = U∘p1 + (1 − U)∘p2, U fresh a gene."""
     u = rng.random(first.size)
     return u * first + (1 - u) * second
 
 
 def inherit_momentum(rng: Generator, first: Genes, second: Genes) -> Genes:
-    """v = U∘v_p1 + U∘v_p2, both U fresh a gene."""
+    """V = U∘v_p1 + U∘v_p2, both U fresh a gene."""
     return rng.random(first.size) * first + rng.random(second.size) * second
 
 
 def move(rng: Generator, genes: Genes, momentum: Genes) -> Genes:
-    """x = c + t·v with one scalar t from U; not yet clipped."""
+    """X = c + t·v with one scalar t from U; not yet clipped."""
     return genes + rng.random() * momentum
 
 
@@ -99,7 +100,7 @@ def mutate(rng: Generator, genes: Genes, extinction: float) -> Genes:
 
 
 def adopt(rng: Generator, genes: Genes, first: Genes, second: Genes, prototype: Genes) -> Genes:
-    """x += r1·a·(mean(p1, p2) − x) + (1 − r1)·b·(prototype − x), scalars r1, a, b from U, clipped."""
+    """X += r1·a·(mean(p1, p2) − x) + (1 − r1)·b·(prototype − x), scalars r1, a, b from U, clipped."""
     r1, a, b = rng.random(3)
     parents = (first + second) / 2
     return np.clip(genes + r1 * a * (parents - genes) + (1 - r1) * b * (prototype - genes), 0.0, 1.0)

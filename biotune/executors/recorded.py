@@ -42,9 +42,7 @@ class Recorded:
         self._inner = inner
         self._journal = journal
         self._on_result = on_result
-        self._known = {
-            record["key"]: _from_record(record) for record in journal.records() if record["kind"] == "trial"
-        }
+        self._known = {record["key"]: _from_record(record) for record in journal.records() if record["kind"] == "trial"}
 
     def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """One result a trial, in order; equal trials are run once."""
@@ -66,6 +64,4 @@ class Recorded:
 
 
 def _from_record(record: dict[str, Any]) -> TrialResult:
-    return TrialResult(
-        record["status"], tuple(record["curve"]), record["seconds"], dict(record["scores"]), record["error"]
-    )
+    return TrialResult(record["status"], tuple(record["curve"]), record["seconds"], dict(record["scores"]), record["error"])
