@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.resources import files
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 
-import biotune.configs
 from biotune.cli import LISTS
 from biotune.config import BlocksConfig
 from biotune.errors import ConfigError, did_you_mean
@@ -51,7 +51,7 @@ def _config_dir(arguments: list[str]) -> str | None:
 
 def _remark(group: str, name: str, sources: list[Path]) -> str:
     """The first comment of a choice's file."""
-    own = Path(str(biotune.configs.__file__)).parent
+    own = Path(str(files("biotune.configs")))
     for root in [own, *(Path(str(source).removeprefix("file:")) for source in sources)]:
         file = root / group / f"{name}.yaml"
         if file.is_file():
