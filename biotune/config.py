@@ -4,6 +4,7 @@ This is the one place for defaults that no YAML states. Knows neither Hydra nor 
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ def key(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[str | int, ...] = (),
 ) -> Any:
     """A configuration key: its default, its meaning with the unit, and its bounds (for lists: of every entry)."""
     bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
@@ -57,6 +58,11 @@ class DatasetConfig:
         "Distribution shift applied to all pictures (digits only).",
         choices=("none", "noise", "blur", "invert", "low_contrast"),
     )
+    partition: int | None = key(None, "Which of the ten official partitions into train, val and test (dtd only).", ge=1, le=10)
+    annotation: str | None = key(None, "What a class is (fgvc_aircraft only).", choices=("variant", "family", "manufacturer"))
+    source_size: int | None = key(
+        None, "Side in pixels of the pictures as published (medmnist only).", choices=(28, 64, 128, 224)
+    )
 
 
 @dataclass
@@ -65,7 +71,14 @@ class BackboneConfig:
 
     library: str = key(MISSING, "Where the network is defined: biotune, torchvision or a registered plugin.")
     name: str = key(MISSING, "Name of the network in its library.")
-    weights: str = key("default", "default, none (random), or the path of a safetensors or state-dict file.")
+    weights: str = key(
+        "default", "default, none (random), a name the library knows, or the path of a safetensors or state-dict file."
+    )
+    head: str = key(
+        "new",
+        "A new head for the dataset's classes, or the pre-trained one where the classes are the same.",
+        choices=("new", "keep"),
+    )
     granularity: str = key("block", "What one gene stands for.", choices=("block", "layer"))
 
 
@@ -115,6 +128,9 @@ class TrainingConfig:
     step_factor: float = key(0.1, "Factor of one step of the step scheduler.", gt=0, le=1)
     warmup_epochs: int = key(0, "Epochs over which the rates rise linearly at the start.", ge=0)
     class_weights: str = key("none", "Weight classes in the loss by inverse frequency.", choices=("none", "balanced"))
+    augment: str = key(
+        "none", "Training augmentation: none, or random resized crop and flip (standard).", choices=("none", "standard")
+    )
     frozen_norm: str = key(
         "eval",
         "Frozen normalisation layers keep their running statistics (eval) or update them (train, as published).",
@@ -160,6 +176,15 @@ class BlocksConfig:
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     num_classes: int = key(1000, "Classes of the head that is counted.", ge=2)
+    plugins: list[str] = key([], "Modules to import that register networks, datasets or strategies of your own.")
+
+
+@dataclass
+class DataConfig:
+    """Keys of `biotune data check`."""
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    plugins: list[str] = key([], "Modules to import that register networks, datasets or strategies of your own.")
 
 
 @dataclass
@@ -168,6 +193,7 @@ class TrialsConfig:
 
     seed: int = key(0, "Seed of the search.", ge=0, le=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:INDEX or mps.")
+    plugins: list[str] = key([], "Modules to import that register networks, datasets or strategies of your own.")
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -210,7 +236,13 @@ class EvaluateConfig(TrialsConfig):
 
 
 Section = Any
-COMMANDS: dict[str, type] = {"run": RunConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "blocks": BlocksConfig}
+COMMANDS: dict[str, type] = {
+    "run": RunConfig,
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "blocks": BlocksConfig,
+    "data": DataConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -227,7 +259,8 @@ class Key:
         """The rule for the key's type in words."""
         inner, optional = _unwrap(self.type)
         words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-        text = "a list of integers like [1,2,3]" if typing.get_origin(inner) is list else words[inner]
+        lists = {list[int]: "a list of integers like [1,2,3]", list[str]: "a list of names like [one,two]"}
+        text = lists[inner] if inner in lists else words[inner]
         return text + (" or null" if optional else "")
 
 
@@ -281,17 +314,20 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
         "lt": ("less than", lambda number, bound: number < bound),
     }
     for entry in value if isinstance(value, list) else [value]:
+        if isinstance(entry, float) and not math.isfinite(entry):
+            yield f"{item.path}={show(value)}: must be a finite number."
+            return
         for name, (words, holds) in rules.items():
             if name in item.metadata and not holds(entry, item.metadata[name]):
                 yield f"{item.path}={show(value)}: must be {words} {item.metadata[name]}."
                 return
     choices = item.metadata.get("choices")
     if choices and value not in choices:
-        yield f"{item.path}={value}: must be one of {', '.join(choices)}."
+        yield f"{item.path}={value}: must be one of {', '.join(map(str, choices))}."
     if value == MISSING:
         yield f"{item.path}: must be given. {item.metadata['meaning']}"
     if isinstance(value, list):
-        if not value:
+        if not value and item.default:
             yield f"{item.path}=[]: must name at least one."
         repeated = sorted({entry for entry in value if value.count(entry) > 1})
         if repeated:
@@ -321,6 +357,11 @@ def _disagreements(config: Section) -> Iterator[str]:
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
+    if dataset is not None:
+        yield from _keys_of_one_dataset(dataset)
+    backbone = getattr(config, "backbone", None)
+    if backbone is not None and backbone.head == "keep" and backbone.weights == "none":
+        yield "backbone.head=keep: there is no head to keep with backbone.weights=none."
     device = getattr(config, "device", "auto")
     index = device.removeprefix("cuda:")
     if device not in ("auto", "cpu", "cuda", "mps") and not (
@@ -332,3 +373,18 @@ def _disagreements(config: Section) -> Iterator[str]:
         yield "strategy=schedule: needs schedule=FILE, for example the best_schedule.yaml of a run."
     if strategy is not None and strategy.name not in ("schedule", MISSING) and config.schedule is not None:
         yield f"schedule={config.schedule}: does not go with strategy={strategy.name}; give one of the two."
+
+
+def _keys_of_one_dataset(dataset: DatasetConfig) -> Iterator[str]:
+    """Keys that one dataset needs and all others have no use for."""
+    owners = {
+        "partition": ("dtd", dataset.loader == "torchvision" and dataset.name == "dtd"),
+        "annotation": ("fgvc_aircraft", dataset.loader == "torchvision" and dataset.name == "fgvc_aircraft"),
+        "source_size": ("medmnist", dataset.loader == "medmnist"),
+    }
+    for name, (owner, is_owner) in owners.items():
+        value = getattr(dataset, name)
+        if is_owner and value is None:
+            yield f"dataset.{name}=null: must be set for dataset={owner}; leave it out for the usual value."
+        if not is_owner and value is not None:
+            yield f"dataset.{name}={value}: only dataset={owner} has this key; leave it out for dataset.name={dataset.name}."

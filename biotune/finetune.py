@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from biotune.augment import standard
 from biotune.backbones import Network
 from biotune.config import TrainingConfig
 from biotune.datasets import Data
 from biotune.errors import BiotuneError
 from biotune.fitness import Trial, TrialResult
+from biotune.outputs import main_output
 from biotune.param_groups import apply_schedule, prove_coverage
 from biotune.scores import macro_accuracy, test_scores
 from biotune.store import keep_model
@@ -129,15 +131,6 @@ def class_weights(data: Data, rows: np.ndarray, training: TrainingConfig, device
     return weights.float().to(device)
 
 
-def main_output(output: Any) -> Tensor:
-    """The logits of a network that returns several things: the first, or the one called `logits` or `out`."""
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping):
-        return main_output(output["logits"] if "logits" in output else output["out"])
-    return main_output(output[0])
-
-
 def batch_rows(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
     """Cut rows into batches; a last batch of a single picture joins the one before, as BatchNorm needs two."""
     starts = list(range(0, len(rows), batch_size))
@@ -179,7 +172,10 @@ def _train_epoch(
     total = torch.zeros((), device=workspace.device)
     for batch in batch_rows(order.permutation(rows), workspace.training.batch_size):
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_function(main_output(model(pictures(workspace, batch))), _labels(workspace, batch))
+        inputs = pictures(workspace, batch)
+        if workspace.training.augment == "standard":
+            inputs = standard(inputs, order)
+        loss = loss_function(main_output(model(inputs)), _labels(workspace, batch))
         loss.backward()
         optimizer.step()
         total += loss.detach()
@@ -193,8 +189,9 @@ def _labels(workspace: Workspace, rows: np.ndarray) -> Tensor:
 
 
 def _fresh_head(workspace: Workspace) -> None:
-    head = workspace.network.module.get_submodule(workspace.network.head)
-    head.reset_parameters()  # type: ignore[operator]
+    if workspace.network.fresh_head:
+        head = workspace.network.module.get_submodule(workspace.network.head)
+        head.reset_parameters()  # type: ignore[operator]
 
 
 def _score_on_test(trial: Trial, workspace: Workspace, best_state: dict[str, Tensor]) -> dict[str, float]:

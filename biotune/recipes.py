@@ -23,7 +23,7 @@ from biotune.fitness import ScheduleFitness, Trial, TrialResult
 from biotune.genotypes import read_genotypes
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
 from biotune.session import Session, prepare, session
-from biotune.store import RESULT, choose_model, write_json, write_table, write_text
+from biotune.store import MODEL_FACTS, MODEL_FORMAT, RESULT, choose_model, write_json, write_table, write_text
 from biotune.strategies import FIXED, fixed_schedule
 from biotune.view import View
 
@@ -223,13 +223,13 @@ def _keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) ->
     config = bench.config
     preprocessing = bench.network.preprocessing.scaled_to(config.dataset.image_size)
     facts = {
-        "format": 1,
+        "format": MODEL_FORMAT,
         "backbone": {"library": config.backbone.library, "name": config.backbone.name},
         "classes": list(bench.data.classes),
         "preprocessing": asdict(preprocessing),
         "seed": best.seed,
     }
-    write_json(bench.folder / "model.json", facts)
+    write_json(bench.folder / MODEL_FACTS, facts)
 
 
 def _fitness(bench: Session, config: RunConfig | EvaluateConfig) -> ScheduleFitness:

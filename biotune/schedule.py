@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold")
+_BLOCK_KEYS = ("modules", "frozen", "importance", "lr_weight", "lr")
+_LONGEST_PLAIN_NAME = 100  # PyYAML writes keys of 128 characters or more over two lines
+_LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,11 @@ class Schedule:
         Raises:
             ScheduleError: A block names no module of the model, or parameters belong to no block or to two.
         """
-        from biotune.param_groups import apply_schedule
-
         rate = self.header.get("base_lr") if base_lr is None else base_lr
         if rate is None:
             raise ScheduleError("apply() needs base_lr: this schedule comes from no file that states one.")
+        from biotune.param_groups import apply_schedule
+
         return apply_schedule(model, self, float(rate))
 
 
@@ -161,10 +164,14 @@ def save_text(schedule: Schedule, base_lr: float, header: Mapping[str, Any]) -> 
 
 
 def _yaml_line(mapping: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(mapping), default_flow_style=False, sort_keys=False, width=math.inf, allow_unicode=True).strip()
+    # PyYAML writes Unicode line breaks as they are, and reads them back as spaces; escaped they survive
+    plain = all(str(value).isprintable() for value in mapping.values())
+    return yaml.safe_dump(dict(mapping), default_flow_style=False, sort_keys=False, width=math.inf, allow_unicode=plain).strip()
 
 
 def _yaml_scalar(name: str) -> str:
+    if not name.isprintable() or len(name) > _LONGEST_PLAIN_NAME:
+        return yaml.safe_dump(name, default_style='"', width=math.inf).strip()
     return yaml.safe_dump({name: 0}, default_flow_style=False, width=math.inf).strip().removesuffix(": 0")
 
 
@@ -182,7 +189,7 @@ def load_schedule(path: str | os.PathLike[str]) -> Schedule:
         document = yaml.safe_load(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise ScheduleError(f"schedule={source}: cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML's constructors raise IndexError, KeyError and worse on malformed values
         raise ScheduleError(f"schedule={source}: is no YAML file ({one_line(error)}).") from error
     try:
         return _parse(document)
@@ -194,42 +201,54 @@ def _parse(document: object) -> Schedule:
     if not isinstance(document, dict) or "format" not in document:
         raise ScheduleError("is no schedule file (its first key should be 'format').")
     if document["format"] != FORMAT:
-        raise ScheduleError(f"has format {document['format']!r}; this biotune reads format {FORMAT}.")
+        raise ScheduleError(f"has format {_shown(document['format'])}; this biotune reads format {FORMAT}.")
     entries = document.get("blocks")
     if not isinstance(entries, dict) or not entries:
         raise ScheduleError("has no 'blocks'.")
-    unknown = sorted(str(name) for name in document.keys() - {"format", "blocks", *_HEADER_KEYS})
+    unknown = sorted(_shown(name) for name in document.keys() - {"format", "blocks", *_HEADER_KEYS})
     if unknown:
-        raise ScheduleError(f"has an unknown key {unknown[0]!r}.")
+        raise ScheduleError(f"has an unknown key {unknown[0]}.")
     blocks = tuple(Block(_name(name), _modules(name, entry)) for name, entry in entries.items())
     weights = tuple(_weight(name, entry) for name, entry in entries.items())
     importances = tuple(_number(name, entry, "importance", optional=True) for name, entry in entries.items())
     known = tuple(value for value in importances if value is not None)
     header = {name: document[name] for name in _HEADER_KEYS if name in document and name != "threshold"}
-    if "base_lr" in header and not (_is_number(header["base_lr"]) and header["base_lr"] > 0):
-        raise ScheduleError(f"base_lr is {header['base_lr']!r}: must be a positive number.")
-    threshold = document.get("threshold")
-    if threshold is not None and not _is_number(threshold):
-        raise ScheduleError(f"threshold is {threshold!r}: must be a number or null.")
-    return Schedule(
-        blocks,
-        weights,
-        known if len(known) == len(blocks) else None,
-        None if threshold is None else float(threshold),
-        header,
-    )
+    if "base_lr" in header:
+        rate = _finite(header["base_lr"])
+        if rate is None or rate <= 0:
+            raise ScheduleError(f"base_lr is {_shown(header['base_lr'])}: must be a positive number.")
+        header["base_lr"] = rate
+        _check_rates(entries, weights, rate)
+    threshold = _finite(document.get("threshold"))
+    if threshold is None and document.get("threshold") is not None:
+        raise ScheduleError(f"threshold is {_shown(document['threshold'])}: must be a number or null.")
+    return Schedule(blocks, weights, known if len(known) == len(blocks) else None, threshold, header)
+
+
+def _check_rates(entries: dict[str, Any], weights: tuple[float, ...], base_lr: float) -> None:
+    """`lr` is for the reader; one that was edited without its weight would silently do nothing."""
+    for (name, entry), weight in zip(entries.items(), weights, strict=True):
+        rate = _number(name, entry, "lr", optional=True)
+        if rate is not None and not math.isclose(rate, weight * base_lr, rel_tol=1e-9):
+            raise ScheduleError(
+                f"block {name}: lr={rate} contradicts lr_weight={weight} times base_lr={base_lr}; edit lr_weight."
+            )
 
 
 def _name(name: object) -> str:
     if not isinstance(name, str) or not name:
-        raise ScheduleError(f"block {name!r}: its name must be a text.")
+        raise ScheduleError(f"block {_shown(name)}: its name must be a text.")
     return name
 
 
 def _modules(name: object, entry: object) -> tuple[str, ...]:
-    modules = entry.get("modules") if isinstance(entry, dict) else None
+    facts: dict[object, Any] = entry if isinstance(entry, dict) else {}
+    modules = facts.get("modules")
     if not isinstance(modules, list) or not modules or not all(isinstance(module, str) for module in modules):
         raise ScheduleError(f"block {name}: 'modules' must be a list of module names.")
+    unknown = sorted(_shown(key) for key in facts.keys() - set(_BLOCK_KEYS))
+    if unknown:
+        raise ScheduleError(f"block {name}: has an unknown key {unknown[0]}; known are {', '.join(_BLOCK_KEYS)}.")
     return tuple(modules)
 
 
@@ -247,10 +266,27 @@ def _number(name: object, entry: dict[str, Any], key: str, optional: bool = Fals
     value = entry.get(key)
     if value is None and optional:
         return None
-    if not _is_number(value):
-        raise ScheduleError(f"block {name}: {key} is {value!r}: must be a finite number.")
-    return float(value)  # type: ignore[arg-type]
+    number = _finite(value)
+    if number is None:
+        raise ScheduleError(f"block {name}: {key} is {_shown(value)}: must be a finite number.")
+    return number
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _finite(value: object) -> float | None:
+    """A value as a finite float, else None. PyYAML takes 1e-05, which has no dot, for a text; here it is a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: object) -> str:
+    """A value as a message shows it. Nested values go by their kind: YAML's aliases can make their text endless."""
+    if isinstance(value, int) and abs(value) >= 10**_LONGEST_SHOWN:
+        return "a giant integer"  # str() refuses to spell out thousands of digits
+    if value is None or isinstance(value, int | float | str):
+        return repr(value) if len(repr(value)) <= _LONGEST_SHOWN else repr(value)[: _LONGEST_SHOWN - 1] + "…"
+    return f"a {type(value).__name__}"

@@ -25,6 +25,7 @@ from biotune.errors import BiotuneError, one_line
 from biotune.executors import EXECUTORS, Recorded
 from biotune.finetune import Workspace
 from biotune.fitness import Trial, TrialResult
+from biotune.plugins import load_plugins
 from biotune.store import STATUS, Journal, write_json
 
 OnDecoded = Callable[[int, int], None]
@@ -78,6 +79,7 @@ def prepare(
     Raises:
         BiotuneError: Something is.
     """
+    load_plugins(config.plugins)
     device = resolve_device(config.device)
     backbones.architecture(config.backbone)
     plan = datasets.find(config.dataset, num_folds)
@@ -110,12 +112,12 @@ def session(
             current.executor.close()
             current.journal.close()
         status["state"] = "finished"
-    except KeyboardInterrupt:
-        status["state"] = "interrupted"
-        raise
     except Exception as error:
         text = str(error) if isinstance(error, BiotuneError) else f"{type(error).__name__}: {error}"
         status |= {"state": "failed", "error": one_line(text)}
+        raise
+    except BaseException:  # Ctrl-C, or whoever else asks the process to go
+        status["state"] = "interrupted"
         raise
     finally:
         status["finished"] = _now()

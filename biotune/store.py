@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ JOURNAL_FORMAT = 1
 STATUS = "status.json"
 RESULT = "result.json"
 MODEL = "model.safetensors"
+MODEL_FACTS = "model.json"
+MODEL_FORMAT = 1
 PREDICTIONS = "predictions.csv"
 
 
@@ -107,11 +110,13 @@ class Journal:
     def records(self) -> list[dict[str, Any]]:
         """All whole records so far, the header first."""
         self._file.seek(0)
-        return [json.loads(line) for line in self._file.read().decode("utf-8").splitlines()]
+        # as bytes: a text would also be split where a string inside a record holds a Unicode line separator
+        return [json.loads(line) for line in self._file.read().splitlines()]
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # what could not be written was reported by `append`; closing tries it once more
+            self._file.close()
 
     def _cut_torn_tail(self) -> None:
         self._file.seek(0)

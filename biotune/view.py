@@ -100,17 +100,18 @@ class View:
         record, best = generation.record, generation.hall[0] if generation.hall else None
         self._best = f"best {1 - best.score:.4f}" if best else "no candidate yet"
         left = f"~{_duration(self._seconds_left(at_most, trainings))} left" if generation.number < of else "done"
+        failed = f", {record['failures']} failed" if record["failures"] else ""
         self.line(
-            f"generation {generation.number:>2}/{of}  fold {generation.fold}  best {1 - record['best_fitness']:.4f}  "
-            f"mean {1 - record['mean_fitness']:.4f}  diversity {record['diversity']:.3f}  "
-            f"trainings {trainings}/{at_most}  cached {record['cache_hits']}  failed {record['failures']}  "
-            f"{strip(best.schedule) if best else ''}  {left}"
+            f"generation {generation.number:>2}/{of}  best {1 - record['best_fitness']:.4f}  "
+            f"mean {1 - record['mean_fitness']:.4f}  {strip(best.schedule) if best else ''}  "
+            f"{trainings}/{at_most} trained, {record['cache_hits']} cached{failed}  {left}"
         )
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table; columns of numbers are right-aligned."""
         cells = [list(row) for row in rows]
-        table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        self.line(title, "bold")  # not the table's own title, which is broken at the table's width
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for index, column in enumerate(columns):
             numeric = all(not row[index] or row[index][0] in "+-0123456789" for row in cells)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from biotune.backbones import embedded, torchvision
+from biotune.backbones import embedded, lite0, timm, torchvision
 from biotune.backbones._base import (
     Architecture,
     Network,
@@ -16,8 +18,9 @@ from biotune.backbones._base import (
     check_partition,
     finer,
     parameters_of,
+    skeleton,
 )
-from biotune.backbones.weights_file import load_body, read_weights
+from biotune.backbones.weights_file import load_weights, read_weights
 from biotune.config import BackboneConfig
 from biotune.errors import BackboneError, did_you_mean
 
@@ -29,14 +32,50 @@ __all__ = [
     "block_parameters",
     "build",
     "check_partition",
+    "load_weights",
     "parameters_of",
+    "preprocessing",
+    "register_backbone",
 ]
 
-LIBRARIES: dict[str, dict[str, Architecture]] = {
-    "biotune": embedded.ARCHITECTURES,
-    "torchvision": torchvision.ARCHITECTURES,
+
+@dataclass(frozen=True)
+class Library:
+    """Where networks are defined.
+
+    Attributes:
+        find: The row of a name, or None.
+        names: All names, for suggestions.
+    """
+
+    find: Callable[[str], Architecture | None]
+    names: Callable[[], list[str]]
+
+
+REGISTERED: dict[str, Architecture] = {}
+LIBRARIES: dict[str, Library] = {
+    "biotune": Library(embedded.ARCHITECTURES.get, lambda: list(embedded.ARCHITECTURES)),
+    "torchvision": Library(torchvision.find, torchvision.names),
+    "timm": Library(timm.find, timm.names),
+    "lite0": Library(lite0.find, lite0.names),
+    "plugin": Library(REGISTERED.get, lambda: list(REGISTERED)),
 }
 _BODY_SEED = 0  # random bodies are the same in all trials of a run; only the head varies with the training seed
+
+
+def register_backbone(row: Architecture) -> None:
+    """Make a network of the user's own available as `backbone.library=plugin backbone.name=NAME`.
+
+    Raises:
+        BackboneError: The name is taken, or the blocks do not cover the network once, in forward order, head last.
+    """
+    if row.name in REGISTERED and REGISTERED[row.name] != row:
+        raise BackboneError(f"backbone {row.name}: is registered already.")
+    module = skeleton(row.build)
+    if row.prepare is not None:
+        row.prepare(module)
+    check_partition(module, row.blocks, row.head)
+    REGISTERED[row.name] = row
 
 
 def architecture(config: BackboneConfig) -> Architecture:
@@ -48,32 +87,39 @@ def architecture(config: BackboneConfig) -> Architecture:
     library = LIBRARIES.get(config.library)
     if library is None:
         raise BackboneError(f"backbone.library={config.library}: must be one of {', '.join(LIBRARIES)}.")
-    if config.name not in library:
-        raise BackboneError(
-            f"backbone.name={config.name}: no such network in {config.library}.{did_you_mean(config.name, library)}"
-        )
-    return library[config.name]
+    row = library.find(config.name)
+    if row is None:
+        near = did_you_mean(config.name, library.names())
+        raise BackboneError(f"backbone.name={config.name}: no such network in {config.library}.{near}")
+    return row
+
+
+def preprocessing(config: BackboneConfig) -> Preprocessing:
+    """What the chosen weights expect of pictures; random weights and files are taken to expect what the best ones do."""
+    return architecture(config).preprocessing(config.weights)
 
 
 def build(config: BackboneConfig, num_classes: int) -> Network:
-    """Build a network with a new head on the CPU and load its weights.
+    """Build a network on the CPU, load its weights, and give it a new head unless `head=keep`.
 
     Args:
-        config: Which network, which weights, which granularity.
-        num_classes: Outputs of the new head.
+        config: Which network, which weights, which granularity, which head.
+        num_classes: Outputs of the head.
 
     Raises:
         BackboneError: No such network, or weights that cannot be had or do not fit.
     """
     row = architecture(config)
+    state = _state(row, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_BODY_SEED)
         module = row.build()
         _replace_head(module, row.head, num_classes)
-    if config.weights == "default":
-        load_body(module, row.pretrained(), row.head, "backbone.weights=default")
-    elif config.weights != "none":
-        load_body(module, read_weights(Path(config.weights)), row.head, f"backbone.weights={config.weights}")
+    if state is not None:
+        keep = config.head == "keep"
+        if keep:
+            _check_kept_head(state, row.head, num_classes)
+        load_weights(module, state, None if keep else row.head, f"backbone.weights={config.weights}")
     if row.prepare is not None:
         row.prepare(module)
     blocks = row.blocks if config.granularity == "block" else row.layers or finer(module, row.blocks)
@@ -81,7 +127,29 @@ def build(config: BackboneConfig, num_classes: int) -> Network:
     counts = {
         name: sum(parameter.numel() for _, parameter in pairs) for name, pairs in block_parameters(module, blocks).items()
     }
-    return Network(module, blocks, row.head, row.preprocessing(), counts)
+    return Network(module, blocks, row.head, row.preprocessing(config.weights), counts, config.head == "new")
+
+
+def _state(row: Architecture, config: BackboneConfig) -> dict[str, torch.Tensor] | None:
+    """The weights asked for, by the library's name or from a file; None for random ones."""
+    if config.weights == "none":
+        return None
+    if config.weights == "default" or config.weights in row.named_weights:
+        return row.pretrained(config.weights)
+    path = Path(config.weights).expanduser()
+    if not path.is_file() and row.named_weights:
+        named = ", ".join(row.named_weights)
+        raise BackboneError(f"backbone.weights={config.weights}: no such file. Give a file, default, none, or one of {named}.")
+    return read_weights(path)
+
+
+def _check_kept_head(state: dict[str, torch.Tensor], head: str, num_classes: int) -> None:
+    weight = state.get(f"{head}.weight")
+    if weight is None or weight.shape[0] != num_classes:
+        found = "no head" if weight is None else f"a head for {weight.shape[0]} classes"
+        raise BackboneError(
+            f"backbone.head=keep: the weights have {found}, the dataset has {num_classes} classes. Set backbone.head=new."
+        )
 
 
 def _replace_head(module: nn.Module, head: str, num_classes: int) -> None:

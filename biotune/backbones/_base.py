@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -48,11 +49,12 @@ class Architecture:
         build: Makes it with random weights and its original head.
         blocks: Its blocks in forward order, the head last.
         head: Path of the final linear layer, the one that is replaced.
-        preprocessing: What its pre-trained weights expect.
-        pretrained: Fetches the state dict behind `weights=default`.
+        preprocessing: What weights of a given name expect; `none` and files count as `default`.
+        pretrained: Fetches the state dict of weights by name; `default` is the best there is.
         prepare: Last changes once weights are loaded, such as dropping an auxiliary head.
         layers: The finer blocks of `granularity=layer` where `finer` cannot find them by itself.
         source: Where the weights come from, in a few words.
+        named_weights: Names of weights the library has beside `default`.
     """
 
     name: str
@@ -60,11 +62,12 @@ class Architecture:
     build: Callable[[], nn.Module]
     blocks: tuple[Block, ...]
     head: str
-    preprocessing: Callable[[], Preprocessing]
-    pretrained: Callable[[], dict[str, torch.Tensor]]
+    preprocessing: Callable[[str], Preprocessing]
+    pretrained: Callable[[str], dict[str, torch.Tensor]]
     prepare: Callable[[nn.Module], None] | None = None
     layers: tuple[Block, ...] | None = None
     source: str = ""
+    named_weights: tuple[str, ...] = ()
 
 
 @dataclass
@@ -77,6 +80,7 @@ class Network:
         head: Path of the final linear layer.
         preprocessing: What the weights expect.
         parameters: Number of parameters a block.
+        fresh_head: Whether every trial begins with a new head; false where a pre-trained one is kept.
     """
 
     module: nn.Module
@@ -84,6 +88,17 @@ class Network:
     head: str
     preprocessing: Preprocessing
     parameters: dict[str, int]
+    fresh_head: bool = True
+
+
+def skeleton(build: Callable[[], nn.Module]) -> nn.Module:
+    """A network's structure without its memory where it can be built so; a few networks compute while they are built."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except NotImplementedError:
+        with torch.random.fork_rng(devices=[]):
+            return build()
 
 
 def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]]:
@@ -118,7 +133,10 @@ def block_parameters(module: nn.Module, blocks: Sequence[Block]) -> dict[str, li
     owner: dict[int, str] = {}
     parameters: dict[str, list[tuple[str, nn.Parameter]]] = {}
     for block in blocks:
-        parameters[block.name] = [pair for path in block.modules for pair in parameters_of(module, path)]
+        try:
+            parameters[block.name] = [pair for path in block.modules for pair in parameters_of(module, path)]
+        except BackboneError as error:
+            raise BackboneError(f"block {block.name}: {error}") from None
         for name, parameter in parameters[block.name]:
             if id(parameter) in owner:
                 raise BackboneError(f"parameter {name} belongs to both {owner[id(parameter)]} and {block.name}.")
@@ -140,9 +158,13 @@ def check_partition(module: nn.Module, blocks: Sequence[Block], head: str) -> No
         raise BackboneError(f"block names repeat: {', '.join(names)}.")
     parameters = block_parameters(module, blocks)
     position = {name: index for index, (name, _) in enumerate(module.named_parameters())}
-    first = [min((position[name] for name, _ in parameters[block.name]), default=-1) for block in blocks]
-    if first != sorted(first):
-        raise BackboneError(f"blocks are not in forward order: {', '.join(names)}.")
+    spans = [[position[name] for name, _ in parameters[block.name]] for block in blocks]
+    for name, span in zip(names, spans, strict=True):
+        if not span:
+            raise BackboneError(f"block {name} holds no parameter.")
+    for (earlier, before), (later, after) in pairwise(zip(names, spans, strict=True)):
+        if max(before) > min(after):
+            raise BackboneError(f"blocks {earlier} and {later} are not in forward order.")
     if not any(name.startswith(head + ".") for name, _ in parameters[blocks[-1].name]):
         raise BackboneError(f"the last block, {names[-1]}, does not hold the head {head}.")
 

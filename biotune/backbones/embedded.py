@@ -14,11 +14,11 @@ SOURCE_CLASSES = 36  # A-Z and 0-9
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
-def _preprocessing() -> Preprocessing:
+def _preprocessing(weights: str) -> Preprocessing:
     return Preprocessing(glyphnet.IMAGE_SIZE, glyphnet.IMAGE_SIZE, glyphnet.MEAN, glyphnet.STD, "bicubic")
 
 
-def _pretrained() -> dict[str, torch.Tensor]:
+def _pretrained(weights: str) -> dict[str, torch.Tensor]:
     return read_weights(WEIGHTS)
 
 

@@ -1,7 +1,6 @@
 """torchvision's classifiers as rows of facts: blocks, head, and the odd one's peculiarities."""
 
-from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.error import URLError
 
@@ -9,7 +8,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from biotune.backbones._base import Architecture, Preprocessing
+from biotune.backbones._base import Architecture, Preprocessing, skeleton
+from biotune.backbones.partition import by_structure
 from biotune.errors import BackboneError, one_line
 from biotune.schedule import Block
 
@@ -68,34 +68,41 @@ _REGNET = _blocks(
 _CLASSIFIER = _blocks(("head", "classifier"))
 
 
-def _drop_auxiliary_head(module: nn.Module) -> None:
-    # it takes no part in the main output, and with it the network returns a tuple in train mode
-    module.AuxLogits = None  # type: ignore[assignment]
-    module.aux_logits = False  # type: ignore[assignment]
+def _drop_auxiliary_heads(module: nn.Module) -> None:
+    # they take no part in the main output, and with them a network returns a tuple in train mode
+    for name in ("AuxLogits", "aux1", "aux2"):
+        if hasattr(module, name):
+            setattr(module, name, None)
+    if hasattr(module, "aux_logits"):
+        module.aux_logits = False  # type: ignore[assignment]
 
 
-def _preprocessing(name: str) -> Preprocessing:
-    stated = models.get_model_weights(name).DEFAULT.transforms()
+def _weights(name: str, weights: str) -> Any:
+    choices = models.get_model_weights(name)
+    return choices[weights] if weights in choices.__members__ else choices.DEFAULT
+
+
+def _preprocessing(name: str, weights: str) -> Preprocessing:
+    stated = _weights(name, weights).transforms()
     return Preprocessing(
         stated.resize_size[0], stated.crop_size[0], tuple(stated.mean), tuple(stated.std), stated.interpolation.value
     )
 
 
-def _pretrained(name: str) -> dict[str, torch.Tensor]:
-    weights = models.get_model_weights(name).DEFAULT
+def _pretrained(name: str, weights: str) -> dict[str, torch.Tensor]:
+    chosen = _weights(name, weights)
     try:
-        state: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+        state: dict[str, torch.Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise BackboneError(
-            f"backbone.weights=default: {weights} of {name} cannot be fetched from {weights.url} ({one_line(error)}). "
+            f"backbone.weights={weights}: {chosen} of {name} cannot be fetched from {chosen.url} ({one_line(error)}). "
             "Fetch it elsewhere and set backbone.weights=PATH, or train from random weights with backbone.weights=none."
         ) from error
     return state
 
 
-def _row(
-    name: str, blocks: Partition, head: str, prepare: Callable[[nn.Module], None] | None = None, **options: Any
-) -> Architecture:
+def _row(name: str, blocks: Partition, head: str, **options: Any) -> Architecture:
+    choices = models.get_model_weights(name)
     return Architecture(
         name,
         "torchvision",
@@ -104,11 +111,14 @@ def _row(
         head,
         partial(_preprocessing, name),
         partial(_pretrained, name),
-        prepare,
-        source=f"torchvision {models.get_model_weights(name).DEFAULT.name}",
+        _drop_auxiliary_heads,
+        source=f"torchvision {choices.DEFAULT.name}",
+        named_weights=tuple(choices.__members__),
     )
 
 
+# torchvision's weights expect the transformed input; its builder sets that only when it loads them itself
+_GOOGLE = {"init_weights": False, "transform_input": True}
 _SEVEN_STAGES = ("1", "2", "3", "4", "5", "6", "7")
 
 ARCHITECTURES = {
@@ -121,8 +131,7 @@ ARCHITECTURES = {
             _features("0 2", "5 7", "10 12 14 16", "19 21 23 25", "28 30 32 34") + _CLASSIFIER,
             "classifier.6",
         ),
-        # transform_input: torchvision's weights expect it, its builder sets it only when it loads them itself
-        _row("inception_v3", _INCEPTION, "fc", _drop_auxiliary_head, init_weights=False, transform_input=True),
+        _row("inception_v3", _INCEPTION, "fc", **_GOOGLE),
         _row("efficientnet_b0", _features("0 1", "2", "3", "4 5", "6 7", "8") + _CLASSIFIER, "classifier.1"),
         _row("efficientnet_v2_s", _features("0", *_SEVEN_STAGES) + _CLASSIFIER, "classifier.1"),
         _row(
@@ -136,3 +145,27 @@ ARCHITECTURES = {
         _row("regnet_y_400mf", _REGNET, "fc"),
     )
 }
+
+
+def names() -> list[str]:
+    """The names of torchvision's classifiers."""
+    return [name for name in models.list_models(module=models) if not name.startswith("quantized")]
+
+
+@lru_cache
+def find(name: str) -> Architecture | None:
+    """The row of a torchvision classifier: declared above, or else cut by its own stages.
+
+    Raises:
+        BackboneError: Its head is no linear layer.
+    """
+    if name in ARCHITECTURES or name not in names():
+        return ARCHITECTURES.get(name)
+    options: dict[str, Any] = _GOOGLE if name == "googlenet" else {}
+    module = skeleton(partial(models.get_model, name, weights=None, **options))
+    _drop_auxiliary_heads(module)
+    linear = [path for path, part in module.named_modules() if isinstance(part, nn.Linear)]
+    last = list(module.named_parameters())[-1][0].rpartition(".")[0]
+    if not linear or linear[-1] != last:
+        raise BackboneError(f"backbone.name={name}: its head {last} is no linear layer; choose another network.")
+    return _row(name, by_structure(module, linear[-1]), linear[-1], **options)

@@ -39,24 +39,25 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def load_body(module: nn.Module, state: dict[str, torch.Tensor], head: str, origin: str) -> None:
-    """Load everything but the head.
+def load_weights(module: nn.Module, state: dict[str, torch.Tensor], head: str | None, origin: str) -> None:
+    """Load a state dict, or all of it but the head.
 
     Args:
         module: The network with its own, already replaced head.
-        state: What to load; entries of the head are left aside, since a fresh head takes its place.
-        head: Path of the final linear layer.
+        state: What to load.
+        head: Path of the final linear layer, whose entries are left aside because a fresh head takes its place; None
+            loads the head too.
         origin: How error messages name the source, such as `backbone.weights=FILE`.
 
     Raises:
         BackboneError: Names are missing or unexpected, or shapes differ.
     """
-    body = {name: value for name, value in state.items() if not name.startswith(head + ".")}
-    own = {name: value for name, value in module.state_dict().items() if not name.startswith(head + ".")}
+    given = {name: value for name, value in state.items() if head is None or not name.startswith(head + ".")}
+    own = {name: value for name, value in module.state_dict().items() if head is None or not name.startswith(head + ".")}
     # absent from weights saved by old versions of torch, and of no use to them
-    missing = sorted(name for name in own.keys() - body.keys() if not name.endswith("num_batches_tracked"))
-    unexpected = sorted(body.keys() - own.keys())
-    shapes = sorted(name for name in own.keys() & body.keys() if own[name].shape != body[name].shape)
+    missing = sorted(name for name in own.keys() - given.keys() if not name.endswith("num_batches_tracked"))
+    unexpected = sorted(given.keys() - own.keys())
+    shapes = sorted(name for name in own.keys() & given.keys() if own[name].shape != given[name].shape)
     problems = [
         f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
         for names, what in ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
@@ -64,4 +65,4 @@ def load_body(module: nn.Module, state: dict[str, torch.Tensor], head: str, orig
     ]
     if problems:
         raise BackboneError(f"{origin}: does not fit the network: {'; '.join(problems)}.")
-    module.load_state_dict(body, strict=False)
+    module.load_state_dict(given, strict=False)

@@ -29,6 +29,8 @@ biotune finds out which layers of a pre-trained image classifier to fine-tune, a
 
 Commands:
 {chr(10).join(f"  {name:<10} {meaning}" for name, meaning in CONFIG_COMMANDS.items())}
+  data       'biotune data check dataset=NAME' verifies a local copy; 'biotune data cache' lists decoded pictures
+  predict    classify pictures with a run's final model: biotune predict DIR PICTURE...
   list       what can be chosen: biotune list {"|".join(LISTS)}
 
 Every key is set as KEY=VALUE. Useful with every command but list:
@@ -61,11 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from biotune.cli.listing import show_list
 
             return show_list(given[1:])
+        if command == "data":
+            from biotune.cli.data import data
+
+            return data(given[1:])
+        if command == "predict":
+            from biotune.cli.predicting import predict
+
+            return predict(given[1:])
         if command in CONFIG_COMMANDS:
             from biotune.cli.hydra_app import run_command
 
             return run_command(command, given[1:])
-        names = [*CONFIG_COMMANDS, "list"]
+        names = [*CONFIG_COMMANDS, "data", "predict", "list"]
         raise BiotuneError(f"{command}: no such command.{did_you_mean(command, names)} Commands: {', '.join(names)}.")
     except BiotuneError as error:
         for line in str(error).splitlines():

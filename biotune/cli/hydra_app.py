@@ -16,12 +16,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from biotune.cli.composing import CONFIGS
 from biotune.cli.precheck import Checked, precheck
 from biotune.config import COMMANDS
 from biotune.errors import BiotuneError, one_line
 from biotune.store import RESULT, STATUS
 
-CONFIGS = "pkg://biotune.configs"
 _log = logging.getLogger("biotune")
 _PROCESS_SUFFIX = secrets.token_hex(2)
 
@@ -37,6 +37,8 @@ def register() -> None:
 def run_command(command: str, arguments: list[str]) -> int:
     """Check what was typed, then let Hydra run it, once or for every job of a multirun."""
     register()
+    if command == "train":
+        arguments = _with_implied_strategy(arguments)
     checked = precheck(command, arguments)
     # Hydra reads the command line itself; the sub-command must look like part of the program's name
     sys.argv = [f"biotune {command}", *arguments]
@@ -46,6 +48,15 @@ def run_command(command: str, arguments: list[str]) -> int:
     if outcome.sweep is not None:
         return _summarise_sweep(outcome.sweep)
     return 1 if outcome.failed else 0
+
+
+def _with_implied_strategy(arguments: list[str]) -> list[str]:
+    """schedule=FILE says which strategy is meant, unless one is named; it is added as if it had been typed."""
+    values = dict(argument.lstrip("+").partition("=")[::2] for argument in arguments)
+    if values.get("schedule", "null") in ("", "null") or "strategy" in values or "strategy.name" in values:
+        return arguments
+    place = next(index for index, argument in enumerate(arguments) if argument.lstrip("+").startswith("schedule="))
+    return [*arguments[: place + 1], "strategy=schedule", *arguments[place + 1 :]]
 
 
 class _Outcome:
@@ -124,7 +135,16 @@ def _blocks(cfg: DictConfig) -> None:
     show_blocks(config)
 
 
-_JOBS: dict[str, Callable[[], None]] = {"run": _run, "train": _train, "evaluate": _evaluate, "blocks": _blocks}
+@hydra.main(version_base="1.3", config_path=CONFIGS, config_name="data")
+def _data(cfg: DictConfig) -> None:
+    from biotune.cli.data import check_dataset
+
+    config: Any = OmegaConf.to_object(cfg)
+    if not check_dataset(config) and _CURRENT:
+        _CURRENT[0].failed = True
+
+
+_JOBS: dict[str, Callable[[], None]] = {"run": _run, "train": _train, "evaluate": _evaluate, "blocks": _blocks, "data": _data}
 
 
 def _summarise_sweep(folder: Path) -> int:

@@ -14,23 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import compose, initialize_config_module
+from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from biotune.cli.composing import composing
 from biotune.config import COMMANDS, Key, check, keys_of
 from biotune.errors import ConfigError, RunFolderError, did_you_mean, one_line
 
 _MOST_JOBS_CHECKED = 32
-_GROUP_LISTS = {"dataset": "datasets", "backbone": "backbones", "strategy": "strategies", "evolution": "evolutions"}
+_WITH_FOLDER = ("run", "train", "evaluate")  # the commands that train and leave a run's folder
+_GROUP_LISTS = {"dataset": "datasets", "backbone": "backbones", "strategy": "strategies", "evolution": "evolution"}
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,21 @@ def precheck(command: str, arguments: list[str]) -> Checked:
     options = _options(command, arguments)
     if options.help or options.hydra_help or options.shell_completion:
         return Checked(False)
-    searchpath = [f"hydra.searchpath=[file://{Path(options.config_dir).resolve()}]"] if options.config_dir else []
-    if options.config_dir and not Path(options.config_dir).is_dir():
-        raise ConfigError(f"--config-dir {options.config_dir}: no such folder.")
-    with initialize_config_module("biotune.configs", version_base="1.3"):
+    if options.config_path:
+        raise ConfigError(f"--config-path {options.config_path}: biotune's own configs are needed; add yours by --config-dir.")
+    with composing(options.config_dir) as loader:
         overrides = _parse(options.overrides)
-        _check_names(COMMANDS[command], overrides, searchpath)
+        _check_names(command, overrides, loader)
         jobs = _jobs(overrides, options.multirun)
-        composed = [_compose(options.config_name or command, job + searchpath) for job in jobs[:_MOST_JOBS_CHECKED]]
+        name = options.config_name or command
+        composed = [_compose(command, name, job) for job in jobs[:_MOST_JOBS_CHECKED]]
     if options.info or options.cfg:
         return Checked(options.multirun)
     for config, hydra_config in composed:
         check(config)
-        if command != "blocks":
+        if command in _WITH_FOLDER:
             _check_folder(hydra_config, options.multirun)
-    if command != "blocks":
+    if command in _WITH_FOLDER:
         _check_inputs([config for config, _ in composed])
     return Checked(options.multirun)
 
@@ -89,6 +91,8 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
 
     parser.error = complain  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
+    if options.resolve and not options.cfg and not options.help:
+        complain("--resolve needs --cfg")
     for flag in options.overrides:
         if flag.startswith("-"):
             complain(f"unrecognized option {flag}")
@@ -96,22 +100,24 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def _parse(given: list[str]) -> list[Override]:
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     parsed = []
     for text in given:
         try:
             parsed.append(parser.parse_override(text))
         except HydraException as error:
             reason = one_line(str(error).splitlines()[0])
-            raise ConfigError(f"{text}: cannot be read as KEY=VALUE ({reason}). Quote special characters.") from None
+            remedy = "Write $HOME instead of ~." if "'~'" in reason else "Quote special characters."
+            raise ConfigError(f"{text}: cannot be read as KEY=VALUE ({reason}). {remedy}") from None
+        if not parsed[-1].key_or_group:
+            raise ConfigError(f"{text}: cannot be read as KEY=VALUE (there is no key).")
     return parsed
 
 
-def _check_names(schema: type, overrides: list[Override], searchpath: list[str]) -> None:
+def _check_names(command: str, overrides: list[Override], loader: ConfigLoader) -> None:
     """Every override must name a key of the schema, or a group and one of its choices."""
-    compose("output", overrides=searchpath)  # only to let Hydra take up the search path
-    loader = GlobalHydra.instance().config_loader()
-    keys = {item.path: item for item in keys_of(schema)}
+    keys = {item.path: item for item in keys_of(COMMANDS[command])}
+    chosen = loader.compute_defaults_list(command, [], RunMode.RUN).overrides.known_choices
     sections = {path.rpartition(".")[0] for path in keys} - {""}
     problems: list[str] = []
     for override in overrides:
@@ -120,6 +126,8 @@ def _check_names(schema: type, overrides: list[Override], searchpath: list[str])
             continue
         if name in keys:
             problems += _type_problems(keys[name], override)
+        elif _is_group(loader, name) and name not in chosen and not override.is_add():
+            problems.append(f"{override.input_line}: 'biotune {command}' has no {name} to choose.")
         elif _is_group(loader, name):
             problems += _choice_problems(loader, name, override)
         elif name in sections:
@@ -147,6 +155,9 @@ def _near_keys(name: str, keys: dict[str, Key]) -> str:
 
 def _choice_problems(loader: ConfigLoader, group: str, override: Override) -> Iterator[str]:
     choices = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+    if not override.is_sweep_override() and isinstance(override.value(), list):
+        yield f"{override.input_line}: takes one {group}, not a list; -m runs several: {group}=one,another."
+        return
     for value in _values(override):
         if value is not None and str(value) not in choices:
             listing = _GROUP_LISTS.get(group)
@@ -157,8 +168,7 @@ def _choice_problems(loader: ConfigLoader, group: str, override: Override) -> It
 def _values(override: Override) -> list[Any]:
     if override.is_sweep_override():
         return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
-    value = override.value()
-    return value if isinstance(value, list) else [value]
+    return [override.value()]
 
 
 def _type_problems(item: Key, override: Override) -> Iterator[str]:
@@ -166,13 +176,16 @@ def _type_problems(item: Key, override: Override) -> Iterator[str]:
     if override.is_delete() or override.is_add():
         yield f"{override.input_line}: keys can be neither added nor deleted."
         return
-    if override.is_sweep_override():
+    if override.is_sweep_override() and not override.is_discrete_sweep():
+        yield f"{override.input_line}: only values can be swept, as in {item.path}=1,2 or {item.path}=range(1,3)."
         return
-    probe = OmegaConf.structured(_probe_class(item))
-    try:
-        OmegaConf.update(probe, "value", override.value())
-    except OmegaConfBaseException:
-        yield f"{override.input_line}: must be {item.must_be}."
+    for value in override.sweep_iterator() if override.is_sweep_override() else [override.value()]:
+        probe = OmegaConf.structured(_probe_class(item))
+        try:
+            OmegaConf.update(probe, "value", value)
+        except OmegaConfBaseException:
+            yield f"{override.input_line}: must be {item.must_be}."
+            return
 
 
 def _probe_class(item: Key) -> type:
@@ -189,8 +202,9 @@ def _jobs(overrides: list[Override], multirun: bool) -> list[list[str]]:
     return [[str(override.input_line) for override in overrides]]
 
 
-def _compose(name: str, overrides: list[str]) -> tuple[Any, DictConfig]:
+def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictConfig]:
     """The typed config of one job, and Hydra's own part."""
+    meaning = {item.path: item.metadata["meaning"] for item in keys_of(COMMANDS[command])}
     try:
         hydra_config = compose(name, overrides=overrides, return_hydra_config=True)
         job = copy.copy(hydra_config)
@@ -198,8 +212,11 @@ def _compose(name: str, overrides: list[str]) -> tuple[Any, DictConfig]:
             del job["hydra"]
         missing = sorted(OmegaConf.missing_keys(job))
         if missing:
-            raise ConfigError("\n".join(f"{key}: must be given." for key in missing))
-        return OmegaConf.to_object(job), hydra_config.hydra
+            raise ConfigError("\n".join(f"{key}: must be given. {meaning.get(key, '')}".rstrip() for key in missing))
+        config = OmegaConf.to_object(job)
+        if not isinstance(config, COMMANDS[command]):
+            raise ConfigError(f"--config-name {name}: is no config of 'biotune {command}'; its defaults need {command}_schema.")
+        return config, hydra_config.hydra
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"the config cannot be composed: {one_line(error)}") from None
 

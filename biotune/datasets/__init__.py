@@ -10,19 +10,37 @@ import numpy as np
 
 from biotune.backbones._base import Preprocessing
 from biotune.config import DatasetConfig
-from biotune.datasets import cub, digits, folder
+from biotune.datasets import cub, digits, folder, isic2020, medmnist, torchvision
 from biotune.datasets._base import Indices, Source
 from biotune.datasets.decoded import Pixels, decode
 from biotune.datasets.splits import Partition, check_classes, check_fold_sizes, partition, stratified_folds
 from biotune.errors import DataError, did_you_mean
 
-__all__ = ["LOADERS", "Data", "Part", "Plan", "Source", "find", "load", "load_source"]
+__all__ = ["LOADERS", "Data", "Part", "Plan", "Source", "find", "load", "load_source", "register_dataset"]
 
 LOADERS: dict[str, Callable[[DatasetConfig], Source]] = {
     "cub": cub.load,
     "digits": digits.load,
     "folder": folder.load,
+    "isic2020": isic2020.load,
+    "medmnist": medmnist.load,
+    "torchvision": torchvision.load,
 }
+
+
+def register_dataset(name: str, loader: Callable[[DatasetConfig], Source]) -> None:
+    """Make a dataset of the user's own available as `dataset.loader=NAME`.
+
+    Args:
+        name: Its name.
+        loader: From the dataset's config to its labelled pictures.
+
+    Raises:
+        DataError: The name is taken.
+    """
+    if LOADERS.get(name, loader) is not loader:
+        raise DataError(f"dataset loader {name}: is registered already.")
+    LOADERS[name] = loader
 
 
 @dataclass(frozen=True)
@@ -46,7 +64,7 @@ class Data:
         whole: All training and validation data.
         folds: The same cut into disjoint folds.
         test: Rows of the test split; no model sees them before the search is over.
-        fingerprint: Changes whenever pictures or splits do.
+        fingerprint: Changes whenever pictures, labels or splits do.
         skipped: Pictures left out because they could not be decoded.
     """
 
@@ -109,7 +127,7 @@ def find(config: DatasetConfig, num_folds: int) -> Plan:
     """
     source = load_source(config)
     cut = partition(source, config)
-    check_fold_sizes(source, cut, num_folds)
+    check_fold_sizes(source, cut, num_folds, config.split_seed)
     limited = config.max_classes is not None
     kept = np.unique(source.labels[cut.train]) if limited else np.arange(len(source.classes))
     return Plan(config, source, cut, num_folds, kept)
@@ -133,7 +151,7 @@ def load(plan: Plan, preprocessing: Preprocessing, on_progress: Callable[[int, i
         good = np.setdiff1d(members, members[list(decoded.broken)])
         cut = Partition(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
         check_classes(source, cut)
-        check_fold_sizes(source, cut, plan.num_folds)
+        check_fold_sizes(source, cut, plan.num_folds, config.split_seed)
     label_of = np.full(len(source.classes), -1, dtype=np.int64)
     label_of[plan.kept] = np.arange(len(plan.kept))
     train, val, test = (np.searchsorted(members, part) for part in (cut.train, cut.val, cut.test))
@@ -166,4 +184,6 @@ def _fingerprint(source: Source, cut: Partition, num_folds: int) -> str:
     digest = hashlib.sha256(f"{source.fingerprint}/{num_folds}".encode())
     for part in (cut.train, cut.val, cut.test):
         digest.update(part.tobytes())
+        # one set of pictures can be labelled in several ways
+        digest.update(source.labels[part].tobytes())
     return digest.hexdigest()[:24]

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from biotune.config import DatasetConfig
 from biotune.datasets._base import Source
 from biotune.datasets.download import fetch_archive
-from biotune.datasets.files import fingerprint, local_root
+from biotune.datasets.files import fingerprint, local_root, open_picture
 from biotune.errors import DataError
 
 FOLDER = "CUB_200_2011"
@@ -43,6 +42,8 @@ def load(config: DatasetConfig) -> Source:
         if table.keys() != paths.keys():
             odd = min(table.keys() ^ paths.keys(), key=int)
             raise DataError(f"{root / name}: picture id {odd} is not in both this file and images.txt.")
+    if stray := sorted(set(training.values()) - {"0", "1"}):
+        raise DataError(f"{root / 'train_test_split.txt'}: {stray[0]} is neither 1 (training) nor 0 (test).")
     class_ids = sorted(classes, key=int)
     if unknown := sorted(set(labels.values()) - classes.keys()):
         raise DataError(f"{root / 'image_class_labels.txt'}: class id {unknown[0]} is not in classes.txt.")
@@ -57,7 +58,7 @@ def load(config: DatasetConfig) -> Source:
         labels=np.array([position[labels[id_]] for id_ in ids], dtype=np.int64),
         splits=np.array(["train" if training[id_] == "1" else "test" for id_ in ids], dtype="<U5"),
         names=names,
-        read=lambda index: Image.open(root / names[index]),
+        read=lambda index: open_picture(root / names[index]),
         fingerprint=fingerprint(root, names),
     )
 
@@ -75,5 +76,7 @@ def _table(path: Path) -> dict[str, str]:
         id_, _, value = line.strip().partition(" ")
         if not (id_.isascii() and id_.isdigit()) or not value:
             raise DataError(f"{path}: line {number} is not 'id value'.")
+        if id_ in rows:
+            raise DataError(f"{path}: line {number} repeats id {id_}.")
         rows[id_] = value
     return rows

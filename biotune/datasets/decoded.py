@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +29,13 @@ from biotune.datasets.files import to_rgb
 from biotune.errors import DataError, RunFolderError, one_line
 
 Pixels = NDArray[np.uint8]
-_FORMAT = 1
+T = TypeVar("T")
+ABOUT = "about.json"
+UNFINISHED = ".unfinished-"
+_PIXELS, _BROKEN = "pixels.npy", "broken.json"
+_FORMAT = 2
 _SHOWN = 3
+_ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -68,10 +78,12 @@ def decode(
         DataError: A picture cannot be decoded, and skip_broken is off.
     """
     if not source.on_disk:
-        decoded = _decode_all(source, members, preprocessing, None, on_progress)
+        pixels = np.zeros(_shape(members, preprocessing), dtype=np.uint8)
+        decoded = Decoded(pixels, _decode_all(source, members, preprocessing, pixels.__setitem__, on_progress))
     else:
         folder = cache_folder() / "decoded" / _cache_key(source, members, preprocessing)
-        decoded = _open(folder) if folder.is_dir() else _fill(folder, source, members, preprocessing, on_progress)
+        found = _open(folder, _shape(members, preprocessing))
+        decoded = _fill(folder, source, members, preprocessing, on_progress) if found is None else found
     if decoded.broken and not skip_broken:
         shown = [f"{source.names[members[row]]} ({reason})" for row, reason in list(decoded.broken.items())[:_SHOWN]]
         more = f" and {len(decoded.broken) - _SHOWN} more" if len(decoded.broken) > _SHOWN else ""
@@ -79,16 +91,34 @@ def decode(
     return decoded
 
 
+def _shape(members: Indices, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+    return len(members), preprocessing.crop, preprocessing.crop, 3
+
+
 def _cache_key(source: Source, members: Indices, preprocessing: Preprocessing) -> str:
     geometry = [_FORMAT, preprocessing.resize, preprocessing.crop, preprocessing.interpolation]
     digest = hashlib.sha256(json.dumps([source.fingerprint, geometry]).encode())
     digest.update(members.tobytes())
-    return f"{source.name}-{digest.hexdigest()[:24]}"
+    # a user's own name may hold what no folder's name can
+    name = re.sub(r"[^\w.-]", "_", source.name).lstrip(".") or "unnamed"
+    return f"{name}-{digest.hexdigest()[:24]}"
 
 
-def _open(folder: Path) -> Decoded:
-    broken = {int(row): reason for row, reason in json.loads((folder / "broken.json").read_text()).items()}
-    return Decoded(np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False), broken)
+def _open(folder: Path, shape: tuple[int, int, int, int]) -> Decoded | None:
+    """What the cache holds, or None where it holds nothing or something damaged."""
+    try:
+        broken = {int(row): reason for row, reason in json.loads((folder / _BROKEN).read_text(encoding="utf-8")).items()}
+        pixels = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError):
+        pixels, broken = None, {}
+    if pixels is None or pixels.shape != shape:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    with suppress(OSError):  # the time of last use; a cache that is read-only does without
+        os.utime(folder)
+    return Decoded(pixels, broken)
 
 
 def _fill(
@@ -99,60 +129,123 @@ def _fill(
     on_progress: Callable[[int, int], None],
 ) -> Decoded:
     """Decode into a folder of another name and rename it when it is complete: nobody ever sees half of it."""
+    unfinished = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unfinished-"))
-    except OSError as error:
-        raise RunFolderError(
-            f"the cache folder {folder.parent} cannot be written ({error.strerror}). Set BIOTUNE_CACHE_DIR to another."
-        ) from error
-    try:
-        decoded = _decode_all(source, members, preprocessing, unfinished / "pixels.npy", on_progress)
-        (unfinished / "broken.json").write_text(json.dumps(decoded.broken))
-        try:
+        _remove_abandoned(folder.parent)
+        unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=UNFINISHED))
+        shape = _shape(members, preprocessing)
+        broken = _decode_to_file(unfinished / _PIXELS, source, members, preprocessing, on_progress)
+        (unfinished / _BROKEN).write_text(json.dumps(broken), encoding="utf-8")
+        facts = {"dataset": source.name, "resize": preprocessing.resize, "interpolation": preprocessing.interpolation}
+        (unfinished / ABOUT).write_text(json.dumps(facts), encoding="utf-8")
+        with suppress(OSError):  # where another process was faster, its pixels are the same
             unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # otherwise another process was faster, with the same pixels
-                raise
+        opened = _open(folder, shape)
     except OSError as error:
         raise RunFolderError(
             f"the cache folder {folder.parent} cannot be written ({error.strerror}). Set BIOTUNE_CACHE_DIR to another."
         ) from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return _open(folder)
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    if opened is None:
+        raise RunFolderError(f"{folder}: was cleared while it was being filled. Run the command again.")
+    return opened
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes that died half-way have left."""
+    for unfinished in folder.glob(f"{UNFINISHED}*"):
+        if is_abandoned(unfinished):
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def is_abandoned(unfinished: Path) -> bool:
+    """Whether nothing has been written to an unfinished entry for an hour."""
+    newest = 0.0
+    for path in (unfinished, unfinished / _PIXELS):
+        with suppress(OSError):
+            newest = max(newest, path.stat().st_mtime)
+    return time.time() - newest > _ABANDONED_SECONDS
+
+
+def _decode_to_file(
+    path: Path,
+    source: Source,
+    members: Indices,
+    preprocessing: Preprocessing,
+    on_progress: Callable[[int, int], None],
+) -> dict[int, str]:
+    """Write an npy file picture by picture: a mapping would keep all of its pages resident."""
+    shape = _shape(members, preprocessing)
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        begin, size = file.tell(), int(np.prod(shape[1:]))
+        # what cannot be decoded stays black
+        file.truncate(begin + size * len(members))
+
+        def put(row: int, picture: Pixels) -> None:
+            file.seek(begin + row * size)
+            file.write(picture.tobytes())
+
+        broken = _decode_all(source, members, preprocessing, put, on_progress)
+        file.flush()
+        os.fsync(file.fileno())
+    return broken
 
 
 def _decode_all(
     source: Source,
     members: Indices,
     preprocessing: Preprocessing,
-    file: Path | None,
+    put: Callable[[int, Pixels], None],
     on_progress: Callable[[int, int], None],
-) -> Decoded:
-    shape = (len(members), preprocessing.crop, preprocessing.crop, 3)
-    pixels: Pixels = (
-        np.zeros(shape, dtype=np.uint8)
-        if file is None
-        else np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    )
-    broken: dict[int, str] = {}
+) -> dict[int, str]:
+    """Decode every picture and hand its (H, W, 3) pixels on; returns the rows that are broken and why."""
 
-    def one(row: int) -> None:
+    def decoded(row: int) -> Pixels:
+        with source.read(int(members[row])) as picture:
+            return np.asarray(prepare(picture, preprocessing))
+
+    broken: dict[int, str] = {}
+    for row, outcome in in_parallel(decoded, len(members)):
+        if isinstance(outcome, Exception):
+            broken[row] = one_line(outcome) or type(outcome).__name__
+        else:
+            put(row, outcome)
+        on_progress(row + 1, len(members))
+    return broken
+
+
+def in_parallel(work: Callable[[int], T], count: int) -> Iterator[tuple[int, T | Exception]]:
+    """Do something with every row in threads, and hand out results, or what was raised, in order.
+
+    Pillow decodes and resizes without the interpreter's lock. Only a few rows are under way at a time, so that
+    memory does not grow with their number.
+    """
+
+    def attempt(row: int) -> T | Exception:
         try:
-            with source.read(int(members[row])) as picture:
-                pixels[row] = np.asarray(prepare(picture, preprocessing))
+            return work(row)
         # Pillow's decoders raise whatever they like on malformed files
         except Exception as error:
-            broken[row] = one_line(error) or type(error).__name__
+            return error
 
-    # Pillow decodes and resizes without the interpreter's lock
-    with ThreadPoolExecutor(os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(one, range(len(members))), 1):
-            on_progress(done, len(members))
-    if isinstance(pixels, np.memmap):
-        pixels.flush()
-    return Decoded(pixels, dict(sorted(broken.items())))
+    workers = (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) or 1
+    with ThreadPoolExecutor(workers) as pool:
+        under_way: deque[Future[T | Exception]] = deque()
+        try:
+            for row in range(count):
+                under_way.append(pool.submit(attempt, row))
+                if len(under_way) >= 4 * workers:
+                    yield row + 1 - len(under_way), under_way.popleft().result()
+            while under_way:
+                yield count - len(under_way), under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
 
 
 def prepare(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:

@@ -1,8 +1,11 @@
 """Fetching archives: md5 verified, half-finished downloads never mistaken for data, extraction inside its folder."""
 
-import shutil
 import tarfile
 import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -42,4 +45,37 @@ def fetch_archive(url: str, md5: str, root: Path, folder: str) -> None:
             raise DataError(f"{archive}: cannot be extracted ({one_line(error)}).") from error
         if not (Path(unfinished) / folder).is_dir():
             raise DataError(f"{archive}: holds no folder {folder}.")
-        shutil.move(str(Path(unfinished) / folder), root / folder)
+        _put(Path(unfinished) / folder, root / folder)
+
+
+def fetch_whole(what: str, root: Path, fetch: Callable[[Path], None], remedy: str) -> None:
+    """Let `fetch` fill an empty folder and put in place what it left there, but for the archives it came in.
+
+    Nothing appears below the root before all of it is complete; after a failure nothing is left.
+
+    Args:
+        what: Name of the dataset for messages.
+        root: Where the data goes; made if absent.
+        fetch: Downloads and extracts into the folder it is given, verifying what can be verified.
+        remedy: What to do where fetching fails.
+
+    Raises:
+        DataError: The source is unreachable, or what it sent is cut off, wrong or leaves its folder.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as unfinished:
+            fetch(Path(unfinished))
+            for archive in [path for path in Path(unfinished).rglob("*") if path.suffix in (".gz", ".tgz", ".zip")]:
+                archive.unlink()
+            for part in sorted(Path(unfinished).iterdir()):
+                _put(part, root / part.name)
+    except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"dataset.download: {what} cannot be fetched ({one_line(error)}). {remedy}") from error
+
+
+def _put(complete: Path, place: Path) -> None:
+    """Rename into place; where another process was faster, its copy stays."""
+    if complete.is_dir() and place.is_dir():
+        return
+    complete.replace(place)

@@ -38,6 +38,21 @@ def fingerprint(root: Path, names: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+def open_picture(path: Path) -> Image.Image:
+    """Open a picture without decoding it.
+
+    Raises:
+        ValueError: It would decode to more pixels than `Image.MAX_IMAGE_PIXELS`.
+        OSError: It is no picture, or not there.
+    """
+    picture = Image.open(path)
+    # said once more: the filter above is the process's, and may have been changed
+    if Image.MAX_IMAGE_PIXELS is not None and picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
+        picture.close()
+        raise ValueError(f"{picture.width}×{picture.height} pixels are more than the {Image.MAX_IMAGE_PIXELS:,} allowed")
+    return picture
+
+
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Decode to 8-bit RGB as a viewer shows it: turned by EXIF, transparency over white, 16 bits scaled to 8."""
     picture = ImageOps.exif_transpose(picture)

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from biotune.config import DatasetConfig
 from biotune.datasets._base import SPLITS, Source
-from biotune.datasets.files import fingerprint, local_root
+from biotune.datasets.files import fingerprint, local_root, open_picture
 from biotune.errors import DataError
 
 _LAYOUT = "a folder of pictures with one folder a class, or train, val and test folders of these"
@@ -46,7 +45,7 @@ def load(config: DatasetConfig) -> Source:
         labels=np.array([row[1] for row in rows], dtype=np.int64),
         splits=np.array([row[2] for row in rows], dtype="<U5"),
         names=names,
-        read=lambda index: Image.open(root / names[index]),
+        read=lambda index: open_picture(root / names[index]),
         fingerprint=fingerprint(root, names),
     )
 

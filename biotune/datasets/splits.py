@@ -73,12 +73,15 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
         Indices that stay and indices held out, both ascending.
 
     Raises:
-        DataError: A class has fewer than two members.
+        DataError: A class has fewer than two members, or too few groups.
     """
     if source.groups is not None:
         num_parts = max(2, round(1 / share))
+        _check_groups(source, members, num_parts, f"to hold out a share of {share:.2g}")
         parts = stratified_folds(source.labels[members], num_parts, seed, source.groups[members])
         held = members[parts[0]]
+        for part in (held, np.setdiff1d(members, held)):
+            _check_part(source, members, part, seed, "hold-out")
         return np.setdiff1d(members, held), held
     rng = np.random.default_rng(seed)
     held_parts = []
@@ -86,7 +89,8 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
         own = members[source.labels[members] == label]
         if len(own) < 2:
             raise DataError(
-                f"class {source.classes[label]} has {len(own)} picture to split; two at least are needed to hold one out."
+                f"class {source.classes[label]} has too few pictures ({np.count_nonzero(source.labels == label)}): one must be "
+                "left to train on after one was held out. Add pictures to it, or give train, val and test folders."
             )
         count = min(max(1, round(share * len(own))), len(own) - 1)
         held_parts.append(rng.permutation(own)[:count])
@@ -116,8 +120,14 @@ def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray
     return [held for _, held in plain.split(positions, labels)]
 
 
-def check_fold_sizes(source: Source, cut: Partition, num_folds: int) -> None:
+def check_fold_sizes(source: Source, cut: Partition, num_folds: int, seed: int = 0) -> None:
     """Refuse folds that would leave a class without a picture in some fold.
+
+    Args:
+        source: Labels and, where they exist, groups.
+        cut: The splits that folds are cut from.
+        num_folds: Number of folds.
+        seed: Seed of the folds; where there are groups, it decides which class goes short.
 
     Raises:
         DataError: With the class, its count and the remedy.
@@ -129,6 +139,31 @@ def check_fold_sizes(source: Source, cut: Partition, num_folds: int) -> None:
                 f"class {source.classes[label]} has {counts[label]} {name} pictures, fewer than evolution.folds={num_folds}. "
                 f"Add pictures or set evolution.folds={counts[label]}."
             )
+        if source.groups is not None and num_folds > 1:
+            _check_groups(source, members, num_folds, f"for evolution.folds={num_folds} {name} folds")
+            for fold in stratified_folds(source.labels[members], num_folds, seed, source.groups[members]):
+                _check_part(source, members, members[fold], seed, f"{name} fold")
+
+
+def _check_groups(source: Source, members: Indices, num_parts: int, purpose: str) -> None:
+    """Refuse to cut into more parts than a class has groups."""
+    assert source.groups is not None
+    for label in np.unique(source.labels[members]):
+        count = len(np.unique(source.groups[members][source.labels[members] == label]))
+        if count < num_parts:
+            raise DataError(
+                f"class {source.classes[label]} has pictures of {count} groups (such as patients), which stay together; "
+                f"{num_parts} are needed {purpose}. Add pictures, hold out a larger share or set fewer evolution.folds."
+            )
+
+
+def _check_part(source: Source, members: Indices, part: Indices, seed: int, what: str) -> None:
+    """Refuse a part that groups have left without a class."""
+    if lacking := sorted(set(source.labels[members].tolist()) - set(source.labels[part].tolist())):
+        raise DataError(
+            f"class {source.classes[lacking[0]]} would be missing in a {what}, as groups (such as patients) stay together. "
+            f"Set another dataset.split_seed than {seed}, or fewer evolution.folds."
+        )
 
 
 def check_classes(source: Source, cut: Partition) -> None:

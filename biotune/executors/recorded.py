@@ -50,7 +50,8 @@ class Recorded:
         for trial in trials:
             if trial.key in self._known:
                 self._on_result(trial, self._known[trial.key])
-        self._inner.run(list(unknown.values()), self._record)
+        if unknown:
+            self._inner.run(list(unknown.values()), self._record)
         return [self._known[trial.key] for trial in trials]
 
     def close(self) -> None:

@@ -1,0 +1,47 @@
+# Each target sets up all it needs; nothing but Python 3.11 to 3.13 with venv is needed before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-long test-gpu lint types measure pretrain clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv and install biotune into it, editable, with what development needs
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED) ## Search a layer schedule for handwritten digits: a few minutes on one core
+	$(BIN)/biotune run
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/python -m pytest -n 2
+
+test-long: $(INSTALLED) ## Run the slow tests too
+	$(BIN)/python -m pytest -n 2 -m 'not gpu and not network'
+
+test-gpu: $(INSTALLED) ## Run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(INSTALLED) ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## Check types
+	$(BIN)/mypy
+
+measure: $(INSTALLED) ## Run the default over five seeds and write the README's table: some twenty minutes
+	$(BIN)/python scripts/measure_default.py
+
+pretrain: $(INSTALLED) ## Pre-train the bundled backbone anew: a few minutes
+	$(BIN)/python scripts/pretrain_glyphnet.py
+
+clean: ## Remove the virtual environment and caches; runs in outputs/ stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,50 @@
+"""`biotune predict DIR PICTURE…`: classify files or folders with a run's final model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from biotune.errors import ConfigError
+from biotune.plugins import load_plugins
+from biotune.store import write_table
+from biotune.view import View
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. 'biotune predict --help' shows the usage.")
+
+
+def predict(arguments: list[str]) -> int:
+    """Print the best classes and their probabilities for every picture, and write them to a CSV file if asked."""
+    parser = _Parser(prog="biotune predict", description="Classify pictures with a run's final model.")
+    parser.add_argument("folder", metavar="DIR", help="the run's folder")
+    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="picture files, or folders of pictures")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="also write all of it to a CSV file")
+    parser.add_argument("--top", type=int, default=3, help="classes to show a picture (default: 3)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:INDEX or mps")
+    parser.add_argument("--plugins", default="", help="modules to import first, separated by commas")
+    options = parser.parse_args(arguments)
+    if options.top < 1:
+        raise ConfigError(f"--top {options.top}: must be at least 1.")
+    load_plugins([name for name in options.plugins.split(",") if name])
+    from biotune.predict import load_model, picture_files
+
+    model = load_model(options.folder, options.device)
+    files = picture_files(options.pictures)
+    rows = []
+    for file, probabilities in zip(files, model.probabilities(files), strict=True):
+        best, classes = probabilities.topk(min(options.top, len(model.classes)))
+        pairs = zip(classes.tolist(), best.tolist(), strict=True)
+        rows += [
+            {"picture": str(file), "rank": rank, "class": model.classes[label], "probability": value}
+            for rank, (label, value) in enumerate(pairs, 1)
+        ]
+    with View() as view:
+        cells = ([row["picture"] if row["rank"] == 1 else "", str(row["class"]), f"{row['probability']:.4f}"] for row in rows)
+        view.table(f"{len(files)} pictures", ["picture", "class", "probability"], cells)
+    if options.csv:
+        write_table(options.csv, rows)
+    return 0

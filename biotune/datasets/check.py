@@ -1,0 +1,83 @@
+"""Proving that a local copy is whole: the official counts, and every picture opened and decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from biotune.config import DatasetConfig
+from biotune.datasets import load_source
+from biotune.datasets._base import SPLITS
+from biotune.datasets.catalogue import Facts, facts_of
+from biotune.datasets.decoded import in_parallel
+from biotune.datasets.files import to_rgb
+from biotune.errors import one_line
+
+
+@dataclass(frozen=True)
+class Count:
+    """One number of a copy beside the official one, which is None where there is none."""
+
+    what: str
+    found: int
+    official: int | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the copy has what it should have."""
+        return self.official is None or self.found == self.official
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check has found.
+
+    Attributes:
+        counts: Classes and pictures of each split.
+        broken: Picture → why it cannot be decoded.
+    """
+
+    counts: tuple[Count, ...]
+    broken: dict[str, str]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong with the copy."""
+        return not self.broken and all(count.agrees for count in self.counts)
+
+
+def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Finding:
+    """Count what a copy holds and decode every picture of it.
+
+    Args:
+        config: Which dataset, and where.
+        on_progress: Told how many of how many pictures are decoded.
+
+    Raises:
+        DataError: The copy is missing or cannot be read at all.
+    """
+    source, facts = load_source(config), facts_of(config)
+    broken: dict[str, str] = {}
+
+    def decoded(index: int) -> None:
+        with source.read(index) as picture:
+            to_rgb(picture)
+
+    for index, outcome in in_parallel(decoded, len(source.names)):
+        if isinstance(outcome, Exception):
+            broken[source.names[index]] = one_line(outcome) or type(outcome).__name__
+        on_progress(index + 1, len(source.names))
+    used = int(np.unique(source.labels).size)
+    counts = [Count("classes", used, len(source.classes) if facts is None or facts.classes is None else facts.classes)]
+    # pictures without an official split are those that training and hold-outs share
+    sizes = {split: int(np.isin(source.splits, (split, "") if split == "train" else (split,)).sum()) for split in SPLITS}
+    counts += [
+        Count(split, sizes[split], _official(facts, split)) for split in SPLITS if sizes[split] or _official(facts, split)
+    ]
+    return Finding(tuple(counts), broken)
+
+
+def _official(facts: Facts | None, split: str) -> int | None:
+    return None if facts is None else {"train": facts.train, "val": facts.val, "test": facts.test}[split]

@@ -1,0 +1,28 @@
+"""The user's own networks, datasets and strategies: modules named by the key `plugins`, the only key that names code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from biotune.errors import BiotuneError, ConfigError, one_line
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Import the modules, which register what they have to offer; the folder one stands in is searched too.
+
+    Raises:
+        ConfigError: A module cannot be imported.
+    """
+    here = os.getcwd()
+    if names and here not in sys.path:
+        sys.path.insert(0, here)
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BiotuneError:
+            raise
+        except Exception as error:  # a user's module may raise anything while it is imported
+            raise ConfigError(f"plugins={name}: cannot be imported ({type(error).__name__}: {one_line(error)}).") from error

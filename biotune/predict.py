@@ -1,0 +1,120 @@
+"""A run's final model in use: classify pictures with nothing but the run's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from biotune import backbones
+from biotune.backbones import Preprocessing
+from biotune.config import BackboneConfig
+from biotune.datasets.decoded import prepare
+from biotune.device import resolve_device
+from biotune.errors import DataError, RunFolderError, one_line
+from biotune.outputs import main_output
+from biotune.store import MODEL, MODEL_FACTS, MODEL_FORMAT
+
+_BATCH = 64
+
+
+@dataclass
+class Model:
+    """A trained network with what is needed to use it.
+
+    Attributes:
+        module: Takes (N, 3, H, W) normalised float pictures, returns (N, classes) logits; in eval mode.
+        preprocessing: How pictures are prepared.
+        classes: Names of the classes.
+        device: Where the network is.
+    """
+
+    module: nn.Module
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    device: torch.device
+
+    def prepare(self, picture: Image.Image) -> Tensor:
+        """A picture as the network takes it: (3, H, W) float, resized, cropped and normalised."""
+        pixels = np.asarray(prepare(picture, self.preprocessing))
+        mean, std = (torch.tensor(values) * 255 for values in (self.preprocessing.mean, self.preprocessing.std))
+        return ((torch.from_numpy(pixels.copy()).float() - mean) / std).permute(2, 0, 1)
+
+    @torch.inference_mode()
+    def probabilities(self, files: Sequence[str | os.PathLike[str]]) -> Tensor:
+        """(N, classes) probabilities of picture files.
+
+        Raises:
+            DataError: A file cannot be decoded.
+        """
+        parts = []
+        for start in range(0, len(files), _BATCH):
+            batch = torch.stack([self._open(Path(file)) for file in files[start : start + _BATCH]])
+            parts.append(main_output(self.module(batch.to(self.device))).double().softmax(1).cpu())
+        return torch.cat(parts) if parts else torch.empty(0, len(self.classes), dtype=torch.float64)
+
+    def _open(self, file: Path) -> Tensor:
+        try:
+            with Image.open(file) as picture:
+                return self.prepare(picture)
+        except Exception as error:  # Pillow's decoders raise whatever they like on malformed files
+            raise DataError(f"{file}: cannot be decoded ({one_line(error)}).") from error
+
+
+def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
+    """Load the final model of a run.
+
+    Args:
+        folder: The run's folder, or any folder with its `model.json` and `model.safetensors`.
+        device: auto, cpu, cuda, cuda:INDEX or mps.
+
+    Raises:
+        RunFolderError: The folder holds no finished model, or one of another format.
+        BackboneError: The network is not known here, such as one whose plugin has not been imported.
+    """
+    place = Path(folder)
+    try:
+        facts = json.loads((place / MODEL_FACTS).read_text(encoding="utf-8"))
+        state = load_file(place / MODEL)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise RunFolderError(f"{place}: holds no final model ({one_line(error)}). Has the run finished?") from error
+    if not isinstance(facts, dict) or facts.get("format") != MODEL_FORMAT:
+        raise RunFolderError(f"{place / MODEL_FACTS}: is of another format; this biotune reads format {MODEL_FORMAT}.")
+    origin = BackboneConfig(library=facts["backbone"]["library"], name=facts["backbone"]["name"], weights="none")
+    network = backbones.build(origin, len(facts["classes"]))
+    backbones.load_weights(network.module, state, None, str(place / MODEL))
+    stated = facts["preprocessing"]
+    preprocessing = Preprocessing(
+        stated["resize"], stated["crop"], tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"]
+    )
+    target = resolve_device(device)
+    return Model(network.module.to(target).eval(), preprocessing, tuple(facts["classes"]), target)
+
+
+def picture_files(paths: Iterable[str]) -> list[Path]:
+    """Files as they are, and the pictures below folders, in order.
+
+    Raises:
+        DataError: A path is not there, or there is no picture at all.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += sorted(file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file())
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise DataError(f"{path}: no such file or folder.")
+    if not files:
+        raise DataError("there is no picture to classify.")
+    return files

@@ -1,0 +1,26 @@
+"""Makes `trees` importable from the tests of this folder and gives each test a cache of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from biotune.backbones import Preprocessing
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder for this test alone."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("BIOTUNE_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def eight() -> Preprocessing:
+    """A resize to 8 pixels and a crop of 8."""
+    return Preprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

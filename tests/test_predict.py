@@ -1,0 +1,100 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import biotune
+from biotune.cli import main
+from biotune.errors import DataError, RunFolderError
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A short full fine-tune on the digits."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert (
+        main(["train", "strategy=full", "training.epochs=8", "training.lr=0.003", "test.seeds=[1]", f"hydra.run.dir={folder}"])
+        == 0
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """The first 40 digits as PNG files, named by their class."""
+    folder = tmp_path_factory.mktemp("pictures")
+    bundled = load_digits()
+    for index in range(40):
+        values = np.clip(bundled.images[index] * (255 / 16), 0, 255).astype(np.uint8)
+        Image.fromarray(values).resize((16, 16), Image.Resampling.BICUBIC).save(folder / f"{bundled.target[index]}-{index}.png")
+    return folder
+
+
+def test_most_pictures_get_their_own_class(run_folder, pictures, tmp_path, capsys):
+    table = tmp_path / "out.csv"
+    assert main(["predict", str(run_folder), str(pictures), "--csv", str(table), "--top", "2"]) == 0
+    rows = list(csv.DictReader(table.open()))
+    assert len(rows) == 80
+    best = [row for row in rows if row["rank"] == "1"]
+    right = sum(row["picture"].rpartition("/")[2].startswith(row["class"]) for row in best)
+    assert right >= 34
+    assert all(float(row["probability"]) <= 1 for row in rows)
+    assert "40 pictures" in capsys.readouterr().out
+
+
+def test_the_model_gives_the_probabilities_that_the_run_wrote(run_folder):
+    model = biotune.load_model(run_folder)
+    with (run_folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))[:20]
+    bundled = load_digits()
+    for row in rows:
+        values = np.clip(bundled.images[int(row["picture"])] * (255 / 16), 0, 255).astype(np.uint8)
+        picture = Image.fromarray(values).resize((16, 16), Image.Resampling.BICUBIC)
+        probabilities = model.module(model.prepare(picture)[None]).double().softmax(1)[0].detach()
+        assert model.classes[int(probabilities.argmax())] == row["predicted_class"]
+        assert float(probabilities.max()) == pytest.approx(float(row["probability"]), abs=1e-5)
+
+
+def test_nothing_but_the_two_files_is_needed(run_folder, pictures, tmp_path):
+    for name in ("model.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((run_folder / name).read_bytes())
+    files = sorted(pictures.iterdir())[:3]
+    here, there = (biotune.load_model(folder).probabilities(files) for folder in (run_folder, tmp_path))
+    assert here.equal(there)
+    assert here.sum(1).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_a_file_that_is_no_picture_is_named(run_folder, tmp_path):
+    (tmp_path / "note.jpg").write_text("not a picture")
+    with pytest.raises(DataError, match="note.jpg: cannot be decoded"):
+        biotune.load_model(run_folder).probabilities([tmp_path / "note.jpg"])
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path, capsys):
+    assert main(["predict", str(tmp_path), str(tmp_path)]) == 2
+    assert "holds no final model" in capsys.readouterr().err
+    (tmp_path / "model.json").write_text(json.dumps({"format": 99}))
+    (tmp_path / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(RunFolderError):
+        biotune.load_model(tmp_path)
+
+
+def test_a_kept_head_starts_where_the_weights_left_off(run_folder, tmp_path):
+    weights = run_folder / "model.safetensors"
+    common = ["train", "strategy=linear_probe", "training.epochs=1", "training.lr=1e-9", "test.seeds=[2]"]
+    scores = {}
+    for head in ("keep", "new"):
+        folder = tmp_path / head
+        assert main([*common, f"backbone.weights={weights}", f"backbone.head={head}", f"hydra.run.dir={folder}"]) == 0
+        scores[head] = json.loads((folder / "result.json").read_text())["test"]["macro_accuracy"]["mean"]
+    before = json.loads((run_folder / "result.json").read_text())["test"]["macro_accuracy"]["mean"]
+    assert scores["keep"] == pytest.approx(before, abs=0.01)
+    assert scores["new"] < 0.4
+
+
+def test_a_head_for_other_classes_cannot_be_kept(capsys):
+    assert main(["train", "backbone.head=keep"]) == 2
+    assert "backbone.head=keep: the weights have a head for 36 classes, the dataset has 10" in capsys.readouterr().err
