@@ -218,11 +218,13 @@ def _parse(document: object) -> Schedule:
         if rate is None or rate <= 0:
             raise ScheduleError(f"base_lr is {_shown(header['base_lr'])}: must be a positive number.")
         header["base_lr"] = rate
-        _check_rates(entries, weights, rate)
     threshold = _finite(document.get("threshold"))
     if threshold is None and document.get("threshold") is not None:
         raise ScheduleError(f"threshold is {_shown(document['threshold'])}: must be a number or null.")
-    return Schedule(blocks, weights, known if len(known) == len(blocks) else None, threshold, header)
+    schedule = Schedule(blocks, weights, known if len(known) == len(blocks) else None, threshold, header)
+    if "base_lr" in header:
+        _check_rates(entries, weights, header["base_lr"])
+    return schedule
 
 
 def _check_rates(entries: dict[str, Any], weights: tuple[float, ...], base_lr: float) -> None:

@@ -183,7 +183,9 @@ def test_file_round_trips_to_the_bit_whatever_the_names(names: list[str], data: 
 
 @pytest.mark.parametrize("spelling", ["1e-05", "1.0e-05", "0.00001", "1E-5"])
 def test_small_rates_are_numbers_in_every_spelling(tmp_path: Path, spelling: str) -> None:
-    text = GOOD.replace("base_lr: 0.001", f"base_lr: {spelling}").replace("lr_weight: 2.5", f"lr_weight: {spelling}")
+    text = GOOD.replace("base_lr: 0.001", f"base_lr: {spelling}").replace(
+        "lr_weight: 2.5, lr: 0.0025", f"lr_weight: {spelling}"
+    )
     schedule = load_schedule(write(tmp_path, text.replace("threshold: 0.4", f"threshold: {spelling}")))
     assert (schedule.header["base_lr"], schedule.lr_weights[1], schedule.threshold) == (1e-5, 1e-5, 1e-5)
 

@@ -58,7 +58,7 @@ def precheck(command: str, arguments: list[str]) -> Checked:
     if options.config_path:
         raise ConfigError(f"--config-path {options.config_path}: biotune's own configs are needed; add yours by --config-dir.")
     with composing(options.config_dir) as loader:
-        overrides = _parse(options.overrides)
+        overrides = _parse(options.overrides, loader)
         _check_names(command, overrides, loader)
         jobs = _jobs(overrides, options.multirun)
         name = options.config_name or command
@@ -99,8 +99,8 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _parse(given: list[str]) -> list[Override]:
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+def _parse(given: list[str], loader: ConfigLoader) -> list[Override]:
+    parser = OverridesParser.create(loader)
     parsed = []
     for text in given:
         try:

@@ -76,13 +76,7 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
         DataError: A class has fewer than two members, or too few groups.
     """
     if source.groups is not None:
-        num_parts = max(2, round(1 / share))
-        _check_groups(source, members, num_parts, f"to hold out a share of {share:.2g}")
-        parts = stratified_folds(source.labels[members], num_parts, seed, source.groups[members])
-        held = members[parts[0]]
-        for part in (held, np.setdiff1d(members, held)):
-            _check_part(source, members, part, seed, "hold-out")
-        return np.setdiff1d(members, held), held
+        return _hold_out_groups(source, members, max(2, round(1 / share)), seed)
     rng = np.random.default_rng(seed)
     held_parts = []
     for label in np.unique(source.labels[members]):
@@ -96,6 +90,22 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
         held_parts.append(rng.permutation(own)[:count])
     held = np.sort(np.concatenate(held_parts))
     return np.setdiff1d(members, held), held
+
+
+def _hold_out_groups(source: Source, members: Indices, num_parts: int, seed: int) -> tuple[Indices, Indices]:
+    """Hold out the first of so many parts that leaves every class on both sides."""
+    assert source.groups is not None
+    _check_groups(source, members, 2, "to hold pictures out")
+    every = np.unique(source.labels[members])
+    for part in stratified_folds(source.labels[members], num_parts, seed, source.groups[members]):
+        held, stay = members[part], np.delete(members, part)
+        if all(np.isin(every, source.labels[side]).all() for side in (held, stay)):
+            return stay, held
+    fewest = min(every, key=lambda label: int((source.labels[members] == label).sum()))
+    raise DataError(
+        f"{source.name}: no hold-out of one part in {num_parts} has pictures of every class, as groups (such as patients) stay "
+        f"together; class {source.classes[fewest]} has the fewest. Set a larger dataset.val_fraction and dataset.test_fraction."
+    )
 
 
 def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray[np.int64] | None = None) -> list[Indices]:

@@ -69,7 +69,7 @@ def test_noise_is_seeded_by_the_split_seed_and_as_strong_as_stated() -> None:
 
 def test_blurring_takes_away_detail_but_not_brightness() -> None:
     plain, blurred = pixels(load()).astype(float), pixels(load(shift="blur")).astype(float)
-    assert np.abs(np.diff(blurred, axis=2)).mean() < 0.5 * np.abs(np.diff(plain, axis=2)).mean()
+    assert np.abs(np.diff(blurred, axis=2)).mean() < 0.6 * np.abs(np.diff(plain, axis=2)).mean()
     assert abs(blurred.mean() - plain.mean()) < 10
 
 

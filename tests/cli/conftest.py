@@ -1,0 +1,63 @@
+"""Runs commands in this process, in an empty working folder, and tells what they left and said."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from biotune.cli import main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
+
+
+@dataclass
+class Said:
+    """What a command came to."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["biotune"])
+    monkeypatch.setenv("BIOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def biotune(here: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`biotune(…)` as typed in the working folder `here`."""
+
+    def run(*arguments: str) -> Said:
+        capsys.readouterr()
+        try:
+            status = main(list(arguments))
+        except SystemExit as leaving:  # Hydra's --help ends so
+            status = leaving.code if isinstance(leaving.code, int) else 1
+        return Said(status, *capsys.readouterr())
+
+    return run
+
+
+def tree(root: Path) -> dict[str, bytes | None]:
+    """Every file below a folder with its content, and every folder."""
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in sorted(root.rglob("*"))}
+
+
+@pytest.fixture
+def snapshot() -> Callable[[Path], dict[str, bytes | None]]:
+    """Takes down everything below a folder, to be compared later."""
+    return tree
