@@ -115,19 +115,24 @@ def build(config: BackboneConfig, num_classes: int) -> Network:
         torch.manual_seed(_BODY_SEED)
         module = row.build()
         _replace_head(module, row.head, num_classes)
+    whole = set(module.state_dict())
+    if row.prepare is not None:
+        row.prepare(module)
+    dropped = whole - set(module.state_dict())
     if state is not None:
+        state = {name: value for name, value in state.items() if name not in dropped}
         keep = config.head == "keep"
         if keep:
             _check_kept_head(state, row.head, num_classes)
         load_weights(module, state, None if keep else row.head, f"backbone.weights={config.weights}")
-    if row.prepare is not None:
-        row.prepare(module)
     blocks = row.blocks if config.granularity == "block" else row.layers or finer(module, row.blocks)
     check_partition(module, blocks, row.head)
     counts = {
         name: sum(parameter.numel() for _, parameter in pairs) for name, pairs in block_parameters(module, blocks).items()
     }
-    return Network(module, blocks, row.head, row.preprocessing(config.weights), counts, config.head == "new")
+    fresh_head = config.head == "new"
+    steps = row.steps if blocks == row.blocks else None
+    return Network(module, blocks, row.head, row.preprocessing(config.weights), counts, fresh_head, steps)
 
 
 def _state(row: Architecture, config: BackboneConfig) -> dict[str, torch.Tensor] | None:

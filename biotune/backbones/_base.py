@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,10 +51,11 @@ class Architecture:
         head: Path of the final linear layer, the one that is replaced.
         preprocessing: What weights of a given name expect; `none` and files count as `default`.
         pretrained: Fetches the state dict of weights by name; `default` is the best there is.
-        prepare: Last changes once weights are loaded, such as dropping an auxiliary head.
+        prepare: Last changes, such as dropping an auxiliary head; weights of what it drops are left aside.
         layers: The finer blocks of `granularity=layer` where `finer` cannot find them by itself.
         source: Where the weights come from, in a few words.
         named_weights: Names of weights the library has beside `default`.
+        steps: How the blocks follow one another, where the network is a chain of them (see `chain`).
     """
 
     name: str
@@ -68,6 +69,7 @@ class Architecture:
     layers: tuple[Block, ...] | None = None
     source: str = ""
     named_weights: tuple[str, ...] = ()
+    steps: Mapping[str, str] | None = None
 
 
 @dataclass
@@ -80,6 +82,7 @@ class Network:
         head: Path of the final linear layer.
         preprocessing: What the weights expect.
         parameters: Number of parameters a block.
+        steps: How the blocks follow one another, or None where the network is no chain of them.
         fresh_head: Whether every trial begins with a new head; false where a pre-trained one is kept.
     """
 
@@ -89,6 +92,7 @@ class Network:
     preprocessing: Preprocessing
     parameters: dict[str, int]
     fresh_head: bool = True
+    steps: Mapping[str, str] | None = None
 
 
 def skeleton(build: Callable[[], nn.Module]) -> nn.Module:
@@ -172,21 +176,30 @@ def check_partition(module: nn.Module, blocks: Sequence[Block], head: str) -> No
 def finer(module: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
     """Cut blocks into layers: one gene a residual, dense, MBConv or transformer unit, or a convolution where there is none.
 
-    The stem and the head stay whole: neither means anything in parts.
+    The stem and the head stay whole: neither means anything in parts. A bare normalisation joins the unit before it.
     """
     first, *middle, last = blocks
     layers = [first]
     for block in middle:
-        units = [unit for path in block.modules for unit in _units(module, path)]
+        units: list[tuple[str, ...]] = []
+        for path in (unit for whole in block.modules for unit in _units(module, whole)):
+            if units and "Norm" in type(module.get_submodule(path)).__name__:
+                units[-1] = (*units[-1], path)
+            else:
+                units.append((path,))
         if len(units) == 1:
             layers.append(block)
         else:
-            layers += [Block(f"{block.name}.{index}", (unit,)) for index, unit in enumerate(units)]
+            layers += [Block(f"{block.name}.{index}", unit) for index, unit in enumerate(units)]
     return (*layers, last)
 
 
 def _units(module: nn.Module, path: str) -> list[str]:
+    """The parts of a container of units; a container of bare layers, such as a transition, is itself a unit."""
     found = module.get_submodule(path)
     if not isinstance(found, nn.Sequential | nn.ModuleDict):
         return [path]
-    return [f"{path}.{name}" for name, child in found.named_children() if any(True for _ in child.parameters())]
+    parts = [(name, child) for name, child in found.named_children() if any(True for _ in child.parameters())]
+    if not any(True for _, child in parts for _ in child.children()):
+        return [path]
+    return [f"{path}.{name}" for name, _ in parts]

@@ -46,6 +46,7 @@ ARCHITECTURES = {
             ),
             Block("head", ("head",)),
         ),
+        steps={"head": "@mean head"},
         source="printed A-Z and 0-9, scripts/pretrain_glyphnet.py",
     )
 }

@@ -34,7 +34,14 @@ def find(name: str) -> Architecture | None:
         raise BackboneError(f"backbone={NAME}: {_EXTRA}") from error
     if row is None:
         raise BackboneError(f"backbone={NAME}: the installed timm has no {_TIMM_NAME}; {_EXTRA}")
-    return replace(row, name=NAME, library="lite0", pretrained=_pretrained, source=f"PyPI package {_PACKAGE}")
+    return replace(
+        row,
+        name=NAME,
+        library="lite0",
+        pretrained=_pretrained,
+        steps={"head": "global_pool classifier"},
+        source=f"PyPI package {_PACKAGE}",
+    )
 
 
 def names() -> list[str]:

@@ -67,6 +67,25 @@ _REGNET = _blocks(
 )
 _CLASSIFIER = _blocks(("head", "classifier"))
 
+# what stands between the modules of a block, or between two blocks, in the networks' own forward passes
+_POOLED_FC = {"head": "avgpool @flatten fc"}
+_POOLED_CLASSIFIER = {"head": "avgpool @flatten classifier"}
+_RESNET_STEPS = {"stem": "conv1 bn1 relu maxpool", **_POOLED_FC}
+_DENSENET_STEPS = {
+    "stem": "features.conv0 features.norm0 features.relu0 features.pool0",
+    "head": "@relu @pool @flatten classifier",
+}
+_VGG_STEPS = {
+    name: " ".join(f"features.{index}" for index in range(start, end))
+    for name, start, end in (("stem", 0, 5), ("block1", 5, 10), ("block2", 10, 19), ("block3", 19, 28), ("block4", 28, 37))
+} | _POOLED_CLASSIFIER
+_INCEPTION_STEPS = {
+    "stem": "@transform_input Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 maxpool1 Conv2d_3b_1x1 Conv2d_4a_3x3 maxpool2",
+    "head": "avgpool dropout @flatten fc",
+}
+_SWIN_STEPS = {"head": "norm permute avgpool flatten head"}
+_VIT_STEPS = {"stem": "@class_token", "head": "encoder.ln @first_token heads"}
+
 
 def _drop_auxiliary_heads(module: nn.Module) -> None:
     # they take no part in the main output, and with them a network returns a tuple in train mode
@@ -101,7 +120,7 @@ def _pretrained(name: str, weights: str) -> dict[str, torch.Tensor]:
     return state
 
 
-def _row(name: str, blocks: Partition, head: str, **options: Any) -> Architecture:
+def _row(name: str, blocks: Partition, head: str, steps: dict[str, str] | None = None, **options: Any) -> Architecture:
     choices = models.get_model_weights(name)
     return Architecture(
         name,
@@ -114,6 +133,7 @@ def _row(name: str, blocks: Partition, head: str, **options: Any) -> Architectur
         _drop_auxiliary_heads,
         source=f"torchvision {choices.DEFAULT.name}",
         named_weights=tuple(choices.__members__),
+        steps=steps,
     )
 
 
@@ -124,25 +144,29 @@ _SEVEN_STAGES = ("1", "2", "3", "4", "5", "6", "7")
 ARCHITECTURES = {
     row.name: row
     for row in (
-        *(_row(name, _RESNET, "fc") for name in ("resnet18", "resnet34", "resnet50", "resnet101")),
-        _row("densenet121", _DENSENET, "classifier"),
+        *(_row(name, _RESNET, "fc", _RESNET_STEPS) for name in ("resnet18", "resnet34", "resnet50", "resnet101")),
+        _row("densenet121", _DENSENET, "classifier", _DENSENET_STEPS),
         _row(
             "vgg19",
             _features("0 2", "5 7", "10 12 14 16", "19 21 23 25", "28 30 32 34") + _CLASSIFIER,
             "classifier.6",
+            _VGG_STEPS,
         ),
-        _row("inception_v3", _INCEPTION, "fc", **_GOOGLE),
-        _row("efficientnet_b0", _features("0 1", "2", "3", "4 5", "6 7", "8") + _CLASSIFIER, "classifier.1"),
-        _row("efficientnet_v2_s", _features("0", *_SEVEN_STAGES) + _CLASSIFIER, "classifier.1"),
+        _row("inception_v3", _INCEPTION, "fc", _INCEPTION_STEPS, **_GOOGLE),
+        _row(
+            "efficientnet_b0", _features("0 1", "2", "3", "4 5", "6 7", "8") + _CLASSIFIER, "classifier.1", _POOLED_CLASSIFIER
+        ),
+        _row("efficientnet_v2_s", _features("0", *_SEVEN_STAGES) + _CLASSIFIER, "classifier.1", _POOLED_CLASSIFIER),
         _row(
             "mobilenet_v3_large",
             _features("0 1", "2 3", "4 5 6", "7 8 9 10", "11 12", "13 14 15", "16") + _CLASSIFIER,
             "classifier.3",
+            _POOLED_CLASSIFIER,
         ),
-        _row("convnext_tiny", _features("0", *_SEVEN_STAGES) + _CLASSIFIER, "classifier.2"),
-        _row("swin_t", _features("0", *_SEVEN_STAGES) + _blocks(("head", "norm head")), "head"),
-        _row("vit_b_16", _VIT, "heads.head"),
-        _row("regnet_y_400mf", _REGNET, "fc"),
+        _row("convnext_tiny", _features("0", *_SEVEN_STAGES) + _CLASSIFIER, "classifier.2", {"head": "avgpool classifier"}),
+        _row("swin_t", _features("0", *_SEVEN_STAGES) + _blocks(("head", "norm head")), "head", _SWIN_STEPS),
+        _row("vit_b_16", _VIT, "heads.head", _VIT_STEPS),
+        _row("regnet_y_400mf", _REGNET, "fc", _POOLED_FC),
     )
 }
 

@@ -46,7 +46,8 @@ def run_command(command: str, arguments: list[str]) -> int:
     _CURRENT[:] = [outcome]
     _JOBS[command]()
     if outcome.sweep is not None:
-        return _summarise_sweep(outcome.sweep)
+        # a job that fails before it can write its status is in no summary
+        return max(_summarise_sweep(outcome.sweep), int(outcome.failed))
     return 1 if outcome.failed else 0
 
 

@@ -89,7 +89,7 @@ def idx(path: Path) -> Pixels:
         zeros, kind, dimensions = struct.unpack(">HBB", file.read(4).ljust(4, b"\xff"))
         if zeros != 0 or kind != _IDX_UNSIGNED_BYTE or not 1 <= dimensions <= 3:
             raise ValueError(f"{path.name} is no IDX file of bytes")
-        shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+        shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions).ljust(4 * dimensions, b"\xff"))
         offset = file.tell()
     if path.stat().st_size != offset + int(np.prod(shape, dtype=np.int64)):
         raise ValueError(f"{path.name} is cut off or too long: {path.stat().st_size} bytes for {shape}")

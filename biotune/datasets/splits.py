@@ -1,5 +1,6 @@
 """Which picture serves what: train, validation and test, folds and subsets. Seeded, stratified, grouped, disjoint."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,7 @@ def _hold_out_groups(source: Source, members: Indices, num_parts: int, seed: int
     assert source.groups is not None
     _check_groups(source, members, 2, "to hold pictures out")
     every = np.unique(source.labels[members])
+    num_parts = min(num_parts, int(np.bincount(source.labels[members]).max()))
     for part in stratified_folds(source.labels[members], num_parts, seed, source.groups[members]):
         held, stay = members[part], np.delete(members, part)
         if all(np.isin(every, source.labels[side]).all() for side in (held, stay)):
@@ -125,7 +127,10 @@ def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray
         return [positions]
     if groups is not None:
         grouped = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-        return [held for _, held in grouped.split(positions, labels, groups)]
+        with warnings.catch_warnings():
+            # what goes short is said by those who ask for the parts, in one line of their own
+            warnings.simplefilter("ignore", UserWarning)
+            return [held for _, held in grouped.split(positions, labels, groups)]
     plain = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
     return [held for _, held in plain.split(positions, labels)]
 

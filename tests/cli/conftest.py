@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,18 @@ Command = Callable[..., Said]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def quiet_again() -> Iterator[None]:
+    """Takes back what Hydra does to logging; a process of its own would end instead."""
+    loggers = [logging.getLogger(), logging.getLogger("hydra")]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet_again: None) -> Path:
     """An empty working folder."""
     folder = tmp_path / "here"
     folder.mkdir()

@@ -77,9 +77,7 @@ def files_below(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
-def test_a_download_becomes_a_dataset_and_is_made_once(
-    tmp_path: Path, serve: Callable[..., Archive], archive: bytes
-) -> None:
+def test_a_download_becomes_a_dataset_and_is_made_once(tmp_path: Path, serve: Callable[..., Archive], archive: bytes) -> None:
     served = serve(archive)
     config = cub_config(tmp_path / "new" / "data", download=True)
     first = cub.load(config)
@@ -129,7 +127,9 @@ def test_a_cut_off_download_is_refused_and_a_later_one_succeeds(
     assert len(cub.load(cub_config(tmp_path, download=True)).names) == 18
 
 
-def test_an_unreachable_source_says_where_to_put_the_archive(tmp_path: Path, serve: Callable[..., Archive], archive: bytes) -> None:
+def test_an_unreachable_source_says_where_to_put_the_archive(
+    tmp_path: Path, serve: Callable[..., Archive], archive: bytes
+) -> None:
     serve(archive)
     cub.URL = "http://127.0.0.1:9/CUB_200_2011.tgz"  # the fixture's patch takes this back too
     with pytest.raises(DataError, match="put it at .*CUB_200_2011.tgz"):

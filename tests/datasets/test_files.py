@@ -65,9 +65,7 @@ def test_cmyk_becomes_the_rgb_it_stands_for(tmp_path: Path) -> None:
     ("orientation", "corner"),
     [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (4, (-1, 0)), (6, (0, -1)), (8, (-1, 0))],
 )
-def test_exif_orientation_turns_the_picture_as_a_viewer_does(
-    tmp_path: Path, orientation: int, corner: tuple[int, int]
-) -> None:
+def test_exif_orientation_turns_the_picture_as_a_viewer_does(tmp_path: Path, orientation: int, corner: tuple[int, int]) -> None:
     image = Image.new("RGB", (4, 2))
     image.putpixel((0, 0), (255, 255, 255))
     exif = Image.Exif()

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from biotune.backbones import LIBRARIES, build
+from biotune.backbones.chain import forward_block
+from biotune.backbones.torchvision import ARCHITECTURES
+from biotune.config import BackboneConfig
+from biotune.param_groups import apply_schedule
+from biotune.schedule import Schedule
+
+NAMED = [("torchvision", name) for name in ARCHITECTURES] + [("lite0", "efficientnet_lite0"), ("biotune", "glyphnet")]
+
+
+@pytest.fixture(params=NAMED, ids=[name for _, name in NAMED])
+def network(request):
+    library, name = request.param
+    if library == "lite0":
+        pytest.importorskip("timm")
+    if library == "torchvision" and name in ("resnet34", "resnet101"):
+        pytest.skip("the same code as resnet18 and resnet50")
+    return build(BackboneConfig(library, name, "none"), 5)
+
+
+def pictures(network, count=2):
+    name = type(network.module).__name__
+    size = {"Inception3": 75, "VisionTransformer": 224, "GlyphNet": 16}.get(name, 64)
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def test_every_named_network_trains_one_step_freezes_and_is_a_chain_of_its_blocks(network):
+    module, names = network.module, [block.name for block in network.blocks]
+    assert network.steps is not None
+    frozen = {names[0], names[-2]}
+    weights = tuple(0.0 if name in frozen else 1.0 for name in names)
+    optimizer = torch.optim.SGD(apply_schedule(module, Schedule(network.blocks, weights), 1e-2))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    inputs = pictures(network)
+    module.train()
+    torch.nn.functional.cross_entropy(module(inputs), torch.tensor([0, 3])).backward()
+    optimizer.step()
+    moved = {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
+    of_block = {block.name: block.modules for block in network.blocks}
+    for block, paths in of_block.items():
+        touched = [name for name in moved if any(name == path or name.startswith(path + ".") for path in paths)]
+        assert bool(touched) == (block not in frozen), (block, touched[:3])
+
+    module.eval()
+    with torch.inference_mode():
+        x = inputs
+        for block in network.blocks:
+            x = forward_block(module, block, network.steps, x)
+        torch.testing.assert_close(x, module(inputs), atol=1e-5, rtol=1e-5)
+
+
+def test_finer_blocks_are_no_declared_chain():
+    assert build(BackboneConfig("torchvision", "resnet18", "none", granularity="layer"), 5).steps is None
+
+
+def test_weights_saved_after_the_auxiliary_head_was_dropped_load_again(tmp_path):
+    from safetensors.torch import save_file
+
+    first = build(BackboneConfig("torchvision", "inception_v3", "none"), 5)
+    with torch.no_grad():
+        first.module.Mixed_5b.branch1x1.conv.weight.fill_(0.125)
+    save_file({name: value.contiguous() for name, value in first.module.state_dict().items()}, tmp_path / "w.safetensors")
+    again = build(BackboneConfig("torchvision", "inception_v3", str(tmp_path / "w.safetensors")), 3)
+    assert (again.module.Mixed_5b.branch1x1.conv.weight == 0.125).all()
+
+
+def test_a_transition_is_one_layer_and_a_bare_norm_joins_the_unit_before_it():
+    network = build(BackboneConfig("torchvision", "densenet121", "none", granularity="layer"), 5)
+    modules = [block.modules for block in network.blocks]
+    assert ("features.transition1",) in modules
+    assert ("features.denseblock4.denselayer16", "features.norm5") in modules
+    assert len(modules) == 1 + 6 + 1 + 12 + 1 + 24 + 1 + 16 + 1
+
+
+def test_every_library_lists_names_it_can_find():
+    assert "resnet50" in LIBRARIES["torchvision"].names()
+    assert LIBRARIES["biotune"].names() == ["glyphnet"]

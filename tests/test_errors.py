@@ -1,0 +1,42 @@
+"""Tests of the errors that users see."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from biotune import errors
+from biotune.errors import BiotuneError, did_you_mean, one_line
+
+
+def test_every_error_of_this_package_is_a_biotune_error() -> None:
+    own = [item for _, item in inspect.getmembers(errors, inspect.isclass) if issubclass(item, Exception)]
+    assert len(own) > 5
+    assert all(issubclass(item, BiotuneError) for item in own)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("one\ntwo", "one two"), ("  a\t b\r\n\n c ", "a b c"), ("", ""), (ValueError("x\n y"), "x y")],
+)
+def test_several_lines_are_folded_into_one_without_loss(text: object, line: str) -> None:
+    assert one_line(text) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("resnet-50", " Did you mean resnet50 or resnet101?"),
+        ("RESNET50", " Did you mean resnet50 or resnet101?"),
+        ("vgg", " Did you mean vgg19?"),
+        ("zzz", ""),
+        ("", ""),
+    ],
+)
+def test_near_names_are_suggested_nearest_first_whatever_their_case(name: str, sentence: str) -> None:
+    assert did_you_mean(name, ["vgg19", "resnet50", "resnet101"]) == sentence
+
+
+def test_a_suggestion_keeps_the_spelling_of_the_name() -> None:
+    assert did_you_mean("biotune", ["BioTune", "other"]) == " Did you mean BioTune?"
