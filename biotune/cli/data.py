@@ -13,7 +13,6 @@ from biotune.plugins import load_plugins
 from biotune.view import View
 
 _VERBS = ("check", "cache")
-_SHOWN = 20
 DATASET_COLUMNS = ["dataset", "classes", "train", "val", "test", "size", "here", "licence", "source"]
 HELP = """\
   biotune data check dataset=NAME [KEY=VALUE...]   count what a copy holds and decode every picture of it
@@ -75,7 +74,7 @@ def check_dataset(config: DataConfig) -> bool:
                 for count in finding.counts
             ],
         )
-        for name, reason in list(finding.broken.items())[:_SHOWN] if view.console.is_terminal else finding.broken.items():
+        for name, reason in finding.broken.items():
             view.line(f"broken: {name} ({reason})")
         if finding.is_whole:
             view.line("Every picture can be decoded; the copy is whole.")

@@ -109,7 +109,9 @@ def _fetch(row: Row, facts: Facts, config: DatasetConfig) -> None:
         for arguments in row.splits.values():
             row.kind(str(folder), download=True, **arguments)
 
-    fetch_whole(config.name, root, fetch, f"Fetch it by other means from {facts.source} and put {_listed(facts.needs)} there.")
+    fetch_whole(
+        config.name, root, fetch, f"Fetch it by other means from {facts.source} and put {_listed(facts.needs)} into {root}."
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -54,5 +54,4 @@ def test_blocks_are_shown_in_order_with_counts_that_add_up(biotune: Callable[...
 
 
 def test_blocks_follow_the_number_of_classes(biotune: Callable[..., Any]) -> None:
-    assert "2,050" in biotune("blocks", "backbone=resnet18", "num_classes=2").out.replace("1,026", "2,050")
     assert "1,026" in biotune("blocks", "backbone=resnet18", "num_classes=2").out, "512 × 2 weights and 2 biases"

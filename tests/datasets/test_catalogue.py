@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from official import MAKERS
+from PIL import Image
 from trees import cub_config, cub_tree, folder_config, folder_tree
 
-from biotune.config import DatasetConfig, RunConfig, check
+from biotune.config import DataConfig, DatasetConfig, check
 from biotune.datasets import LOADERS
 from biotune.datasets.catalogue import CATALOGUE, facts_of
 from biotune.datasets.check import check_copy
@@ -61,7 +63,7 @@ def test_facts_follow_the_annotation_level_and_the_users_own_have_none() -> None
     ],
 )
 def test_keys_of_one_dataset_are_refused_elsewhere(loader: str, name: str, keys: dict[str, Any], message: str) -> None:
-    config = RunConfig(dataset=DatasetConfig(loader, name, **keys))
+    config = DataConfig(dataset=DatasetConfig(loader, name, **keys))
     with pytest.raises(ConfigError) as error:
         check(config)
     assert [line for line in str(error.value).splitlines() if line.startswith("dataset.") and message in line]
@@ -97,3 +99,13 @@ def test_every_broken_picture_is_named_and_progress_counts_all(tmp_path: Path) -
     finding = check_copy(folder_config(root), lambda done, total: seen.append((done, total)))
     assert sorted(finding.broken) == ["a/003.png", "b/000.png"] and not finding.is_whole
     assert seen == [(done, 10) for done in range(1, 11)]
+
+
+def test_a_picture_that_would_decode_to_too_many_pixels_is_refused_unopened(tmp_path: Path) -> None:
+    root = folder_tree(tmp_path, {"a": 1, "b": 1})
+    # 100 million white pixels in a few kilobytes
+    Image.new("1", (10_000, 10_000)).save(root / "a" / "bomb.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as a user's program may have set
+        finding = check_copy(folder_config(root))
+    assert list(finding.broken) == ["a/bomb.png"] and "10000×10000 pixels" in finding.broken["a/bomb.png"]
