@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long test-gpu test-real lint types measure pretrain clean
+.PHONY: help install demo test test-long test-gpu test-real lint types docs measure pretrain clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lint: $(INSTALLED) ## Check style
 
 types: $(INSTALLED) ## Check types
 	$(BIN)/mypy
+
+docs: $(INSTALLED) ## Render the docstrings into build/docs
+	$(BIN)/python scripts/render_docs.py
 
 measure: $(INSTALLED) ## Run the default over five seeds and write the README's table: some twenty minutes
 	$(BIN)/python scripts/measure_default.py

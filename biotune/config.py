@@ -3,35 +3,13 @@
 This is the one place for defaults that no YAML states. Knows neither Hydra nor torch; `cli` registers these classes.
 """
 
-import dataclasses
 import math
-import types
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from biotune.errors import ConfigError
-
-MISSING = "???"
-
-
-def key(
-    default: Any,
-    meaning: str,
-    *,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-    choices: tuple[str | int, ...] = (),
-) -> Any:
-    """A configuration key: its default, its meaning with the unit, and its bounds (for lists: of every entry)."""
-    bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
-    metadata = {"meaning": meaning, "choices": choices, **{name: bound for name, bound in bounds.items() if bound is not None}}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+from biotune.keys import MISSING, Key, key, keys_of, show
 
 
 @dataclass
@@ -40,7 +18,7 @@ class DatasetConfig:
 
     loader: str = key(MISSING, "Name of the registered loader that reads the dataset.")
     name: str = key(MISSING, "Name of the dataset; tells apart the datasets of one loader.")
-    root: str | None = key(None, "Folder of the local copy; null where the data ships with biotune.")
+    root: str | None = key(None, "Folder of the local copy; null where the data ships with biotune.", path="folders")
     download: bool = key(False, "Fetch the data into dataset.root if it is not there.")
     image_size: int | None = key(None, "Side of the square picture in pixels; null follows the backbone.", ge=8, le=4096)
     train_fraction: float = key(1.0, "Share of the training pictures to use, stratified by class.", gt=0, le=1)
@@ -72,7 +50,10 @@ class BackboneConfig:
     library: str = key(MISSING, "Where the network is defined: biotune, torchvision or a registered plugin.")
     name: str = key(MISSING, "Name of the network in its library.")
     weights: str = key(
-        "default", "default, none (random), a name the library knows, or the path of a safetensors or state-dict file."
+        "default",
+        "default, none (random), a name the library knows, or the path of a safetensors or state-dict file.",
+        usual=("default", "none"),
+        path="files",
     )
     head: str = key(
         "new",
@@ -192,7 +173,7 @@ class TrialsConfig:
     """Keys that every command with trainings shares."""
 
     seed: int = key(0, "Seed of the search.", ge=0, le=2**63 - 1)
-    device: str = key("auto", "auto, cpu, cuda, cuda:INDEX or mps.")
+    device: str = key("auto", "auto, cpu, cuda, cuda:INDEX or mps.", usual=("auto", "cpu", "cuda", "mps"))
     plugins: list[str] = key([], "Modules to import that register networks, datasets or strategies of your own.")
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -222,7 +203,7 @@ class TrainConfig(TrialsConfig):
     """Keys of `biotune train`."""
 
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    schedule: str | None = key(None, "Path of a schedule file to train with; goes with strategy=schedule.")
+    schedule: str | None = key(None, "Path of a schedule file to train with; goes with strategy=schedule.", path="files")
     test: TestConfig = field(default_factory=TestConfig)
 
 
@@ -230,7 +211,7 @@ class TrainConfig(TrialsConfig):
 class EvaluateConfig(TrialsConfig):
     """Keys of `biotune evaluate`."""
 
-    genotypes: str = key(MISSING, "CSV file of genotypes: a column a block name, and threshold.")
+    genotypes: str = key(MISSING, "CSV file of genotypes: a column a block name, and threshold.", path="files")
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
 
@@ -243,38 +224,6 @@ COMMANDS: dict[str, type] = {
     "blocks": BlocksConfig,
     "data": DataConfig,
 }
-
-
-@dataclass(frozen=True)
-class Key:
-    """One key of a schema, as error messages and help describe it."""
-
-    path: str
-    type: Any
-    default: Any
-    metadata: typing.Mapping[str, Any]
-
-    @property
-    def must_be(self) -> str:
-        """The rule for the key's type in words."""
-        inner, optional = _unwrap(self.type)
-        words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-        lists = {list[int]: "a list of integers like [1,2,3]", list[str]: "a list of names like [one,two]"}
-        text = lists[inner] if inner in lists else words[inner]
-        return text + (" or null" if optional else "")
-
-
-def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
-    """Every key of a schema class with its dotted path, in declared order."""
-    hints = typing.get_type_hints(schema)
-    for item in dataclasses.fields(schema):
-        path = prefix + item.name
-        if dataclasses.is_dataclass(hints[item.name]):
-            yield from keys_of(hints[item.name], path + ".")
-        else:
-            factory = item.default_factory
-            default = item.default if factory is dataclasses.MISSING else factory()
-            yield Key(path, hints[item.name], default, item.metadata)
 
 
 def value_at(config: Section, path: str) -> Any:
@@ -295,13 +244,6 @@ def check(config: Section) -> None:
         problems = list(_disagreements(config))
     if problems:
         raise ConfigError("\n".join(problems))
-
-
-def _unwrap(hint: Any) -> tuple[Any, bool]:
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        inner = [part for part in typing.get_args(hint) if part is not type(None)]
-        return inner[0], True
-    return hint, False
 
 
 def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
@@ -332,15 +274,6 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
         repeated = sorted({entry for entry in value if value.count(entry) > 1})
         if repeated:
             yield f"{item.path}={show(value)}: must not repeat {repeated[0]}."
-
-
-def show(value: Any) -> str:
-    """A value as one would type it on the command line."""
-    if isinstance(value, list):
-        return "[" + ",".join(show(entry) for entry in value) + "]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
 
 
 def _disagreements(config: Section) -> Iterator[str]:

@@ -14,13 +14,14 @@ from typing import Any
 import pandas as pd
 
 from biotune import report, tables
-from biotune.config import EvaluateConfig, RunConfig, TrainConfig, TrialsConfig, show
+from biotune.config import EvaluateConfig, RunConfig, TrainConfig, TrialsConfig
 from biotune.device import describe
 from biotune.errors import ConfigError, ScheduleError, SearchError
-from biotune.evolution import evolve, most_evaluations
+from biotune.evolution import evolve, most_candidates, most_evaluations
 from biotune.evolution.books import Entry
 from biotune.fitness import ScheduleFitness, Trial, TrialResult
 from biotune.genotypes import read_genotypes
+from biotune.keys import show
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
 from biotune.session import Session, prepare, session
 from biotune.store import MODEL_FACTS, MODEL_FORMAT, RESULT, choose_model, write_json, write_table, write_text
@@ -46,7 +47,7 @@ def check_inputs(config: TrialsConfig, view: View) -> None:
 def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
     """Search, confirm, retrain, test; leaves a run's whole folder and returns what `result.json` holds."""
     with session("run", config, folder, config.evolution.folds, view.decoding) as bench:
-        bench.on_result = lambda trial, result: view.advance()
+        bench.on_result = view.trained
         view.header("biotune run", _facts(bench) + _search_facts(config))
         search, hall = _search(bench, config, view)
         winner, confirmed = _confirm(bench, config, hall, view)
@@ -57,16 +58,16 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
             "test": tables.spreads([outcome for _, outcome in finals["biotune"]]),
             "baselines": {name: tables.spreads([outcome for _, outcome in finals[name]]) for name in BASELINES},
             **_size(bench, winner.schedule),
-            "schedule": tables.schedule_entry(winner.schedule, config.training.lr),
+            "schedule": tables.schedule_entry(winner.schedule, config.training.lr, bench.network.parameters),
         }
         _keep_best_model(bench, finals["biotune"])
         write_text(folder / "best_schedule.yaml", save_text(winner.schedule, config.training.lr, _origin(config)))
         write_json(folder / RESULT, result)
-        report.draw_plots(folder)
         view.summary(pd.read_csv(folder / "summary.csv"))
         view.schedule(winner.schedule, bench.network.parameters, config.training.lr)
         view.scores({"biotune": result["test"], **result["baselines"]})
-        view.line(f"Files: {_shown_path(folder)}")
+        view.final(f"Files: {_shown_path(folder)}")
+    report.write_report(report.read_run(folder))  # all that was computed is safe by now, and the run finished
     return result
 
 
@@ -74,21 +75,22 @@ def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
     """Fine-tune by one strategy or schedule over `test.seeds`, with test scores."""
     with session("train", config, folder, 1, view.decoding) as bench:
         schedule = _schedule_to_train(config, bench.network.blocks)
-        bench.on_result = lambda trial, result: view.advance()
+        bench.on_result = view.trained
         view.header("biotune train", [*_facts(bench), ("strategy", config.strategy.name)])
         finals = _final_trainings(bench, config, {config.strategy.name: schedule}, view)
         result = {
             "strategy": config.strategy.name,
             "test": tables.spreads([outcome for _, outcome in finals[config.strategy.name]]),
             **_size(bench, schedule),
-            "schedule": tables.schedule_entry(schedule, config.training.lr),
+            "schedule": tables.schedule_entry(schedule, config.training.lr, bench.network.parameters),
         }
         _keep_best_model(bench, finals[config.strategy.name])
         write_text(folder / "best_schedule.yaml", save_text(schedule, config.training.lr, _origin(config)))
         write_json(folder / RESULT, result)
         view.schedule(schedule, bench.network.parameters, config.training.lr)
         view.scores({config.strategy.name: result["test"]})
-        view.line(f"Files: {_shown_path(folder)}")
+        view.final(f"Files: {_shown_path(folder)}")
+    report.write_report(report.read_run(folder))  # all that was computed is safe by now, and the run finished
     return result
 
 
@@ -97,7 +99,7 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
     num_folds = config.evolution.folds
     with session("evaluate", config, folder, num_folds, view.decoding) as bench:
         genotypes = read_genotypes(config.genotypes, bench.network.blocks)
-        bench.on_result = lambda trial, result: view.advance()
+        bench.on_result = view.trained
         view.header("biotune evaluate", [*_facts(bench), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
         fitness = _fitness(bench, config)
         schedules = [decode(genes, bench.network.blocks) for genes in genotypes]
@@ -125,7 +127,7 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
             ["genotype", "fitness", "validation accuracy"],
             ([str(index), f"{mean:.4f}", f"{1 - mean:.4f}"] for index, mean in enumerate(means)),
         )
-        view.line(f"Files: {_shown_path(folder)}")
+        view.final(f"Files: {_shown_path(folder)}")
     return {"fitness": means}
 
 
@@ -140,7 +142,8 @@ def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, An
     summary: list[dict[str, Any]] = []
     hall: list[Entry] = []
     epochs = 0
-    view.begin("generation 0", at_most)
+    view.begin("searching", at_most)
+    view.begin_generation(0, settings.generations, settings.population_size, len(config.training.seeds))
     for generation in generations:
         hall = generation.hall
         rows += tables.generation_rows(generation, bench.network.parameters)
@@ -150,7 +153,9 @@ def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, An
         write_table(bench.folder / "generations.csv", rows)
         write_table(bench.folder / "summary.csv", summary)
         view.generation(generation, settings.generations, fitness.trainings, at_most)
-        view.describe(f"generation {generation.number + 1}")
+        view.begin_generation(
+            generation.number + 1, settings.generations, most_candidates(settings), len(config.training.seeds)
+        )
         if settings.max_hours is not None and bench.hours >= settings.max_hours:
             view.line(f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}.")
             break

@@ -108,13 +108,19 @@ def spreads(results: Sequence[TrialResult]) -> dict[str, Any]:
     return {name: spread([result.scores[name] for result in results]) for name in results[0].scores}
 
 
-def schedule_entry(schedule: Schedule, base_lr: float) -> dict[str, Any]:
-    """A schedule for `result.json`."""
+def schedule_entry(schedule: Schedule, base_lr: float, parameters: Mapping[str, int]) -> dict[str, Any]:
+    """A schedule for `result.json`, with the size of each block."""
     importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
     return {
         "threshold": schedule.threshold,
         "blocks": {
-            name: {"frozen": weight == 0, "importance": importance, "lr_weight": weight, "lr": weight * base_lr}
+            name: {
+                "frozen": weight == 0,
+                "importance": importance,
+                "lr_weight": weight,
+                "lr": weight * base_lr,
+                "parameters": parameters[name],
+            }
             for name, weight, importance in zip(schedule.names, schedule.lr_weights, importances, strict=True)
         },
     }

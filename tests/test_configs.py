@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from biotune.cli.hydra_app import register
-from biotune.config import COMMANDS, RunConfig, TrainingConfig, check, keys_of
+from biotune.config import COMMANDS, RunConfig, TrainingConfig, check
+from biotune.keys import keys_of
 
 ROOT = Path(str(files("biotune.configs")))
 GROUPS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("_"))

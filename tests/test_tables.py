@@ -119,15 +119,16 @@ def test_spreads_go_through_every_score() -> None:
 
 
 def test_schedule_entry_multiplies_the_base_rate() -> None:
-    entry = tables.schedule_entry(SCHEDULE, 0.01)
+    entry = tables.schedule_entry(SCHEDULE, 0.01, {name: 10 for name in SCHEDULE.names})
     assert entry["threshold"] == 0.3
     assert entry["blocks"]["stem"] == {
         "frozen": False,
         "importance": 0.75,
         "lr_weight": pytest.approx(10**0.5),
         "lr": pytest.approx(0.01 * 10**0.5),
+        "parameters": 10,
     }
-    assert entry["blocks"]["body"] == {"frozen": True, "importance": 0.2, "lr_weight": 0.0, "lr": 0.0}
+    assert entry["blocks"]["body"] == {"frozen": True, "importance": 0.2, "lr_weight": 0.0, "lr": 0.0, "parameters": 10}
 
 
 def test_journal_record_survives_json_exactly(generations: list[Generation]) -> None:

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from biotune.fitness import Trial, TrialResult
 from biotune.schedule import Block, Schedule
-from biotune.view import View, mean_sd, strip
+from biotune.sparklines import strip
+from biotune.view import View, mean_sd
 
 
 @pytest.fixture
@@ -24,6 +26,10 @@ def piped(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[View, io.String
         return View(Console(file=file)), file
 
     return make
+
+
+TRIAL = Trial(Schedule((Block("head", ("fc",)),), (1.0,)), 0, 1, 1)
+RESULT = TrialResult("ok", (0.5,), 0.1)
 
 
 def schedule(*weights: float) -> Schedule:
@@ -66,7 +72,7 @@ def test_a_pipe_gets_no_bars_and_no_control_codes(piped: Callable[[], tuple[View
         view.decoding(2, 2)
         view.begin("searching", 100)
         for _ in range(100):
-            view.advance()
+            view.trained(TRIAL, RESULT)
         view.end()
     assert "\x1b" not in file.getvalue()
     assert "\r" not in file.getvalue()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from biotune.cli.groups import read_yaml
 from biotune.config import DataConfig
 from biotune.errors import ConfigError, DataError, did_you_mean
 from biotune.plugins import load_plugins
-from biotune.view import View
+from biotune.view import Cell, View
+from biotune.voice import Voice, take_voice
 
 _VERBS = ("check", "cache")
 DATASET_COLUMNS = ["dataset", "classes", "train", "val", "test", "size", "here", "licence", "source"]
@@ -48,31 +48,37 @@ def data(arguments: list[str]) -> int:
     return run_command("data", rest)
 
 
-def check_dataset(config: DataConfig) -> bool:
+def check_dataset(config: DataConfig, voice: Voice) -> bool:
     """Check a copy and print what was found; returns whether it is whole."""
     from biotune.datasets.check import check_copy
 
     load_plugins(config.plugins)
     where = f" in {config.dataset.root}" if config.dataset.root is not None else ""
-    with View() as view:
+    with View(voice=voice) as view:
+        view.fact("dataset", config.dataset.name)
         try:
             finding = check_copy(config.dataset, view.decoding)
         except DataError as error:
+            view.fact("whole", False)
+            view.fact("problems", str(error).splitlines())
             for line in str(error).splitlines():
                 view.line(line)
             return False
+        view.fact("whole", finding.is_whole)
+        view.fact("broken", [{"picture": name, "reason": reason} for name, reason in finding.broken.items()])
         view.table(
             f"{config.dataset.name}{where}",
-            ["", "found", "official", "verdict"],
+            ["what", "found", "official", "verdict"],
             [
                 [
                     count.what,
-                    f"{count.found:,}",
-                    "" if count.official is None else f"{count.official:,}",
-                    "" if count.official is None else "ok" if count.agrees else "differs",
+                    count.found,
+                    count.official,
+                    None if count.official is None else "ok" if count.agrees else "differs",
                 ]
                 for count in finding.counts
             ],
+            name="counts",
         )
         for name, reason in finding.broken.items():
             view.line(f"broken: {name} ({reason})")
@@ -89,17 +95,26 @@ def _cache(arguments: list[str]) -> int:
     from biotune.datasets.cache import clear, entries
     from biotune.datasets.decoded import cache_folder
 
+    arguments, voice = take_voice(arguments, Voice.JSON)
     if not arguments:
         found = entries()
         total = sum(entry.size for entry in found)
         rows = [
-            [entry.dataset, f"{entry.pictures:,}", entry.geometry, size(entry.size), f"{entry.used:%Y-%m-%d %H:%M}"]
+            [
+                entry.dataset,
+                entry.pictures,
+                entry.geometry,
+                Cell(entry.size, size(entry.size)),
+                Cell(entry.used.isoformat(), f"{entry.used:%Y-%m-%d %H:%M}"),
+            ]
             for entry in found
         ]
-        with View() as view:
-            view.table(
-                f"{cache_folder() / 'decoded'}: {size(total)}", ["dataset", "pictures", "geometry", "size", "last use"], rows
-            )
+        folder = cache_folder() / "decoded"
+        with View(voice=voice) as view:
+            view.fact("folder", str(folder))
+            view.fact("size", total)
+            columns = ["dataset", "pictures", "geometry", "size", "last use"]
+            view.table(f"{folder}: {size(total)}", columns, rows, name="entries")
         return 0
     if arguments[0] != "--clear" or len(arguments) > 2:
         raise ConfigError(f"biotune data cache {' '.join(arguments)}: takes nothing, or --clear [NAME].")
@@ -109,8 +124,11 @@ def _cache(arguments: list[str]) -> int:
         listed = f" It holds {', '.join(known)}." if known else " It is empty."
         raise ConfigError(f"biotune data cache --clear {name}: not in the cache.{did_you_mean(name, known)}{listed}")
     removed = clear(name)
-    with View() as view:
-        view.line(f"{len(removed)} removed, {size(sum(entry.size for entry in removed))} freed.")
+    freed = sum(entry.size for entry in removed)
+    with View(voice=voice) as view:
+        view.fact("removed", len(removed))
+        view.fact("freed", freed)
+        view.line(f"{len(removed)} removed, {size(freed)} freed.")
     return 0
 
 
@@ -124,7 +142,7 @@ def size(count: int) -> str:
     return f"{amount:.1f} GB"
 
 
-def dataset_row(name: str, file: Path | None, remark: str) -> list[str]:
+def dataset_row(name: str, file: Path, remark: str) -> list[Any]:
     """One row of `biotune list datasets`.
 
     Args:
@@ -134,26 +152,21 @@ def dataset_row(name: str, file: Path | None, remark: str) -> list[str]:
     """
     from biotune.datasets.catalogue import CATALOGUE
 
-    keys = _keys(file)
+    keys = read_yaml(file)
     facts = CATALOGUE.get(str(keys.get("name")))
     if facts is None or facts.loader != keys.get("loader"):
         facts = CATALOGUE.get(str(keys.get("loader")))
     if facts is None or keys.get("loader") == "folder":
         root = keys.get("root")
-        here = "" if root is None else "yes" if Path(str(root)).expanduser().is_dir() else "no"
-        return [name, "", "", "", "", "", here, "", remark]
+        here = None if root is None else Path(str(root)).expanduser().is_dir()
+        return [name, None, None, None, None, None, _yes_or_no(here), None, remark]
+    here = True
     if facts.needs:
         root = keys.get("root")
-        here = "no" if root is None or facts.missing(Path(str(root)).expanduser()) else "yes"
-    else:
-        here = "yes"
-    splits = ["own" if count is None else f"{count:,}" for count in (facts.train, facts.val, facts.test)]
-    return [name, str(facts.classes), *splits, facts.size, here, facts.licence, facts.source]
+        here = root is not None and not facts.missing(Path(str(root)).expanduser())
+    splits = ["own" if count is None else count for count in (facts.train, facts.val, facts.test)]
+    return [name, facts.classes, *splits, facts.size, _yes_or_no(here), facts.licence, facts.source]
 
 
-def _keys(file: Path | None) -> dict[str, Any]:
-    try:
-        keys = yaml.safe_load(file.read_text(encoding="utf-8")) if file else {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        keys = {}
-    return keys if isinstance(keys, dict) else {}
+def _yes_or_no(value: bool | None) -> Cell:
+    return Cell(value, {None: "", True: "yes", False: "no"}[value])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import sys
@@ -18,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from biotune.cli.composing import CONFIGS
 from biotune.cli.precheck import Checked, precheck
+from biotune.cli.sweeping import summarise_sweep
 from biotune.config import COMMANDS
 from biotune.errors import BiotuneError, one_line
-from biotune.store import RESULT, STATUS
+from biotune.voice import Voice, take_voice
 
 _log = logging.getLogger("biotune")
 _PROCESS_SUFFIX = secrets.token_hex(2)
@@ -37,17 +37,19 @@ def register() -> None:
 def run_command(command: str, arguments: list[str]) -> int:
     """Check what was typed, then let Hydra run it, once or for every job of a multirun."""
     register()
+    # the flags of the voice are taken off here: Hydra knows none of them
+    arguments, voice = take_voice(arguments, *_VOICES[command])
     if command == "train":
         arguments = _with_implied_strategy(arguments)
-    checked = precheck(command, arguments)
+    checked = precheck(command, arguments, voice)
     # Hydra reads the command line itself; the sub-command must look like part of the program's name
     sys.argv = [f"biotune {command}", *arguments]
-    outcome = _Outcome(checked)
+    outcome = _Outcome(checked, voice)
     _CURRENT[:] = [outcome]
     _JOBS[command]()
     if outcome.sweep is not None:
         # a job that fails before it can write its status is in no summary
-        return max(_summarise_sweep(outcome.sweep), int(outcome.failed))
+        return max(summarise_sweep(outcome.sweep), int(outcome.failed))
     return 1 if outcome.failed else 0
 
 
@@ -63,13 +65,22 @@ def _with_implied_strategy(arguments: list[str]) -> list[str]:
 class _Outcome:
     """What the jobs in this process came to; Hydra itself tells nothing."""
 
-    def __init__(self, checked: Checked) -> None:
+    def __init__(self, checked: Checked, voice: Voice) -> None:
         self.checked = checked
+        self.voice = voice
         self.failed = False
         self.sweep: Path | None = None
 
 
 _CURRENT: list[_Outcome] = []
+_VOICES: dict[str, tuple[Voice, ...]] = {
+    **dict.fromkeys(("run", "train", "evaluate"), (Voice.QUIET, Voice.VERBOSE)),
+    **dict.fromkeys(("blocks", "data"), (Voice.JSON,)),
+}
+
+
+def _voice() -> Voice:
+    return _CURRENT[0].voice if _CURRENT else Voice.NORMAL
 
 
 def _job(command: str, cfg: DictConfig) -> None:
@@ -86,9 +97,9 @@ def _job(command: str, cfg: DictConfig) -> None:
         outcome.sweep = Path(hydra_config.sweep.dir)
     handler = _log_to(folder)
     try:
-        with View() as view:
+        with View(voice=_voice()) as view:
             if hydra_config.mode == RunMode.MULTIRUN:
-                view.line(f"job {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)}", "bold")
+                view.final(f"job {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)}", "bold")
             recipe(config, folder, view)
     except KeyboardInterrupt:
         raise
@@ -133,7 +144,7 @@ def _blocks(cfg: DictConfig) -> None:
     from biotune.cli.listing import show_blocks
 
     config: Any = OmegaConf.to_object(cfg)
-    show_blocks(config)
+    show_blocks(config, _voice())
 
 
 @hydra.main(version_base="1.3", config_path=CONFIGS, config_name="data")
@@ -141,31 +152,8 @@ def _data(cfg: DictConfig) -> None:
     from biotune.cli.data import check_dataset
 
     config: Any = OmegaConf.to_object(cfg)
-    if not check_dataset(config) and _CURRENT:
+    if not check_dataset(config, _voice()) and _CURRENT:
         _CURRENT[0].failed = True
 
 
 _JOBS: dict[str, Callable[[], None]] = {"run": _run, "train": _train, "evaluate": _evaluate, "blocks": _blocks, "data": _data}
-
-
-def _summarise_sweep(folder: Path) -> int:
-    """A line a job, with what tells it from the others and its score; the jobs' own folders are what is read."""
-    from biotune.view import View, mean_sd
-
-    rows, failed = [], False
-    for job in sorted((path for path in folder.iterdir() if (path / STATUS).is_file()), key=_job_number):
-        status = json.loads((job / STATUS).read_text(encoding="utf-8"))
-        overrides = OmegaConf.load(job / ".hydra" / "overrides.yaml")
-        result = json.loads((job / RESULT).read_text(encoding="utf-8")) if (job / RESULT).is_file() else {}
-        failed = failed or status["state"] != "finished"
-        score = mean_sd(result["test"]["macro_accuracy"]) if "test" in result else status["error"] or ""
-        full = result.get("baselines", {}).get("full")
-        rows.append([job.name, " ".join(overrides), status["state"], score, mean_sd(full["macro_accuracy"]) if full else ""])
-    with View() as view:
-        columns = ["job", "overrides", "state", "test macro accuracy", "full fine-tuning"]
-        view.table(f"Sweep {folder}", columns, rows)
-    return 1 if failed else 0
-
-
-def _job_number(path: Path) -> tuple[int, str]:
-    return (int(path.name) if path.name.isdigit() else sys.maxsize, path.name)

@@ -26,9 +26,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from biotune.cli import NO_HYDRA_COMPLETION
 from biotune.cli.composing import composing
-from biotune.config import COMMANDS, Key, check, keys_of
+from biotune.config import COMMANDS, check
 from biotune.errors import ConfigError, RunFolderError, did_you_mean, one_line
+from biotune.keys import Key, keys_of
+from biotune.voice import Voice
 
 _MOST_JOBS_CHECKED = 32
 _WITH_FOLDER = ("run", "train", "evaluate")  # the commands that train and leave a run's folder
@@ -46,14 +49,16 @@ class Checked:
     multirun: bool
 
 
-def precheck(command: str, arguments: list[str]) -> Checked:
+def precheck(command: str, arguments: list[str], voice: Voice = Voice.NORMAL) -> Checked:
     """Check a command line as far as it can be without training.
 
     Raises:
         BiotuneError: With a line for everything that is wrong.
     """
     options = _options(command, arguments)
-    if options.help or options.hydra_help or options.shell_completion:
+    if options.shell_completion:
+        raise ConfigError(NO_HYDRA_COMPLETION)
+    if options.help or options.hydra_help:
         return Checked(False)
     if options.config_path:
         raise ConfigError(f"--config-path {options.config_path}: biotune's own configs are needed; add yours by --config-dir.")
@@ -70,15 +75,15 @@ def precheck(command: str, arguments: list[str]) -> Checked:
         if command in _WITH_FOLDER:
             _check_folder(hydra_config, options.multirun)
     if command in _WITH_FOLDER:
-        _check_inputs([config for config, _ in composed])
+        _check_inputs([config for config, _ in composed], voice)
     return Checked(options.multirun)
 
 
-def _check_inputs(configs: list[Any]) -> None:
+def _check_inputs(configs: list[Any], voice: Voice) -> None:
     from biotune.recipes import check_inputs
     from biotune.view import View
 
-    with View() as view:
+    with View(voice=voice) as view:
         for config in configs:
             check_inputs(config, view)
 

@@ -9,7 +9,8 @@ from typing import NoReturn
 from biotune.errors import ConfigError
 from biotune.plugins import load_plugins
 from biotune.store import write_table
-from biotune.view import View
+from biotune.view import Cell, View
+from biotune.voice import Voice
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,6 +27,7 @@ def predict(arguments: list[str]) -> int:
     parser.add_argument("--top", type=int, default=3, help="classes to show a picture (default: 3)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:INDEX or mps")
     parser.add_argument("--plugins", default="", help="modules to import first, separated by commas")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args(arguments)
     if options.top < 1:
         raise ConfigError(f"--top {options.top}: must be at least 1.")
@@ -42,9 +44,16 @@ def predict(arguments: list[str]) -> int:
             {"picture": str(file), "rank": rank, "class": model.classes[label], "probability": value}
             for rank, (label, value) in enumerate(pairs, 1)
         ]
-    with View() as view:
-        cells = ([row["picture"] if row["rank"] == 1 else "", str(row["class"]), f"{row['probability']:.4f}"] for row in rows)
-        view.table(f"{len(files)} pictures", ["picture", "class", "probability"], cells)
+    cells = [
+        [
+            Cell(row["picture"], str(row["picture"]) if row["rank"] == 1 else ""),
+            row["class"],
+            Cell(row["probability"], f"{row['probability']:.4f}"),
+        ]
+        for row in rows
+    ]
+    with View(voice=Voice.JSON if options.json else Voice.NORMAL) as view:
+        view.table(f"{len(files)} pictures", ["picture", "class", "probability"], cells, name="predictions")
     if options.csv:
         write_table(options.csv, rows)
     return 0

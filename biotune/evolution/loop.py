@@ -70,12 +70,17 @@ class Generation:
     random_state: dict[str, Any]
 
 
-def most_evaluations(settings: EvolutionConfig) -> int:
-    """The most evaluations of a search: N + G (2E + N − E), plus E a generation where the fold changes."""
-    n, g, e = settings.population_size, settings.generations, settings.elites
+def most_candidates(settings: EvolutionConfig) -> int:
+    """The most evaluations of a generation after the initial one: 2E + N − E, plus E where the fold changes."""
+    n, e = settings.population_size, settings.elites
     probes = 2 * e if settings.exploitation else 0
     again = e if settings.reevaluate_elites and settings.folds > 1 else 0
-    return n + g * (probes + n - e + again)
+    return probes + n - e + again
+
+
+def most_evaluations(settings: EvolutionConfig) -> int:
+    """The most evaluations of a search: N + G (2E + N − E), plus E a generation where the fold changes."""
+    return settings.population_size + settings.generations * most_candidates(settings)
 
 
 def evolve(
@@ -228,6 +233,7 @@ class _Search:
             evaluations=len(statuses),
             trainings=sum(evaluation.trainings for evaluation in self._evaluated),
             cache_hits=statuses.count("cached"),
+            saved=sum(len(evaluation.scores) - evaluation.trainings for evaluation in self._evaluated if evaluation.scores),
             pruned=statuses.count("pruned"),
             failures=statuses.count("failed"),
             seconds=sum(evaluation.seconds for evaluation in self._evaluated),

@@ -15,6 +15,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 from trees import cub_tree  # noqa: E402
 
+PLOTS = ("schedule", "scores", "confusion", "fitness", "importance", "cost", "confirmation")
 LEFT_BY_A_RUN = {
     ".hydra/config.yaml",
     ".hydra/overrides.yaml",
@@ -29,8 +30,8 @@ LEFT_BY_A_RUN = {
     "predictions.csv",
     "model.safetensors",
     "model.json",
-    "plots/fitness.png",
-    "plots/schedule.png",
+    "report.html",
+    *(f"plots/{name}.{kind}" for name in PLOTS for kind in ("png", "svg")),
 }
 CUB = ["dataset=cub", "dataset.root=birds", "dataset.image_size=64", "backbone=resnet50", "backbone.weights=none"]
 

@@ -1,0 +1,103 @@
+"""What a configuration key is, and how the keys of a schema are listed. Knows no key and no config library."""
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+MISSING = "???"
+
+
+def key(
+    default: Any,
+    meaning: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: tuple[str | int, ...] = (),
+    usual: tuple[str, ...] = (),
+    path: str = "",
+) -> Any:
+    """A configuration key.
+
+    Args:
+        default: Its default.
+        meaning: Its meaning with the unit, one sentence.
+        ge: Least value allowed; the bounds of a list hold for every entry.
+        gt: The value must be greater.
+        le: Greatest value allowed.
+        lt: The value must be less.
+        choices: The only values allowed.
+        usual: Values worth offering where others are allowed too.
+        path: `files` or `folders` where the value is the path of one.
+    """
+    bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
+    metadata: dict[str, Any] = {"meaning": meaning, "choices": choices, "usual": usual, "path": path}
+    metadata |= {name: bound for name, bound in bounds.items() if bound is not None}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a schema, as error messages and help describe it."""
+
+    path: str
+    type: Any
+    default: Any
+    metadata: typing.Mapping[str, Any]
+
+    @property
+    def must_be(self) -> str:
+        """The rule for the key's type in words."""
+        inner, optional = _unwrap(self.type)
+        words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+        lists = {list[int]: "a list of integers like [1,2,3]", list[str]: "a list of names like [one,two]"}
+        text = lists[inner] if inner in lists else words[inner]
+        return text + (" or null" if optional else "")
+
+
+def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
+    """Every key of a schema class with its dotted path, in declared order."""
+    hints = typing.get_type_hints(schema)
+    for item in dataclasses.fields(schema):
+        path = prefix + item.name
+        if dataclasses.is_dataclass(hints[item.name]):
+            yield from keys_of(hints[item.name], path + ".")
+        else:
+            factory = item.default_factory
+            default = item.default if factory is dataclasses.MISSING else factory()
+            yield Key(path, hints[item.name], default, item.metadata)
+
+
+def sections_of(schema: type) -> dict[str, str]:
+    """The sections of a schema class, each with what it is about."""
+    hints = typing.get_type_hints(schema)
+    return {name: inspect.getdoc(hint) or "" for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+
+
+def is_bool(item: Key) -> bool:
+    """Whether a key is true or false."""
+    return _unwrap(item.type)[0] is bool
+
+
+def show(value: Any) -> str:
+    """A value as one would type it on the command line."""
+    if isinstance(value, list):
+        return "[" + ",".join(show(entry) for entry in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _unwrap(hint: Any) -> tuple[Any, bool]:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        inner = [part for part in typing.get_args(hint) if part is not type(None)]
+        return inner[0], True
+    return hint, False

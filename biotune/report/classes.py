@@ -1,0 +1,139 @@
+"""Which classes the final model confuses, and the test pictures it is most surely wrong about."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageOps
+
+from biotune.report.read import Run
+from biotune.report.style import MUTED, NARROW, VERMILION, Drawing, drawable, figure_with_axes, finish
+
+_LONGEST_NAME = 12
+_MOST_NAMED, _MOST_COUNTED, _MOST_DRAWN = 24, 16, 40
+_THUMBNAIL = 112  # pixels
+_WORST = 12
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrongly classified test picture.
+
+    Attributes:
+        picture: Its name.
+        true: Its class.
+        predicted: The class the model says.
+        probability: How sure the model is.
+        thumbnail: A data URI, where the picture's file was found.
+    """
+
+    picture: str
+    true: str
+    predicted: str
+    probability: float
+    thumbnail: str | None
+
+
+def class_names(run: Run) -> tuple[str, ...]:
+    """The model's classes, and behind them what else the predictions name."""
+    seen = [*run.predictions["true_class"], *run.predictions["predicted_class"]]
+    return tuple(dict.fromkeys([*run.classes, *seen]))
+
+
+def named_by_number(classes: tuple[str, ...]) -> bool:
+    """Whether the plot's axes count the classes, because their names are too many, too long or not in the font."""
+    return len(classes) > _MOST_NAMED or any(len(name) > _LONGEST_NAME or not drawable(name) for name in classes)
+
+
+def confusions(run: Run) -> list[tuple[str, str, int, int]]:
+    """Pairs of true and predicted class, how often, out of how many; the most frequent first."""
+    table = run.predictions
+    wrong = table[table["true_class"] != table["predicted_class"]]
+    counts = Counter(zip(wrong["true_class"], wrong["predicted_class"], strict=True))
+    totals = Counter(table["true_class"])
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(true, predicted, count, totals[true]) for (true, predicted), count in ranked]
+
+
+def worst(run: Run) -> list[Mistake]:
+    """The wrong answers that the model is surest of, with thumbnails where the files still lie below `dataset.root`."""
+    table = run.predictions
+    wrong = table[table["true_class"] != table["predicted_class"]]
+    wrong = wrong.sort_values("probability", ascending=False, kind="stable").head(_WORST)
+    root = run.config.get("dataset", {}).get("root")
+    folder = Path(str(root)).expanduser() if root else None
+    return [
+        Mistake(picture, true, predicted, float(probability), _thumbnail(folder, picture))
+        for picture, true, predicted, probability in wrong[
+            ["picture", "true_class", "predicted_class", "probability"]
+        ].to_numpy()
+    ]
+
+
+def _thumbnail(root: Path | None, picture: str) -> str | None:
+    """A small JPEG as a data URI; None where there is no such file or it is no picture."""
+    try:
+        if root is None or not (root / picture).is_file():
+            return None
+        with Image.open(root / picture) as image:
+            image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))  # decodes large JPEGs at a fraction of their size
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        content = io.BytesIO()
+        upright.save(content, format="JPEG", quality=82)
+    except Exception:  # Pillow raises nearly anything on a broken file; the page can do without a picture
+        return None
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+
+
+def draw_confusion(run: Run) -> Drawing:
+    """True classes down, predicted across: right answers grey, mistakes vermilion, the fuller the larger their share."""
+    classes = class_names(run)
+    place = {name: index for index, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), dtype=int)
+    table = run.predictions
+    np.add.at(counts, (table["true_class"].map(place), table["predicted_class"].map(place)), 1)
+    numbered = named_by_number(classes)
+    side = 0.42 if numbered else 0.16 + 0.072 * max(map(len, classes))
+    inner = NARROW - side - 0.25 - 0.15
+    margins = {"left": side + 0.25, "right": 0.15, "bottom": 0.1, "top": side + 0.3}
+    figure, axes = figure_with_axes(NARROW, inner + margins["bottom"] + margins["top"], margins)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rasterized = len(classes) > _MOST_DRAWN
+    largest = max(float((shares - np.diag(np.diag(shares))).max()), 1e-9)
+    size = max(1.0, len(classes) / 70)  # or a cell among hundreds could not be seen
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        share = shares[row, column]
+        colour = MUTED if row == column else VERMILION
+        strength = 0.05 + 0.25 * share if row == column else 0.15 + 0.65 * share / largest
+        patch = Rectangle((column - size / 2, row - size / 2), size, size, facecolor=colour, alpha=strength, linewidth=0)
+        axes.add_patch(patch).set_rasterized(rasterized)
+        if len(classes) <= _MOST_COUNTED:
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7.5)
+    axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5))
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    every = 1 if len(classes) <= _MOST_NAMED else 10 * max(1, round(len(classes) / 100))
+    ticks = range(0, len(classes), every)
+    labels = [str(at + 1) if numbered else classes[at] for at in ticks]
+    upright = not numbered and max(map(len, classes)) > 2
+    axes.set_xticks(ticks, labels, rotation=90 if upright else 0, fontsize=8)
+    axes.set_yticks(ticks, labels, fontsize=8)
+    axes.tick_params(length=0 if every == 1 else 3)
+    axes.spines[:].set_visible(True)
+    if len(classes) <= _MOST_NAMED:
+        edges = np.arange(len(classes) - 1) + 0.5
+        axes.set_xticks(edges, minor=True)
+        axes.set_yticks(edges, minor=True)
+        axes.grid(which="minor")
+        axes.tick_params(which="minor", length=0)
+    right = int(np.trace(counts))
+    return finish(figure, "confusion", f"Confusion matrix of {len(classes)} classes: {right} of {counts.sum()} pictures right")

@@ -1,0 +1,203 @@
+"""The report page of one run: what is told in which words. Owns no drawing and reads no file."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from functools import cache
+from statistics import fmean
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from biotune.report.classes import Mistake, class_names, confusions, named_by_number
+from biotune.report.plots import chosen_schedule, search_score
+from biotune.report.read import EVOLVED, Run, Score, Search, method_name
+from biotune.report.strip import colour_of
+from biotune.report.style import Drawing
+
+_SHOWN_CONFUSIONS = 10
+
+
+def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mistake]) -> str:
+    """The page of one run.
+
+    Args:
+        run: The run.
+        drawings: Its pictures by name; the sections of those that are missing are left out.
+        mistakes: The wrong answers to show.
+    """
+    confused = confusions(run)
+    classes = class_names(run)
+    wrong = sum(count for _, _, count, _ in confused)
+    return template("run.html").render(
+        title=f"{run.config['dataset']['name']} with {run.config['backbone']['name']}",
+        run=run,
+        lead=lead(run),
+        facts=_facts(run),
+        tiles=_tiles(run),
+        pictures={name: Markup(drawing.inline()) for name, drawing in drawings.items()},
+        metrics=list(run.scores[run.method]),
+        method_name=method_name,
+        blocks=_blocks(run),
+        confirmation=_confirmation(run, run.search) if run.search else None,
+        confused=confused[:_SHOWN_CONFUSIONS],
+        num_confused=len(confused),
+        wrong=wrong,
+        numbered=list(enumerate(classes, 1)) if named_by_number(classes) else [],
+        mistakes=mistakes,
+        costs=_costs(run, run.search) if run.search else None,
+        command=command(run),
+    )
+
+
+@cache
+def environment() -> Environment:
+    """The templates; everything that goes into them is escaped."""
+    made = Environment(
+        loader=PackageLoader("biotune.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"percent": percent, "score": score_text, "duration": duration, "count": "{:,}".format}
+    return made
+
+
+def template(name: str) -> Any:
+    """A template by its file's name."""
+    return environment().get_template(name)
+
+
+def percent(value: float) -> str:
+    """A share as a percentage; '–' where there is none."""
+    return "–" if math.isnan(value) else f"{100 * value:.1f}\u202f%"
+
+
+def score_text(score: Score | None) -> str:
+    """A score as mean ± sd in percent; the mean alone where there is one value."""
+    if score is None:
+        return "–"
+    if len(score.values) < 2:
+        return percent(score.mean)
+    return f"{100 * score.mean:.1f}\u202f±\u202f{100 * score.sd:.1f}\u202f%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as one says them."""
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def command(run: Run) -> str:
+    """What to type into a POSIX shell to get this run again."""
+    words = ["biotune", str(run.status["command"])]
+    for folder in run.config_dirs:
+        words += ["--config-dir", folder]
+    return shlex.join([*words, *run.overrides])
+
+
+def lead(run: Run) -> str:
+    """The result in one sentence."""
+    own = run.score(run.method)
+    others = [
+        f"{score_text(run.score(name))} for {method_name(name)}"
+        for name in run.scores
+        if name != run.method and run.score(name)
+    ]
+    what = "The evolved schedule" if run.method == EVOLVED else method_name(run.method).capitalize()
+    against = f", against {' and '.join(others)}" if others else ""
+    return f"{what} reaches {score_text(own)} macro accuracy on the test split{against}."
+
+
+def gain(run: Run, method: str) -> Score | None:
+    """How far the run's own method lies above another on the test split, training seed by training seed."""
+    own, other = run.test[run.test["strategy"] == run.method], run.test[run.test["strategy"] == method]
+    pairs = own.merge(other, on="seed", suffixes=("", "_other"))
+    values = (pairs["macro_accuracy"] - pairs["macro_accuracy_other"]).tolist()
+    if not values:
+        return None
+    mean = fmean(values)
+    sd = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else 0.0
+    return Score(mean, sd, tuple(values))
+
+
+def _facts(run: Run) -> str:
+    score = run.scores[run.method]["macro_accuracy"]
+    seeds = len(score.values)
+    spread = f"Mean ± sd over {seeds} training seeds" if seeds > 1 else "One training seed, so no spread is known"
+    tested = f"{len(run.predictions):,} test pictures of {len(run.classes)} classes"
+    rest = ", which the search never saw" if run.search else ""
+    return f"{spread}; {tested}{rest}."
+
+
+def _tiles(run: Run) -> list[tuple[str, str]]:
+    """The numbers that people look for first, and what each is."""
+    tiles = []
+    for method in run.scores:
+        difference = gain(run, method) if method != run.method else None
+        if difference is not None:
+            sd = f"\u202f±\u202f{100 * difference.sd:.1f}" if len(difference.values) > 1 else ""
+            tiles.append((f"{100 * difference.mean:+.1f}{sd}".replace("-", "−"), f"points against {method_name(method)}"))
+    selected = sum(run.schedule.selected)
+    tiles.append((f"{selected} of {len(run.schedule.blocks)}", "blocks trained"))
+    tiles.append((percent(run.trainable_share), f"of the parameters trained ({run.trainable_params:,})"))
+    if run.search:
+        costs = _costs(run, run.search)
+        total = costs[-1]
+        tiles.append((f"{total['trainings']:,}", f"trainings in {duration(total['seconds'])}"))
+    return tiles
+
+
+def _blocks(run: Run) -> list[dict[str, Any]]:
+    """A line of the schedule's table a block."""
+    schedule = run.schedule
+    total = sum(run.parameters.values()) if run.parameters else 0
+    return [
+        {
+            "name": block.name,
+            "importance": f"{schedule.importances[at]:.3f}" if schedule.importances else "–",
+            "weight": f"{weight:.2f}" if weight else "frozen",
+            "rate": f"{weight * run.base_lr:.3g}" if weight else "–",
+            "parameters": f"{run.parameters[block.name]:,}" if run.parameters else "–",
+            "share": percent(run.parameters[block.name] / total) if run.parameters else "–",
+            "colour": "#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in colour_of(weight)[:3])) if weight else "",
+        }
+        for at, (block, weight) in enumerate(zip(schedule.blocks, schedule.lr_weights, strict=True))
+    ]
+
+
+def _confirmation(run: Run, search: Search) -> str:
+    """What confirming the best schedules has changed, in one sentence."""
+    chosen = chosen_schedule(run, search)
+    if search.confirmed is None or chosen is None:
+        return "The best schedule of the search was taken without confirming it on other seeds and folds."
+    before, after = search_score(search, chosen), search.confirmed
+    return (
+        f"The chosen schedule scored {percent(before)} in the search and {score_text(after)} over all "
+        "folds with fresh seeds; a score that was selected for being high tends to fall."
+    )
+
+
+def _costs(run: Run, search: Search) -> list[dict[str, Any]]:
+    """Trainings, epochs and time by phase, the sum last."""
+    rows: list[dict[str, Any]] = [
+        {"phase": "search", **{name: search.costs[name] for name in ("trainings", "epochs", "seconds")}},
+        {"phase": "confirmation", **_sums(search.confirm)},
+        {"phase": "final trainings", **_sums(run.test)},
+    ]
+    total = {name: sum(row[name] for row in rows) for name in ("trainings", "epochs", "seconds")}
+    return [
+        {**row, "trainings": int(row["trainings"]), "epochs": int(row["epochs"])}
+        for row in [*rows, {"phase": "total", **total}]
+    ]
+
+
+def _sums(table: Any) -> dict[str, float]:
+    epochs = table["epochs"].sum() if "epochs" in table else 0
+    return {"trainings": len(table), "epochs": float(epochs), "seconds": float(table["seconds"].sum())}

@@ -1,0 +1,278 @@
+"""A run's folder, read and checked as a whole before anything is drawn. Owns the `Run`; knows nothing of plots and pages."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from biotune.errors import BiotuneError, RunFolderError, one_line
+from biotune.schedule import Schedule, load_schedule
+from biotune.store import MODEL_FACTS, PREDICTIONS, RESULT, STATUS
+
+REPORTED = ("run", "train")
+EVOLVED = "biotune"
+METHODS = {EVOLVED: "evolved schedule", "full": "full fine-tuning", "linear_probe": "linear probing"}
+_TEXTS = ("picture", "true_class", "predicted_class")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score over several trainings: mean, sample standard deviation, and the values behind them."""
+
+    mean: float
+    sd: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What only a search leaves.
+
+    Attributes:
+        summary: A row a generation.
+        generations: A row a candidate considered.
+        confirm: A row a confirming training; without rows where nothing was confirmed.
+        confirmed: The chosen schedule's score over the folds with fresh seeds.
+        costs: evaluations, trainings, epochs and seconds of the search itself.
+    """
+
+    summary: pd.DataFrame
+    generations: pd.DataFrame
+    confirm: pd.DataFrame
+    confirmed: Score | None
+    costs: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, as its folder tells it.
+
+    Attributes:
+        folder: The folder.
+        status: What `status.json` holds.
+        config: The composed config.
+        overrides: What was typed.
+        config_dirs: The user's own config folders.
+        schedule: The schedule that was trained last.
+        base_lr: λ_0.
+        parameters: Number of parameters of each block; None in folders of earlier versions.
+        trainable_params: Number of parameters that the schedule trains.
+        trainable_share: Their share of all.
+        scores: Every test score by method and metric, the run's own method first.
+        test: A row a final training.
+        predictions: A row a test picture.
+        classes: Names of the classes in the model's order.
+        search: What the search left; None for a single fine-tune.
+    """
+
+    folder: Path
+    status: Mapping[str, Any]
+    config: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    config_dirs: tuple[str, ...]
+    schedule: Schedule
+    base_lr: float
+    parameters: dict[str, int] | None
+    trainable_params: int
+    trainable_share: float
+    scores: dict[str, dict[str, Score]]
+    test: pd.DataFrame
+    predictions: pd.DataFrame
+    classes: tuple[str, ...]
+    search: Search | None
+
+    @property
+    def method(self) -> str:
+        """The run's own method, as in `test.csv`."""
+        return next(iter(self.scores))
+
+    def score(self, method: str) -> Score | None:
+        """The macro accuracy on the test split, where the method was tested."""
+        return self.scores[method]["macro_accuracy"] if method in self.scores else None
+
+
+def method_name(method: str) -> str:
+    """A method as a reader calls it."""
+    return METHODS.get(method, method)
+
+
+def read_finished_run(folder: Path) -> Run:
+    """Read a run that the user names.
+
+    Raises:
+        RunFolderError: It is no run, is not finished, or a file of it is missing or damaged.
+    """
+    _check_is_run(folder)
+    state = _json(folder / STATUS).get("state")
+    if state != "finished":
+        raise RunFolderError(f"{folder}: this run is not finished (its state is {state}).")
+    return read_run(folder)
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        RunFolderError: It is no run, or a file of it is missing or damaged.
+    """
+    _check_is_run(folder)
+    status = _json(folder / STATUS)
+    command = status.get("command")
+    if command not in REPORTED:
+        raise RunFolderError(f"{folder}: comes from 'biotune {command}'; only {' and '.join(REPORTED)} are reported.")
+    try:
+        return _read(folder, status)
+    except BiotuneError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(f"{folder / RESULT}: is damaged ({type(error).__name__}: {one_line(error)}).") from error
+
+
+def _check_is_run(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder}: {'is a file' if folder.exists() else 'no such folder'}; give a run's folder.")
+    if (folder / STATUS).is_file():
+        return
+    jobs = sorted(path.parent.name for path in folder.glob(f"*/{STATUS}"))
+    if jobs:
+        raise RunFolderError(f"{folder}: holds {len(jobs)} runs and is none itself; name them, as in {folder / jobs[0]}.")
+    raise RunFolderError(f"{folder}: is no run's folder (it has no {STATUS}).")
+
+
+def _read(folder: Path, status: Mapping[str, Any]) -> Run:
+    result = _json(folder / RESULT)
+    config, hydra = _yaml(folder / ".hydra/config.yaml", dict), _yaml(folder / ".hydra/hydra.yaml", dict)
+    try:
+        schedule = load_schedule(folder / "best_schedule.yaml")
+    except BiotuneError as error:
+        raise RunFolderError(str(error).removeprefix("schedule=")) from error
+    is_search = status["command"] == "run"
+    own = EVOLVED if is_search else str(result["strategy"])
+    methods = {own: result["test"], **(result["baselines"] if is_search else {})}
+    scores = {name: {metric: _score(value) for metric, value in metrics.items()} for name, metrics in methods.items()}
+    test = _table(folder / "test.csv", {"strategy", "seed", "macro_accuracy", "epochs", "seconds"}, texts=("strategy",))
+    for name, metrics in scores.items():
+        if (test["strategy"] == name).sum() != len(metrics["macro_accuracy"].values):
+            raise RunFolderError(f"{folder / 'test.csv'}: is damaged (its trainings of {name} are not those of {RESULT}).")
+    blocks = result["schedule"]["blocks"]
+    sizes = {name: blocks[name].get("parameters") for name in schedule.names}
+    known = all(isinstance(size, int) for size in sizes.values())
+    sources = (hydra.get("hydra") or {}).get("runtime", {}).get("config_sources", [])
+    return Run(
+        folder=folder,
+        status=status,
+        config=config,
+        overrides=tuple(str(line) for line in _yaml(folder / ".hydra/overrides.yaml", list)),
+        config_dirs=tuple(source["path"] for source in sources if source.get("provider") == "command-line"),
+        schedule=schedule,
+        base_lr=float(config["training"]["lr"]),
+        parameters={name: int(size) for name, size in sizes.items()} if known else None,
+        trainable_params=int(result["trainable_params"]),
+        trainable_share=float(result["trainable_share"]),
+        scores=scores,
+        test=test,
+        predictions=_table(folder / PREDICTIONS, {*_TEXTS, "probability"}, texts=_TEXTS),
+        classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
+        search=_search(folder, result, schedule) if is_search else None,
+    )
+
+
+def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule) -> Search:
+    summary = _table(
+        folder / "summary.csv",
+        {"generation", "fold", "best_fitness", "mean_fitness", "worst_fitness", "trainings", "cache_hits", "seconds"},
+    )
+    genes = {f"{kind}_{name}" for kind in ("importance", "lr_weight") for name in schedule.names}
+    facts = {"generation", "fold", "individual", "trainable_share", "threshold"}
+    generations = _table(
+        folder / "generations.csv", {*facts, *genes}, {"fitness", "val_accuracy", "kept"}, texts=("origin", "status")
+    )
+    if set(summary["generation"]) != set(generations["generation"]):
+        raise RunFolderError(f"{folder / 'generations.csv'}: is damaged (its generations are not those of summary.csv).")
+    confirm = _table(folder / "confirm.csv", {"schedule", "fold", "seed", "seconds"}, {"macro_accuracy"}, may_be_empty=True)
+    confirmed = result["confirmed"]["macro_accuracy"]
+    costs = {name: float(result["search"][name]) for name in ("evaluations", "trainings", "epochs", "seconds")}
+    return Search(summary, generations, confirm, None if confirmed is None else _score(confirmed), costs)
+
+
+def _score(value: Mapping[str, Any]) -> Score:
+    return Score(float(value["mean"]), float(value["sd"]), tuple(float(entry) for entry in value["values"]))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RunFolderError(f"{path}: is missing; without it the run cannot be reported.") from None
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise RunFolderError(f"{path}: is damaged (no UTF-8 text).") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(path))
+    except ValueError as error:
+        raise RunFolderError(f"{path}: is damaged ({one_line(error)}).") from error
+    if not isinstance(value, dict):
+        raise RunFolderError(f"{path}: is damaged (no JSON object).")
+    return value
+
+
+def _yaml(path: Path, kind: type) -> Any:
+    try:
+        value = yaml.safe_load(_text(path))
+    except yaml.YAMLError as error:
+        raise RunFolderError(f"{path}: is damaged ({one_line(error)}).") from error
+    if not isinstance(value, kind):
+        raise RunFolderError(f"{path}: is damaged (no {'list' if kind is list else 'mapping'}).")
+    return value
+
+
+def _table(
+    path: Path,
+    numbers: set[str],
+    others: Sequence[str] | set[str] = (),
+    texts: Sequence[str] = (),
+    may_be_empty: bool = False,
+) -> pd.DataFrame:
+    """A CSV file, whole.
+
+    Args:
+        path: The file.
+        numbers: Columns that must be there and hold a finite number in every row, but for those in `texts`.
+        others: Columns that must be there and may be empty in places.
+        texts: Columns read as texts; a class may be called NA.
+        may_be_empty: Whether no row is a right answer.
+    """
+    text = _text(path)
+    if not text.endswith("\n"):
+        raise RunFolderError(f"{path}: is damaged (its last line is cut off).")
+    try:
+        # `na_values` by column: pandas would read the texts NA, null and None as nothing
+        head = pd.read_csv(StringIO(text), nrows=0).columns
+        empty = {name: [""] for name in head if name not in texts}
+        table = pd.read_csv(
+            StringIO(text), dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty | dict.fromkeys(texts, [])
+        )
+    except ValueError as error:  # pandas' ParserError and EmptyDataError are such
+        raise RunFolderError(f"{path}: is damaged ({one_line(error)}).") from error
+    if missing := sorted({*numbers, *others, *texts} - set(table.columns)):
+        raise RunFolderError(f"{path}: is damaged (no column {missing[0]}).")
+    if table.empty and not may_be_empty:
+        raise RunFolderError(f"{path}: is damaged (no rows).")
+    for name in sorted(numbers - set(texts)):
+        column = pd.to_numeric(table[name], errors="coerce")
+        if not column.map(math.isfinite).all():
+            row = int((~column.map(math.isfinite)).to_numpy().argmax()) + 2
+            raise RunFolderError(f"{path}: is damaged (line {row}: {name} is no number).")
+    return table
