@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from biotune.cli.composing import CONFIGS
-from biotune.cli.precheck import Checked, precheck
+from biotune.cli.precheck import Checked, flags_first, precheck
 from biotune.cli.sweeping import summarise_sweep
 from biotune.config import COMMANDS
 from biotune.errors import BiotuneError, one_line
@@ -39,6 +39,7 @@ def run_command(command: str, arguments: list[str]) -> int:
     register()
     # the flags of the voice are taken off here: Hydra knows none of them
     arguments, voice = take_voice(arguments, *_VOICES[command])
+    arguments = flags_first(command, arguments)
     if command == "train":
         arguments = _with_implied_strategy(arguments)
     checked = precheck(command, arguments, voice)

@@ -79,6 +79,13 @@ def precheck(command: str, arguments: list[str], voice: Voice = Voice.NORMAL) ->
     return Checked(options.multirun)
 
 
+def flags_first(command: str, arguments: list[str]) -> list[str]:
+    """The same arguments, flags before overrides: Hydra's parser refuses overrides on both sides of a flag."""
+    parser = _parser(command)
+    overrides: list[str] = parser.parse_known_intermixed_args(arguments)[0].overrides
+    return [*(argument for argument in arguments if argument not in overrides), *overrides]
+
+
 def _check_inputs(configs: list[Any], voice: Voice) -> None:
     from biotune.recipes import check_inputs
     from biotune.view import View
@@ -89,19 +96,25 @@ def _check_inputs(configs: list[Any], voice: Voice) -> None:
 
 
 def _options(command: str, arguments: list[str]) -> argparse.Namespace:
-    parser = get_args_parser()
+    parser = _parser(command)
+    options = parser.parse_args(arguments)
+    if options.resolve and not options.cfg and not options.help:
+        parser.error("--resolve needs --cfg")
+    for flag in options.overrides:
+        if flag.startswith("-"):
+            parser.error(f"unrecognized option {flag}")
+    return options
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    """Hydra's parser, complaining in our way."""
+    parser: argparse.ArgumentParser = get_args_parser()
 
     def complain(message: str) -> NoReturn:
         raise ConfigError(f"{message}. 'biotune {command} --help' shows what can be set.")
 
     parser.error = complain  # type: ignore[method-assign]
-    options = parser.parse_args(arguments)
-    if options.resolve and not options.cfg and not options.help:
-        complain("--resolve needs --cfg")
-    for flag in options.overrides:
-        if flag.startswith("-"):
-            complain(f"unrecognized option {flag}")
-    return options
+    return parser
 
 
 def _parse(given: list[str], loader: ConfigLoader) -> list[Override]:

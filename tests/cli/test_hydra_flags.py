@@ -132,3 +132,16 @@ def test_the_installed_command_prints_a_line_and_its_status(tmp_path: Path) -> N
     assert done.stderr.startswith("biotune: seeds=5: no such key.")
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("seed=3", "--cfg", "job", "training.lr=0.25", "--package", "training"),
+        ("--cfg=job", "seed=3", "-p", "training", "training.lr=0.25"),
+    ],
+)
+def test_flags_may_stand_between_the_keys(biotune: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    said = biotune("run", *arguments)
+    assert (said.status, said.err) == (0, "")
+    assert "lr: 0.25" in said.out

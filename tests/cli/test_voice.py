@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 SMOKE = ("run", "experiment=smoke", "backbone.weights=none")
 TRAINING = r"  \S+  (?:fold \d|all data)  seed \d+  score \d\.\d{4}  \d+ epochs  [\d.]+ s"
@@ -31,7 +32,7 @@ def test_quiet_and_verbose_say_less_and_more_and_change_no_table(
     monkeypatch.setattr(recipes.report, "write_report", lambda run: None)  # its pictures cost more than the run
     normal = biotune(*SMOKE, "hydra.run.dir=normal")
     verbose = biotune(*SMOKE, "--verbose", "hydra.run.dir=verbose")
-    quiet = biotune("run", "-m", *SMOKE[1:], "seed=0", "-q", "hydra.sweep.dir=quiet")
+    quiet = biotune(*SMOKE, "-m", "seed=0", "-q", "hydra.sweep.dir=quiet")
     assert [(said.status, said.err) for said in (normal, verbose, quiet)] == [(0, "")] * 3
     for name in TABLES:
         assert table(here / "normal" / name) == table(here / "verbose" / name) == table(here / "quiet/0" / name)
@@ -68,3 +69,15 @@ def test_a_flag_that_a_command_does_not_have_is_refused_in_one_line(
     assert len(said.err.splitlines()) == 1
     assert arguments[-1] in said.err
     assert list(here.iterdir()) == []
+
+
+def test_predictions_as_json(biotune: Callable[..., Any], here: Path) -> None:
+    one_epoch = ("training.epochs=1", "test.seeds=[1]", "dataset.max_eval_per_class=1", "hydra.run.dir=out")
+    assert biotune("train", "-q", "strategy=linear_probe", *one_epoch).status == 0
+    Image.new("L", (16, 16)).save(here / "dark.png")
+    said = biotune("predict", "out", "dark.png", "--top", "2", "--json")
+    assert (said.status, said.err) == (0, "")
+    first, second = json.loads(said.out)["predictions"]
+    assert first["picture"] == second["picture"] == "dark.png"
+    assert 1 >= first["probability"] >= second["probability"] > 0
+    assert isinstance(first["class"], str)
