@@ -41,7 +41,7 @@ def draw_decoding(schedule: Schedule) -> Figure:
     colours = [_BLUE if selected else _GREY for selected in schedule.selected]
     left.bar(positions, schedule.importances, color=colours, width=0.7)
     left.axhline(schedule.threshold, color="0.2", linestyle="--", linewidth=1)
-    left.text(len(schedule.blocks) - 0.6, schedule.threshold, " ε", va="center")
+    left.text(-0.45, schedule.threshold, "threshold ε", va="bottom")
     left.set_ylim(0, 1)
     left.set_ylabel("importance ν")
     left.set_title("genotype", loc="left")
@@ -53,7 +53,7 @@ def draw_decoding(schedule: Schedule) -> Figure:
         if not selected:
             right.text(position, 0.1, "frozen", rotation=90, ha="center", va="bottom", color="0.4")
     right.set_ylabel("rate / base rate")
-    right.set_title("layer schedule: λ = 10^(2(ν − 0.5)) · λ₀ where ν > ε", loc="left")
+    right.set_title("layer schedule: rates where ν > ε", loc="left")
     for axes in (left, right):
         axes.set_xticks(list(positions), schedule.names, rotation=30)
         axes.spines[["top", "right"]].set_visible(False)

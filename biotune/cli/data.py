@@ -151,7 +151,7 @@ def dataset_row(name: str, file: Path, remark: str) -> list[Any]:
         file: Its YAML.
         remark: The first comment in it, shown for datasets that biotune has no facts of.
     """
-    from biotune.datasets.catalogue import CATALOGUE
+    from biotune.catalogue import CATALOGUE
 
     keys = read_yaml(file)
     facts = CATALOGUE.get(str(keys.get("name")))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from biotune.catalogue import CATALOGUE
 from biotune.config import DatasetConfig
 from biotune.datasets._base import Indices, Source
-from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.files import fingerprint, local_root, open_picture
 from biotune.errors import DataError
 

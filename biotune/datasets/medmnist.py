@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from torchvision.datasets.utils import download_url
 
+from biotune.catalogue import CATALOGUE, Facts
 from biotune.config import DatasetConfig
 from biotune.datasets._base import SPLITS, Source
-from biotune.datasets.catalogue import CATALOGUE, Facts
 from biotune.datasets.decoded import cache_folder
 from biotune.datasets.download import fetch_whole
 from biotune.datasets.files import local_root

@@ -77,7 +77,7 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
         DataError: A class has fewer than two members, or too few groups.
     """
     if source.groups is not None:
-        return _hold_out_groups(source, members, max(2, round(1 / share)), seed)
+        return _hold_out_groups(source, source.groups, members, max(2, round(1 / share)), seed)
     rng = np.random.default_rng(seed)
     held_parts = []
     for label in np.unique(source.labels[members]):
@@ -93,13 +93,12 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
     return np.setdiff1d(members, held), held
 
 
-def _hold_out_groups(source: Source, members: Indices, num_parts: int, seed: int) -> tuple[Indices, Indices]:
+def _hold_out_groups(source: Source, groups: Indices, members: Indices, num_parts: int, seed: int) -> tuple[Indices, Indices]:
     """Hold out the first of so many parts that leaves every class on both sides."""
-    assert source.groups is not None
-    _check_groups(source, members, 2, "to hold pictures out")
+    _check_groups(source, groups, members, 2, "to hold pictures out")
     every = np.unique(source.labels[members])
     num_parts = min(num_parts, int(np.bincount(source.labels[members]).max()))
-    for part in stratified_folds(source.labels[members], num_parts, seed, source.groups[members]):
+    for part in stratified_folds(source.labels[members], num_parts, seed, groups[members]):
         held, stay = members[part], np.delete(members, part)
         if all(np.isin(every, source.labels[side]).all() for side in (held, stay)):
             return stay, held
@@ -155,16 +154,15 @@ def check_fold_sizes(source: Source, cut: Partition, num_folds: int, seed: int =
                 f"Add pictures or set evolution.folds={counts[label]}."
             )
         if source.groups is not None and num_folds > 1:
-            _check_groups(source, members, num_folds, f"for evolution.folds={num_folds} {name} folds")
+            _check_groups(source, source.groups, members, num_folds, f"for evolution.folds={num_folds} {name} folds")
             for fold in stratified_folds(source.labels[members], num_folds, seed, source.groups[members]):
                 _check_part(source, members, members[fold], seed, f"{name} fold")
 
 
-def _check_groups(source: Source, members: Indices, num_parts: int, purpose: str) -> None:
+def _check_groups(source: Source, groups: Indices, members: Indices, num_parts: int, purpose: str) -> None:
     """Refuse to cut into more parts than a class has groups."""
-    assert source.groups is not None
     for label in np.unique(source.labels[members]):
-        count = len(np.unique(source.groups[members][source.labels[members] == label]))
+        count = len(np.unique(groups[members][source.labels[members] == label]))
         if count < num_parts:
             raise DataError(
                 f"class {source.classes[label]} has pictures of {count} groups (such as patients), which stay together; "

@@ -1,7 +1,7 @@
 """Datasets that torchvision has a class for, a row each: how its splits are built and where their labels are.
 
 Pictures in files are listed by torchvision's class and opened one by one. Pictures packed into few files are read in place
-where the format allows it. What is known of each dataset beforehand stands in `catalogue`.
+where the format allows it. What is known of each dataset beforehand stands in `biotune.catalogue`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from PIL import Image
 from scipy.io import loadmat
 from torchvision import datasets as tv
 
+from biotune.catalogue import CATALOGUE, Facts
 from biotune.config import DatasetConfig
 from biotune.datasets._base import Source
-from biotune.datasets.catalogue import CATALOGUE, Facts
 from biotune.datasets.download import fetch_whole
 from biotune.datasets.files import fingerprint, local_root, open_picture
 from biotune.datasets.packed import Pack, Pixels, idx, raw_columns, source_of

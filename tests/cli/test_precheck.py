@@ -40,7 +40,8 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(here: Path, snapsho
 
 def test_an_empty_folder_that_is_there_already_is_taken(here: Path) -> None:
     (here / "empty").mkdir()
-    precheck("run", ["experiment=smoke", "hydra.run.dir=empty"])
+    assert not precheck("run", ["experiment=smoke", "hydra.run.dir=empty"]).multirun
+    assert list((here / "empty").iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="an administrator may write everywhere")

@@ -22,8 +22,8 @@ from torchvision import datasets as tv
 
 from biotune import datasets
 from biotune.backbones import Preprocessing
+from biotune.catalogue import CATALOGUE
 from biotune.config import DatasetConfig
-from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.packed import idx
 from biotune.datasets.torchvision import TABLE, load
 from biotune.errors import DataError

@@ -77,7 +77,7 @@ def looked_at(page: Path, *flags: str) -> list[dict[str, Any]]:
     return list(json.loads(html.unescape(found[1])))
 
 
-def check(page: Path, pictures: int, images: int = 0) -> None:
+def check_page(page: Path, pictures: int, images: int = 0) -> None:
     for seen, width in zip(looked_at(page), WIDTHS, strict=True):
         assert seen["width"] == width
         assert seen["scroll"] <= width
@@ -94,7 +94,7 @@ def test_a_run_with_hostile_names_is_whole(tmp_path: Path) -> None:
     Image.new("RGB", (400, 300), (9, 90, 200)).save(root / "0005.png")
     blocks = ["stem", *(f"features.denseblock{at}.conv" for at in range(12)), "<b>head</b>"]
     folder = make_run(tmp_path / "run", generations=10, candidates=20, blocks=blocks, classes=HOSTILE, root=root)
-    check(write_report(read_run(folder)), pictures=7, images=1)
+    check_page(write_report(read_run(folder)), pictures=7, images=1)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_run_with_hostile_names_is_whole(tmp_path: Path) -> None:
     ],
 )
 def test_the_smallest_and_a_large_run_are_whole(size: dict[str, Any], tmp_path: Path) -> None:
-    check(write_report(read_run(make_run(tmp_path / "run", **size))), pictures=7)
+    check_page(write_report(read_run(make_run(tmp_path / "run", **size))), pictures=7)
 
 
 def test_ten_runs_side_by_side_are_whole(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_ten_runs_side_by_side_are_whole(tmp_path: Path) -> None:
         for at in range(9)
     ]
     runs.append(read_run(make_run(tmp_path / "trained", command="train", overrides=["a=" + "b" * 200])))
-    check(write_comparison(runs, tmp_path / "page.html"), pictures=3)
+    check_page(write_comparison(runs, tmp_path / "page.html"), pictures=3)
 
 
 def test_the_page_is_dark_where_the_reader_likes_it_dark(tmp_path: Path) -> None:
