@@ -29,7 +29,7 @@ class DatasetConfig:
     )
     val_fraction: float = key(0.2, "Share held out for validation where the dataset has no such split.", gt=0, lt=1)
     test_fraction: float = key(0.2, "Share held out for testing where the dataset has no such split.", gt=0, lt=1)
-    split_seed: int = key(0, "Seed of the hold-outs, folds and subsets.", ge=0)
+    split_seed: int = key(0, "Seed of the hold-outs, folds and subsets.", ge=0, le=2**32 - 2)
     skip_broken: bool = key(False, "Leave out pictures that cannot be decoded instead of refusing the dataset.")
     shift: str = key(
         "none",
@@ -123,7 +123,7 @@ class TrainingConfig:
 class FitnessConfig:
     """How schedules become numbers."""
 
-    max_failed_share: float = key(0.5, "Stop the search if more than this share of a generation's trainings fails.", gt=0, le=1)
+    max_failed_share: float = key(0.5, "Stop the search if more than this share of a generation fails.", gt=0, le=1)
 
 
 @dataclass
@@ -248,6 +248,9 @@ def check(config: Section) -> None:
 
 def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
     if value is None:
+        return
+    if value == "":
+        yield f"{item.path}=: must not be empty" + (", give null for none." if item.default is None else ".")
         return
     rules = {
         "ge": ("at least", lambda number, bound: number >= bound),

@@ -130,23 +130,17 @@ class ScheduleFitness:
         seeds: Training seeds, the same for every candidate: common random numbers sharpen comparisons.
         epochs: Most epochs of one fine-tune.
         fingerprint: The data's fingerprint, part of the cache key.
-        max_failed_share: Share of failed trainings in one batch above which the search stops.
     """
 
     executor: Executor
     seeds: tuple[int, ...]
     epochs: int
     fingerprint: str
-    max_failed_share: float = 1.0
     trainings: int = 0
     _cache: dict[tuple[str, str], TrialResult] = field(default_factory=dict)
 
     def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
-        """Evaluate a whole batch on one fold; duplicates and known trainings are not trained again.
-
-        Raises:
-            SearchError: More than `max_failed_share` of the batch's trainings failed.
-        """
+        """Evaluate a whole batch on one fold; duplicates and known trainings are not trained again."""
         fresh: dict[str, Trial] = {}
         owners: dict[str, int] = {}
         for index, schedule in enumerate(schedules):
@@ -158,7 +152,6 @@ class ScheduleFitness:
         for key, result in zip(fresh, results, strict=True):
             self._cache[self.fingerprint, key] = result
         self.trainings += len(fresh)
-        self._stop_if_too_many_failed(results)
         return [self._aggregate(index, schedule, fold, owners) for index, schedule in enumerate(schedules)]
 
     def _trials(self, schedule: Schedule, fold: int) -> Iterable[Trial]:
@@ -183,11 +176,21 @@ class ScheduleFitness:
         scores = tuple(result.score for result in results)
         return Evaluation(1.0 - statistics.fmean(scores), "ok" if own else "cached", scores, **cost)
 
-    def _stop_if_too_many_failed(self, results: Sequence[TrialResult]) -> None:
-        errors = [result.error or "unknown" for result in results if result.status == "failed"]
-        if results and len(errors) / len(results) > self.max_failed_share:
-            reason, times = Counter(errors).most_common(1)[0]
-            raise SearchError(
-                f"{len(errors)} of {len(results)} trainings failed, more than fitness.max_failed_share="
-                f"{self.max_failed_share} allows. Commonest reason ({times}×): {reason}"
-            )
+
+def stop_if_too_many_failed(evaluations: Sequence[Evaluation], max_failed_share: float) -> None:
+    """End a search in which too much of a generation fails.
+
+    Args:
+        evaluations: All evaluations of the generation.
+        max_failed_share: The share of failed ones above which the search stops.
+
+    Raises:
+        SearchError: With the commonest reason.
+    """
+    errors = [evaluation.error or "unknown" for evaluation in evaluations if evaluation.status == "failed"]
+    if evaluations and len(errors) / len(evaluations) > max_failed_share:
+        reason, times = Counter(errors).most_common(1)[0]
+        raise SearchError(
+            f"{len(errors)} of {len(evaluations)} candidates failed, more than fitness.max_failed_share="
+            f"{max_failed_share} allows. Commonest reason ({times}×): {reason}"
+        )

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,6 +91,13 @@ def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
         raise RunFolderError(f"{place}: holds no final model ({one_line(error)}). Has the run finished?") from error
     if not isinstance(facts, dict) or facts.get("format") != MODEL_FORMAT:
         raise RunFolderError(f"{place / MODEL_FACTS}: is of another format; this biotune reads format {MODEL_FORMAT}.")
+    try:
+        return _built(place, facts, state, resolve_device(device))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunFolderError(f"{place / MODEL_FACTS}: is damaged ({type(error).__name__}: {one_line(error)}).") from error
+
+
+def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target: torch.device) -> Model:
     origin = BackboneConfig(library=facts["backbone"]["library"], name=facts["backbone"]["name"], weights="none")
     network = backbones.build(origin, len(facts["classes"]))
     backbones.load_weights(network.module, state, None, str(place / MODEL))
@@ -97,7 +105,6 @@ def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
     preprocessing = Preprocessing(
         stated["resize"], stated["crop"], tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"]
     )
-    target = resolve_device(device)
     return Model(network.module.to(target).eval(), preprocessing, tuple(facts["classes"]), target)
 
 
@@ -110,7 +117,8 @@ def picture_files(paths: Iterable[str]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files += sorted(file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file())
+            found = (file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file())
+            files += sorted(file for file in found if not file.name.startswith("."))
         elif path.is_file():
             files.append(path)
         else:

@@ -19,7 +19,7 @@ from biotune.device import describe
 from biotune.errors import ConfigError, ScheduleError, SearchError
 from biotune.evolution import evolve, most_candidates, most_evaluations
 from biotune.evolution.books import Entry
-from biotune.fitness import ScheduleFitness, Trial, TrialResult
+from biotune.fitness import ScheduleFitness, Trial, TrialResult, stop_if_too_many_failed
 from biotune.genotypes import read_genotypes
 from biotune.keys import show
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
@@ -51,17 +51,20 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
         view.header("biotune run", _facts(bench) + _search_facts(config))
         search, hall = _search(bench, config, view)
         winner, confirmed = _confirm(bench, config, hall, view)
+        # written before the final trainings: whatever becomes of them, the schedule is there
+        write_text(folder / "best_schedule.yaml", save_text(winner.schedule, config.training.lr, _origin(config)))
         finals = _final_trainings(bench, config, {"biotune": winner.schedule} | _baselines(bench), view)
         result = {
             "search": search,
             "confirmed": confirmed,
             "test": tables.spreads([outcome for _, outcome in finals["biotune"]]),
-            "baselines": {name: tables.spreads([outcome for _, outcome in finals[name]]) for name in BASELINES},
+            "baselines": {
+                name: tables.spreads([outcome for _, outcome in finals[name]]) for name in BASELINES if name in finals
+            },
             **_size(bench, winner.schedule),
             "schedule": tables.schedule_entry(winner.schedule, config.training.lr, bench.network.parameters),
         }
         _keep_best_model(bench, finals["biotune"])
-        write_text(folder / "best_schedule.yaml", save_text(winner.schedule, config.training.lr, _origin(config)))
         write_json(folder / RESULT, result)
         view.summary(pd.read_csv(folder / "summary.csv"))
         view.schedule(winner.schedule, bench.network.parameters, config.training.lr)
@@ -152,6 +155,8 @@ def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, An
         bench.journal.append(tables.journal_record(generation))
         write_table(bench.folder / "generations.csv", rows)
         write_table(bench.folder / "summary.csv", summary)
+        evaluations = [candidate.evaluation for candidate in generation.candidates]
+        stop_if_too_many_failed(evaluations, config.fitness.max_failed_share)
         view.generation(generation, settings.generations, fitness.trainings, at_most)
         view.begin_generation(
             generation.number + 1, settings.generations, most_candidates(settings), len(config.training.seeds)
@@ -213,12 +218,18 @@ def _final_trainings(
     view.end()
     finals: dict[str, list[tuple[Trial, TrialResult]]] = {name: [] for name in schedules}
     for (name, trial), result in zip(plan, results, strict=True):
-        if result.status != "ok":
-            raise SearchError(f"the final training of {name} with seed {trial.seed} failed: {result.error}")
         finals[name].append((trial, result))
     rows = [tables.test_row(name, trial, result) for name, pairs in finals.items() for trial, result in pairs]
     write_table(bench.folder / "test.csv", rows)
-    return finals
+    # a baseline that fails, for want of memory perhaps, must not take the search's own result with it
+    sound = {name: [pair for pair in pairs if pair[1].status == "ok"] for name, pairs in finals.items()}
+    for name, pairs in finals.items():
+        if not sound[name]:
+            reason = f"every final training of {name} failed, the first one: {pairs[0][1].error}"
+            if name == first:
+                raise SearchError(reason)
+            view.line(reason)
+    return {name: pairs for name, pairs in sound.items() if pairs}
 
 
 def _keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) -> None:
@@ -243,7 +254,6 @@ def _fitness(bench: Session, config: RunConfig | EvaluateConfig) -> ScheduleFitn
         tuple(config.training.seeds),
         config.training.epochs,
         bench.data.fingerprint,
-        config.fitness.max_failed_share,
     )
 
 

@@ -102,6 +102,8 @@ class Schedule:
         rate = self.header.get("base_lr") if base_lr is None else base_lr
         if rate is None:
             raise ScheduleError("apply() needs base_lr: this schedule comes from no file that states one.")
+        if not (math.isfinite(rate) and rate > 0):
+            raise ScheduleError(f"base_lr={rate}: must be a positive number.")
         from biotune.param_groups import apply_schedule
 
         return apply_schedule(model, self, float(rate))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import platform
 import subprocess
 import time
@@ -97,20 +98,23 @@ def session(
     Raises:
         BiotuneError: Bad input, or a folder that cannot be written.
     """
+    journal = Journal(folder)
+    # before anything else is written: the folder may be another run's
+    journal.pin("config", hashlib.sha256(repr(config).encode()).hexdigest())
     status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": _now(), "finished": None}
     status |= {"versions": _versions(), "device": None, "git_commit": _git_commit()}
     write_json(folder / STATUS, status)
     torch.set_num_threads(config.executor.threads)
     try:
         device, network, data = prepare(config, num_folds, on_decoded)
+        journal.pin("data", data.fingerprint)
         status["device"] = describe(device)
         write_json(folder / STATUS, status)
-        current = Session(config, folder, device, network, data, Journal(folder))
+        current = Session(config, folder, device, network, data, journal)
         try:
             yield current
         finally:
             current.executor.close()
-            current.journal.close()
         status["state"] = "finished"
     except Exception as error:
         text = str(error) if isinstance(error, BiotuneError) else f"{type(error).__name__}: {error}"
@@ -120,6 +124,7 @@ def session(
         status["state"] = "interrupted"
         raise
     finally:
+        journal.close()
         status["finished"] = _now()
         with suppress(BiotuneError):  # the folder may be what failed; its own error is already on its way
             write_json(folder / STATUS, status)

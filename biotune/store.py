@@ -107,6 +107,20 @@ class Journal:
         except OSError as error:
             raise RunFolderError(f"{self._path}: cannot be written ({error.strerror}).") from error
 
+    def pin(self, name: str, value: str) -> None:
+        """Note what all answers of this journal depend on, or check that it is what was noted before.
+
+        Raises:
+            RunFolderError: It was noted with another value: the answers belong to something else.
+        """
+        noted = [record["value"] for record in self.records() if record["kind"] == "pin" and record["name"] == name]
+        if not noted:
+            self.append({"kind": "pin", "name": name, "value": value})
+        elif noted[0] != value:
+            raise RunFolderError(
+                f"{self._path.parent}: already holds a run with another {name}; choose another folder or delete it."
+            )
+
     def records(self) -> list[dict[str, Any]]:
         """All whole records so far, the header first."""
         self._file.seek(0)

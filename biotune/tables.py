@@ -92,7 +92,7 @@ def test_row(strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any]
         "strategy": strategy,
         "seed": trial.seed,
         **result.scores,
-        "val_macro_accuracy": result.score,
+        "val_macro_accuracy": result.score if result.status == "ok" else float("nan"),
         "epochs": len(result.curve),
         "seconds": result.seconds,
     }

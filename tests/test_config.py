@@ -208,10 +208,15 @@ def test_known_device_is_accepted(device: str) -> None:
     assert complaints(changed(device=device)) == []
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "CUDA", "cpu:0", "cuda 1", "cuda:1 "])
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "CUDA", "cpu:0", "cuda 1", "cuda:1 "])
 def test_unknown_device_is_refused_with_the_choices(device: str) -> None:
     (line,) = complaints(changed(device=device))
     assert line == f"device={device}: must be auto, cpu, cuda, cuda:INDEX or mps."
+
+
+def test_an_empty_text_is_refused_with_the_key() -> None:
+    assert complaints(changed(device="")) == ["device=: must not be empty."]
+    assert complaints(changed(dataset__root="")) == ["dataset.root=: must not be empty, give null for none."]
 
 
 def test_only_digits_can_be_shifted() -> None:

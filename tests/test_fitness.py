@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from biotune.errors import SearchError
-from biotune.fitness import ScheduleFitness, Trial, TrialResult, sample_sd
+from biotune.fitness import Evaluation, ScheduleFitness, Trial, TrialResult, sample_sd, stop_if_too_many_failed
 from biotune.schedule import Block, Schedule
 
 BLOCKS = (Block("stem", ("a",)), Block("head", ("b",)))
@@ -34,8 +34,8 @@ class Counting:
         pass
 
 
-def fitness_of(executor: Counting, seeds: tuple[int, ...] = (1, 2), max_failed_share: float = 1.0) -> ScheduleFitness:
-    return ScheduleFitness(executor, seeds, 5, "data", max_failed_share)
+def fitness_of(executor: Counting, seeds: tuple[int, ...] = (1, 2)) -> ScheduleFitness:
+    return ScheduleFitness(executor, seeds, 5, "data")
 
 
 def fails_with_head_only(trial: Trial) -> TrialResult:
@@ -140,22 +140,19 @@ def test_failed_training_is_not_tried_again() -> None:
     assert (evaluation.status, evaluation.trainings) == ("failed", 0)
 
 
-def test_too_many_failures_stop_the_search_with_the_commonest_reason() -> None:
-    reasons = {1: "out of memory", 2: "diverged", 3: "out of memory"}
-    executor = Counting(lambda trial: TrialResult("failed", (), 0.0, error=reasons[trial.seed]))
-    with pytest.raises(SearchError, match=r"3 of 3 trainings failed.*max_failed_share=0\.5.*\(2×\): out of memory"):
-        fitness_of(executor, (1, 2, 3), max_failed_share=0.5)([ONE], 0)
+def failed(reason: str) -> Evaluation:
+    return Evaluation(1.0, "failed", error=reason)
+
+
+def test_too_many_failures_in_a_generation_stop_the_search_with_the_commonest_reason() -> None:
+    generation = [Evaluation(0.1, "ok", (0.9,)), failed("out of memory"), failed("diverged"), failed("out of memory")]
+    with pytest.raises(SearchError, match=r"3 of 4 candidates failed.*max_failed_share=0\.5.*\(2×\): out of memory"):
+        stop_if_too_many_failed(generation, 0.5)
 
 
 def test_as_many_failures_as_allowed_do_not_stop_the_search() -> None:
-    evaluations = fitness_of(Counting(fails_with_head_only), max_failed_share=0.5)([ONE, OTHER], 0)
-    assert [evaluation.status for evaluation in evaluations] == ["ok", "failed"]
-
-
-def test_known_failures_do_not_count_against_a_later_batch() -> None:
-    fitness = fitness_of(Counting(fails_with_head_only), max_failed_share=0.5)
-    fitness([ONE, OTHER], 0)
-    assert [evaluation.status for evaluation in fitness([OTHER], 0)] == ["failed"]
+    stop_if_too_many_failed([Evaluation(0.1, "ok", (0.9,)), failed("diverged")], 0.5)
+    assert fitness_of(Counting(fails_with_head_only))([OTHER], 0)[0].status == "failed"
 
 
 def test_sample_sd_is_numpys_with_one_degree_of_freedom_less() -> None:

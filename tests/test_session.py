@@ -49,8 +49,9 @@ def test_a_command_that_ends_well_is_running_and_then_finished(tmp_path: Path) -
     assert datetime.datetime.fromisoformat(after["finished"]) >= datetime.datetime.fromisoformat(after["started"])
     assert after["versions"].keys() >= {"python", "biotune", "torch", "numpy"}
     journal = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
-    assert journal[1]["key"] == trial.key
-    assert tuple(journal[1]["curve"]) == result.curve
+    [trained] = [record for record in journal if record["kind"] == "trial"]
+    assert trained["key"] == trial.key
+    assert tuple(trained["curve"]) == result.curve
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,8 @@ def architecture(config: BackboneConfig) -> Architecture:
     row = library.find(config.name)
     if row is None:
         near = did_you_mean(config.name, library.names())
+        if config.library == "plugin" and not near:
+            near = " Name the module that registers it: plugins=[MODULE], or --plugins MODULE for 'biotune predict'."
         raise BackboneError(f"backbone.name={config.name}: no such network in {config.library}.{near}")
     return row
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,10 @@ def run_command(command: str, arguments: list[str]) -> int:
     sys.argv = [f"biotune {command}", *arguments]
     outcome = _Outcome(checked, voice)
     _CURRENT[:] = [outcome]
+    _end_on_termination()
     _JOBS[command]()
+    if outcome.error is not None:
+        raise outcome.error
     if outcome.sweep is not None:
         # a job that fails before it can write its status is in no summary
         return max(summarise_sweep(outcome.sweep), int(outcome.failed))
@@ -70,6 +75,7 @@ class _Outcome:
         self.checked = checked
         self.voice = voice
         self.failed = False
+        self.error: BiotuneError | None = None
         self.sweep: Path | None = None
 
 
@@ -78,6 +84,26 @@ _VOICES: dict[str, tuple[Voice, ...]] = {
     **dict.fromkeys(("run", "train", "evaluate"), (Voice.QUIET, Voice.VERBOSE)),
     **dict.fromkeys(("blocks", "data"), (Voice.JSON,)),
 }
+
+
+def _end_on_termination() -> None:
+    """Let a cluster's SIGTERM end a run as Ctrl-C does, so that its status tells what became of it."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def _shown(show: Callable[[], object]) -> None:
+    """Run a command that only shows something; its error is told once Hydra, which would add its own words, is through."""
+    try:
+        show()
+    except BiotuneError as error:
+        if not _CURRENT:
+            raise
+        _CURRENT[0].error = error
 
 
 def _voice() -> Voice:
@@ -145,7 +171,7 @@ def _blocks(cfg: DictConfig) -> None:
     from biotune.cli.listing import show_blocks
 
     config: Any = OmegaConf.to_object(cfg)
-    show_blocks(config, _voice())
+    _shown(lambda: show_blocks(config, _voice()))
 
 
 @hydra.main(version_base="1.3", config_path=CONFIGS, config_name="data")
@@ -153,8 +179,12 @@ def _data(cfg: DictConfig) -> None:
     from biotune.cli.data import check_dataset
 
     config: Any = OmegaConf.to_object(cfg)
-    if not check_dataset(config, _voice()) and _CURRENT:
-        _CURRENT[0].failed = True
+
+    def check() -> None:
+        if not check_dataset(config, _voice()) and _CURRENT:
+            _CURRENT[0].failed = True
+
+    _shown(check)
 
 
 _JOBS: dict[str, Callable[[], None]] = {"run": _run, "train": _train, "evaluate": _evaluate, "blocks": _blocks, "data": _data}

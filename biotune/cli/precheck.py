@@ -31,6 +31,7 @@ from biotune.cli.composing import composing
 from biotune.config import COMMANDS, check
 from biotune.errors import ConfigError, RunFolderError, did_you_mean, one_line
 from biotune.keys import Key, keys_of
+from biotune.store import JOURNAL, STATUS
 from biotune.voice import Voice
 
 _MOST_JOBS_CHECKED = 32
@@ -67,6 +68,7 @@ def precheck(command: str, arguments: list[str], voice: Voice = Voice.NORMAL) ->
         _check_names(command, overrides, loader)
         jobs = _jobs(overrides, options.multirun)
         name = options.config_name or command
+        _check_mode(overrides)
         composed = [_compose(command, name, job) for job in jobs[:_MOST_JOBS_CHECKED]]
     if options.info or options.cfg:
         return Checked(options.multirun)
@@ -239,13 +241,26 @@ def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictCo
         raise ConfigError(f"the config cannot be composed: {one_line(error)}") from None
 
 
+def _check_mode(overrides: list[Override]) -> None:
+    """Refuse what would make several jobs one folder's, or Hydra run several where one was checked."""
+    for override in overrides:
+        if override.key_or_group == "hydra.mode":
+            raise ConfigError(f"{override.input_line}: several jobs are asked for by -m.")
+        if override.key_or_group == "hydra.sweep.subdir" and "${" not in (override.input_line or ""):
+            raise ConfigError(f"{override.input_line}: would put all jobs into one folder; use ${{hydra.job.num}} in it.")
+
+
 def _check_folder(hydra_config: DictConfig, multirun: bool) -> None:
     """Refuse a folder that holds a run, or that cannot be written."""
+    if hydra_config.output_subdir != ".hydra":
+        raise ConfigError(f"hydra.output_subdir={hydra_config.output_subdir}: must stay .hydra; a run is recognised by it.")
     key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    if not str(hydra_config.sweep.dir if multirun else hydra_config.run.dir):
+        raise ConfigError(f"{key}=: must not be empty.")
     # resolving ${now:} and ${unique:} here costs nothing: a folder named by them is new
     folder = Path(str(hydra_config.sweep.dir if multirun else hydra_config.run.dir)).absolute()
-    holds_run = (folder / ".hydra" / "config.yaml").exists() or any(folder.glob("*/.hydra/config.yaml"))
-    if holds_run and (folder / ".hydra").exists() | multirun:
+    own = any((folder / name).exists() for name in (".hydra/config.yaml", JOURNAL, STATUS))
+    if own or (multirun and any(folder.glob("*/.hydra/config.yaml"))):
         raise RunFolderError(f"{key}={folder}: already holds a run; choose another folder or delete it.")
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not nearest.is_dir():

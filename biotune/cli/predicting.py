@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NoReturn
 
-from biotune.errors import ConfigError
+from biotune.errors import ConfigError, DataError
 from biotune.plugins import load_plugins
 from biotune.store import write_table
 from biotune.view import Cell, View
@@ -34,10 +35,18 @@ def predict(arguments: list[str]) -> int:
     load_plugins([name for name in options.plugins.split(",") if name])
     from biotune.predict import load_model, picture_files
 
+    if options.csv and not options.csv.parent.is_dir():
+        raise ConfigError(f"--csv {options.csv}: {options.csv.parent} is no folder.")
     model = load_model(options.folder, options.device)
-    files = picture_files(options.pictures)
+    files, probabilities_of, broken = [], [], []
+    for file in picture_files(options.pictures):
+        try:
+            probabilities_of.append(model.probabilities([file])[0])
+            files.append(file)
+        except DataError as error:
+            broken.append(str(error))
     rows = []
-    for file, probabilities in zip(files, model.probabilities(files), strict=True):
+    for file, probabilities in zip(files, probabilities_of, strict=True):
         best, classes = probabilities.topk(min(options.top, len(model.classes)))
         pairs = zip(classes.tolist(), best.tolist(), strict=True)
         rows += [
@@ -56,4 +65,6 @@ def predict(arguments: list[str]) -> int:
         view.table(f"{len(files)} pictures", ["picture", "class", "probability"], cells, name="predictions")
     if options.csv:
         write_table(options.csv, rows)
-    return 0
+    for line in broken:
+        print(f"biotune: {line}", file=sys.stderr)
+    return 1 if broken else 0

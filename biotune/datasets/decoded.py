@@ -35,6 +35,7 @@ UNFINISHED = ".unfinished-"
 _PIXELS, _BROKEN = "pixels.npy", "broken.json"
 _FORMAT = 2
 _SHOWN = 3
+_LONGEST_RATIO = 16
 _ABANDONED_SECONDS = 3600
 
 
@@ -211,6 +212,9 @@ def _decode_all(
 
     broken: dict[int, str] = {}
     for row, outcome in in_parallel(decoded, len(members)):
+        if isinstance(outcome, MemoryError) or (isinstance(outcome, OSError) and outcome.errno is not None):
+            # no fault of the picture's, and gone when its cause is: must not be kept as a property of the data
+            raise DataError(f"{source.name}: {source.names[members[row]]} cannot be read ({one_line(outcome)}).") from outcome
         if isinstance(outcome, Exception):
             broken[row] = one_line(outcome) or type(outcome).__name__
         else:
@@ -259,6 +263,10 @@ def prepare(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         An RGB picture of crop × crop pixels.
     """
     rgb = to_rgb(picture)
+    short = min(rgb.size)
+    if max(rgb.size) > _LONGEST_RATIO * short:
+        # resizing all of a very long picture could take gigabytes, and only its centre is kept
+        rgb = functional.center_crop(rgb, [min(side, _LONGEST_RATIO * short) for side in (rgb.height, rgb.width)])
     resized = functional.resize(rgb, [preprocessing.resize], InterpolationMode(preprocessing.interpolation))
     cropped: Image.Image = functional.center_crop(resized, [preprocessing.crop, preprocessing.crop])
     return cropped

@@ -30,11 +30,15 @@ def local_root(config: DatasetConfig, what: str) -> Path:
 
 
 def fingerprint(root: Path, names: Sequence[str]) -> str:
-    """A hash of the names, sizes and modification times of files below a root."""
-    digest = hashlib.sha256()
+    """A hash of the root's path and the names, sizes and times of files below it.
+
+    The time of the last change of a file's entry counts too: archives that are made to be reproducible unpack into
+    files of equal names, sizes and modification times whatever they hold.
+    """
+    digest = hashlib.sha256(f"{root.resolve()}\n".encode(errors="surrogateescape"))
     for name in names:
         facts = (root / name).stat()
-        digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -54,8 +58,12 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Decode to 8-bit RGB as a viewer shows it: turned by EXIF, transparency over white, 16 bits scaled to 8."""
+    """Decode to 8-bit RGB as a viewer shows it: turned by EXIF, transparency over white, other ranges scaled."""
     picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "F":
+        values = np.asarray(picture).astype(np.float64)
+        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
+        return Image.fromarray(np.clip(values * scale, 0, 255).round().astype(np.uint8)).convert("RGB")
     if picture.mode.startswith("I;16") or picture.mode == "I":
         values = np.asarray(picture).astype(np.float64)
         return Image.fromarray(np.clip(values / 257.0, 0, 255).round().astype(np.uint8)).convert("RGB")

@@ -1,5 +1,6 @@
 """The user's own pictures: a folder a class, with train/val/test folders above or none."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,11 @@ from biotune.datasets._base import SPLITS, Source
 from biotune.datasets.files import fingerprint, local_root, open_picture
 from biotune.errors import DataError
 
+_SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _LAYOUT = "a folder of pictures with one folder a class, or train, val and test folders of these"
 
 
@@ -20,11 +26,11 @@ def load(config: DatasetConfig) -> Source:
         DataError: No root, no classes, an empty class, or classes that only some splits have.
     """
     root = local_root(config, _LAYOUT)
-    split_folders = [split for split in SPLITS if (root / split).is_dir()]
-    if split_folders and "train" not in split_folders:
-        raise DataError(f"dataset.root={config.root}: has a {split_folders[0]} folder but no train folder.")
-    parts = split_folders or [""]
-    found = {part: _classes(root / part, config) for part in parts}
+    folders = _split_folders(root, config)
+    if folders and "train" not in folders:
+        raise DataError(f"dataset.root={config.root}: has a {next(iter(folders.values())).name} folder but no train folder.")
+    found = {part: _classes(place, config) for part, place in (folders or {"": root}).items()}
+    parts = list(found)
     classes = tuple(sorted(found[parts[0]]))
     if len(classes) < 2:
         raise DataError(f"dataset.root={config.root}: holds {len(classes)} class folders, needs two at least: {_LAYOUT}.")
@@ -50,12 +56,31 @@ def load(config: DatasetConfig) -> Source:
     )
 
 
+def _split_folders(root: Path, config: DatasetConfig) -> dict[str, Path]:
+    """The folders of the splits by their common names; one that holds pictures rather than folders is a class."""
+    folders: dict[str, Path] = {}
+    for child in _visible(root, config):
+        split = _SPLIT_NAMES.get(child.name.lower())
+        if split is None or not any(inner.is_dir() for inner in _visible(child, config)):
+            continue
+        if split in folders:
+            raise DataError(f"dataset.root={config.root}: {folders[split].name} and {child.name} both mean {split}; keep one.")
+        folders[split] = child
+    return {split: folders[split] for split in SPLITS if split in folders}
+
+
+def _visible(folder: Path, config: DatasetConfig) -> list[Path]:
+    """The folders in a folder, sorted, but for hidden ones."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise DataError(f"dataset.root={config.root}: {folder} cannot be read (no permission).")
+    return [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")]
+
+
 def _classes(folder: Path, config: DatasetConfig) -> dict[str, list[Path]]:
     """The pictures of each class folder, sorted by path; hidden files and other file types are passed over."""
     classes: dict[str, list[Path]] = {}
-    for child in sorted(folder.iterdir()):
-        if not child.is_dir() or child.name.startswith("."):
-            continue
+    for child in _visible(folder, config):
+        _visible(child, config)  # a class that may not be read must not look like one without pictures
         classes[child.name] = sorted(
             path
             for path in child.rglob("*")

@@ -45,9 +45,9 @@ def partition(source: Source, config: DatasetConfig) -> Partition:
     if not val.size:
         # where both are held out, the validation share refers to all pictures, not to what testing has left
         share = config.val_fraction * whole / len(train) if unassigned.size else config.val_fraction
-        if share >= 1:
+        if unassigned.size and config.val_fraction + config.test_fraction >= 1:
             raise DataError("dataset.val_fraction and dataset.test_fraction: must leave something to train on.")
-        train, val = hold_out(source, train, share, config.split_seed + 1)
+        train, val = hold_out(source, train, min(share, 1.0), config.split_seed + 1)
     if config.max_classes is not None:
         first = np.unique(source.labels[train])[: config.max_classes]
         train, val, test = (part[np.isin(source.labels[part], first)] for part in (train, val, test))

@@ -31,6 +31,10 @@ class Entry:
         return float(self.fitness.values[0])
 
 
+def _by_score(entry: Entry) -> tuple[float, int]:
+    return entry.score, entry.number
+
+
 def same_schedule(one: Entry, other: Entry) -> bool:
     """DEAP's `similar`: one schedule once, however its frozen genes differ."""
     return one.schedule.key == other.schedule.key
@@ -69,14 +73,15 @@ class Books:
         compiled = self._statistics.compile(survivors)
         values = {name: float(value) for chapter in compiled.values() for name, value in chapter.items()}
         self.logbook.record(**facts, **values)
-        # a re-evaluated schedule may have become worse, which HallOfFame.update alone would never notice
+        # a re-evaluated schedule may have become worse, which HallOfFame.update alone would never notice; and among
+        # equals HallOfFame drops those that came first, so the best and oldest are shown to it first
         self.hall.clear()
-        self.hall.update(list(self._entries.values()))
+        self.hall.update(sorted(self._entries.values(), key=_by_score))
         return dict(self.logbook[-1])
 
     def best(self) -> list[Entry]:
         """The hall of fame, best first, ties to the older."""
-        return sorted(self.hall, key=lambda entry: (entry.score, entry.number))
+        return sorted(self.hall, key=_by_score)
 
 
 def _mean_sd_of_genes(genes: Sequence[Any]) -> float:

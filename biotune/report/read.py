@@ -158,7 +158,8 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
     own = EVOLVED if is_search else str(result["strategy"])
     methods = {own: result["test"], **(result["baselines"] if is_search else {})}
     scores = {name: {metric: _score(value) for metric, value in metrics.items()} for name, metrics in methods.items()}
-    test = _table(folder / "test.csv", {"strategy", "seed", "macro_accuracy", "epochs", "seconds"}, texts=("strategy",))
+    test = _table(folder / "test.csv", {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
+    test = test[test["macro_accuracy"].notna()]  # a final training that failed has no scores
     for name, metrics in scores.items():
         if (test["strategy"] == name).sum() != len(metrics["macro_accuracy"].values):
             raise RunFolderError(f"{folder / 'test.csv'}: is damaged (its trainings of {name} are not those of {RESULT}).")

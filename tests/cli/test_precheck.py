@@ -38,6 +38,12 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(here: Path, snapsho
     assert snapshot(here) == before
 
 
+def test_a_run_must_keep_the_folder_it_is_recognised_by(here: Path) -> None:
+    with pytest.raises(ConfigError, match=r"hydra\.output_subdir=None: must stay \.hydra"):
+        precheck("run", ["experiment=smoke", "hydra.output_subdir=null"])
+    assert list(here.iterdir()) == []
+
+
 def test_an_empty_folder_that_is_there_already_is_taken(here: Path) -> None:
     (here / "empty").mkdir()
     assert not precheck("run", ["experiment=smoke", "hydra.run.dir=empty"]).multirun

@@ -1,0 +1,188 @@
+"""What once went silently wrong, from end to end."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from biotune import recipes
+from biotune.backbones import Preprocessing
+from biotune.cli import main
+from biotune.config import DatasetConfig
+from biotune.datasets import find, load
+from biotune.datasets.folder import load as load_folder
+from biotune.errors import DataError, RunFolderError
+from biotune.evolution.books import Books
+from biotune.evolution.individual import Individual
+from biotune.fitness import Evaluation, TrialResult
+from biotune.schedule import Block, Schedule, decode
+from biotune.store import Journal
+
+TINY = Preprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def tree(root: Path, colours: dict[str, int], mtime: int = 1_000_000_000) -> Path:
+    """Six pictures a class of one grey, all files of equal size and time, as a reproducible archive unpacks them."""
+    for name, grey in colours.items():
+        (root / name).mkdir(parents=True)
+        for index in range(6):
+            file = root / name / f"{index}.bmp"
+            Image.fromarray(np.full((8, 8, 3), grey, dtype=np.uint8)).save(file)
+            os.utime(file, (mtime, mtime))
+    return root
+
+
+def test_trees_of_equal_names_sizes_and_times_do_not_share_pictures(tmp_path):
+    roots = [tree(tmp_path / "a", {"x": 0, "y": 255}), tree(tmp_path / "b", {"x": 255, "y": 0})]
+    loaded = [load(find(DatasetConfig("folder", "folder", str(root)), 1), TINY) for root in roots]
+    first_of_x = [data.pixels[np.flatnonzero(data.labels == 0)[0]].max() for data in loaded]
+    assert first_of_x == [0, 255]
+    assert loaded[0].fingerprint != loaded[1].fingerprint
+
+
+def test_a_picture_changed_within_its_size_and_time_is_decoded_anew(tmp_path):
+    root = tree(tmp_path / "a", {"x": 0, "y": 255})
+    before = load(find(DatasetConfig("folder", "folder", str(root)), 1), TINY)
+    for file in (root / "x").iterdir():
+        Image.fromarray(np.full((8, 8, 3), 77, dtype=np.uint8)).save(file)
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+    after = load(find(DatasetConfig("folder", "folder", str(root)), 1), TINY)
+    assert before.pixels[before.labels == 0].max() == 0
+    assert after.pixels[after.labels == 0].min() == 77
+
+
+def test_a_passing_read_error_is_not_remembered_as_a_broken_picture(tmp_path, monkeypatch):
+    from biotune.datasets import folder
+
+    root = tree(tmp_path / "a", {"x": 0, "y": 255})
+    config = DatasetConfig("folder", "folder", str(root), skip_broken=True)
+    whole = folder.open_picture
+
+    def fails_once(path):
+        if path.name == "3.bmp":
+            raise PermissionError(13, "Permission denied")
+        return whole(path)
+
+    monkeypatch.setattr(folder, "open_picture", fails_once)
+    with pytest.raises(DataError, match=r"3\.bmp cannot be read .*Permission denied"):
+        load(find(config, 1), TINY)
+    monkeypatch.setattr(folder, "open_picture", whole)
+    assert load(find(config, 1), TINY).skipped == ()
+
+
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "dev", "TEST")])
+def test_split_folders_are_known_by_their_common_names(tmp_path, names):
+    for name in names:
+        tree(tmp_path / name, {"x": 0, "y": 255})
+    source = load_folder(DatasetConfig("folder", "folder", str(tmp_path)))
+    assert source.classes == ("x", "y")
+    assert {split: int((source.splits == split).sum()) for split in ("train", "val", "test")} == dict.fromkeys(
+        ("train", "val", "test"), 12
+    )
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    tree(tmp_path, {"bike": 0, "bus": 100, "train": 255})
+    assert load_folder(DatasetConfig("folder", "folder", str(tmp_path))).classes == ("bike", "bus", "train")
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path):
+    tree(tmp_path / "val", {"x": 0, "y": 1})
+    tree(tmp_path / "valid", {"x": 0, "y": 1})
+    with pytest.raises(DataError, match="val and valid both mean val"):
+        load_folder(DatasetConfig("folder", "folder", str(tmp_path)))
+
+
+def test_ties_at_the_edge_of_the_hall_of_fame_go_to_the_older():
+    blocks = (Block("body", ("body",)), Block("head", ("head",)))
+    books = Books(2, min)
+    survivors = []
+    for number, (gene, score) in enumerate(((0.6, 0.2), (0.7, 0.2), (0.8, 0.1))):
+        individual = Individual(np.array([gene, gene, 0.1]), np.zeros(3), number, "initial")
+        individual.receive(Evaluation(score, "ok", (1 - score,)), 0)
+        books.remember(decode(individual.genes.tolist(), blocks), individual)
+        survivors.append(individual)
+    books.close_generation(survivors)
+    assert [entry.number for entry in books.best()] == [2, 0]
+
+
+def test_a_failing_baseline_does_not_cost_the_result(tmp_path, monkeypatch):
+    from biotune.executors.in_process import InProcess
+
+    whole = InProcess._run_one
+
+    def fails_for_full(self, trial):
+        if trial.test and trial.schedule.lr_weights == (1.0,) * 6:
+            return TrialResult("failed", (), 0.0, error="MemoryError: out of memory")
+        return whole(self, trial)
+
+    monkeypatch.setattr(InProcess, "_run_one", fails_for_full)
+    assert main(["run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}"]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(result["baselines"]) == {"linear_probe"}
+    rows = list(csv.DictReader((tmp_path / "run" / "test.csv").open()))
+    assert {row["strategy"]: bool(row["macro_accuracy"]) for row in rows} == {
+        "biotune": True,
+        "full": False,
+        "linear_probe": True,
+    }
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_the_schedule_is_there_even_if_the_final_trainings_fail(tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr(recipes, "_final_trainings", fails)
+    assert main(["run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}"]) == 1
+    assert (tmp_path / "run" / "best_schedule.yaml").is_file()
+
+
+def test_a_journal_of_other_settings_is_refused(tmp_path):
+    journal = Journal(tmp_path)
+    journal.pin("config", "one")
+    journal.pin("config", "one")
+    with pytest.raises(RunFolderError, match="already holds a run with another config"):
+        journal.pin("config", "two")
+    assert [record["kind"] for record in journal.records()] == ["header", "pin"]
+
+
+def test_jobs_of_a_sweep_cannot_share_a_folder(tmp_path, capsys):
+    arguments = ["run", "-m", "experiment=smoke", "seed=1,2", "hydra.sweep.subdir=same", f"hydra.sweep.dir={tmp_path / 's'}"]
+    assert main(arguments) == 2
+    assert "hydra.sweep.subdir=same: would put all jobs into one folder" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("base_lr", [-1.0, 0.0, float("nan"), float("inf")])
+def test_a_base_rate_that_is_no_positive_number_is_refused(base_lr):
+    from torch import nn
+
+    from biotune.errors import ScheduleError
+
+    schedule = Schedule((Block("head", ("0",)),), (1.0,))
+    with pytest.raises(ScheduleError, match="base_lr=.*must be a positive number"):
+        schedule.apply(nn.Sequential(nn.Linear(2, 2)), base_lr=base_lr)
+
+
+def test_a_run_that_is_asked_to_terminate_says_so_in_its_status(tmp_path):
+    command = [sys.executable, "-m", "biotune", "run", f"hydra.run.dir={tmp_path / 'run'}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "run" / "journal.jsonl"
+    for _ in range(600):
+        if journal.is_file() and journal.read_text().count('"trial"') >= 2:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error.strip() == "biotune: interrupted."
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
