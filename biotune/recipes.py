@@ -107,20 +107,21 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
         fitness = _fitness(bench, config)
         schedules = [decode(genes, bench.network.blocks) for genes in genotypes]
         view.begin("evaluating", len(genotypes) * num_folds * len(config.training.seeds))
+        evaluations = [fitness(schedules, fold) for fold in range(num_folds)]
+        view.end()
         rows = [
             {
                 "genotype": index,
                 "fold": fold,
-                "status": evaluation.status,
-                **tables.evaluation_columns(evaluation, schedules[index], bench.network.parameters),
-                **tables.genotype_columns(genotypes[index], schedules[index]),
+                "status": evaluations[fold][index].status,
+                **tables.evaluation_columns(evaluations[fold][index], schedule, bench.network.parameters),
+                **tables.genotype_columns(genotypes[index], schedule),
             }
+            for index, schedule in enumerate(schedules)
             for fold in range(num_folds)
-            for index, evaluation in enumerate(fitness(schedules, fold))
         ]
-        view.end()
-        rows.sort(key=lambda row: (row["genotype"], row["fold"]))
         write_table(folder / "evaluations.csv", rows)
+        stop_if_too_many_failed([one for fold in evaluations for one in fold], config.fitness.max_failed_share)
         means = [
             statistics.fmean(row["fitness"] for row in rows if row["genotype"] == index) for index in range(len(genotypes))
         ]

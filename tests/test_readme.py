@@ -145,6 +145,7 @@ def test_using_a_schedule_needs_neither_hydra_nor_deap(place):
         "import torch, biotune\n"
         "from biotune.backbones.glyphnet import GlyphNet\n"
         f"groups = biotune.load_schedule({str(place / 'run' / 'best_schedule.yaml')!r}).apply(GlyphNet(3), base_lr=1e-3)\n"
-        "torch.optim.AdamW(groups)\n"
+        "print([group['name'] for group in torch.optim.AdamW(groups).param_groups])\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert answer.stdout.startswith("['")

@@ -186,3 +186,51 @@ def test_a_run_that_is_asked_to_terminate_says_so_in_its_status(tmp_path):
     assert process.returncode == 130
     assert error.strip() == "biotune: interrupted."
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Makes the trainings fail for which a test says so; returns the list of those that were asked for."""
+    from biotune.executors.in_process import InProcess
+
+    def install(fails):
+        asked = []
+
+        def run_one(self, trial):
+            asked.append(trial)
+            return TrialResult("failed", (), 0.0, error="planted") if fails(asked) else TrialResult("ok", (0.5,), 0.1)
+
+        monkeypatch.setattr(InProcess, "_run_one", run_one)
+        return asked
+
+    return install
+
+
+def test_one_failing_child_does_not_stop_a_sequential_search(tmp_path, failing, monkeypatch):
+    # the fifth training is the first one after the initial population of four: a whole batch of its own
+    asked = failing(lambda asked: len(asked) == 5)
+    monkeypatch.setattr(recipes, "_confirm", lambda *arguments: pytest.fail("searched to the end"))
+    arguments = ["experiment=smoke", "evolution.mating=sequential", "evolution.exploitation=false", "evolution.generations=2"]
+    with pytest.raises(pytest.fail.Exception, match="searched to the end"):
+        main(["run", *arguments, f"hydra.run.dir={tmp_path / 'run'}"])
+    assert len(asked) > 5
+    rows = list(csv.DictReader((tmp_path / "run" / "generations.csv").open()))
+    assert [row["status"] for row in rows].count("failed") >= 1
+    assert {row["generation"] for row in rows} == {"0", "1", "2"}
+
+
+def test_a_generation_that_mostly_fails_stops_the_search_and_leaves_its_table(tmp_path, failing, capsys):
+    failing(lambda asked: len(asked) > 1)
+    assert main(["run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}"]) == 1
+    assert "3 of 4 candidates failed, more than fitness.max_failed_share=0.5 allows" in capsys.readouterr().err
+    assert len((tmp_path / "run" / "generations.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(("share", "code"), [(0.5, 1), (1.0, 0)])
+def test_the_share_of_failures_counts_for_given_genotypes_too(tmp_path, failing, share, code):
+    failing(lambda asked: True)
+    (tmp_path / "g.csv").write_text("stem,layer1,layer2,layer3,layer4,head,threshold\n0,0,0,0,0.5,0.9,0.2\n")
+    arguments = [f"genotypes={tmp_path / 'g.csv'}", "evolution.folds=1", f"fitness.max_failed_share={share}"]
+    assert main(["evaluate", *arguments, f"hydra.run.dir={tmp_path / 'run'}"]) == code
+    [row] = csv.DictReader((tmp_path / "run" / "evaluations.csv").open())
+    assert (row["status"], float(row["fitness"])) == ("failed", 1.0)
