@@ -98,7 +98,7 @@ class TrainingConfig:
     epochs: int = key(30, "Most epochs of one fine-tune.", ge=1)
     patience: int = key(3, "Stop after so many epochs without a better validation score.", ge=1)
     batch_size: int = key(96, "Pictures a training batch.", ge=2)
-    eval_batch_size: int = key(64, "Pictures an evaluation batch; changes speed and memory, not scores.", ge=1)
+    eval_batch_size: int = key(256, "Pictures an evaluation batch; changes speed and memory, not scores.", ge=1)
     seeds: list[int] = key([684, 559, 629], "Training seeds of every candidate of the search.", ge=0, le=2**63 - 1)
     optimizer: str = key("adam", "Optimizer.", choices=("adam", "adamw", "sgd"))
     momentum: float = key(0.9, "Momentum of sgd.", ge=0, lt=1)
@@ -111,6 +111,12 @@ class TrainingConfig:
     class_weights: str = key("none", "Weight classes in the loss by inverse frequency.", choices=("none", "balanced"))
     augment: str = key(
         "none", "Training augmentation: none, or random resized crop and flip (standard).", choices=("none", "standard")
+    )
+    precision: str = key(
+        "auto",
+        "fp32, bf16 (by autocast), or auto: bf16 where the device has instructions for it and the network over a million "
+        "parameters.",
+        choices=("auto", "fp32", "bf16"),
     )
     frozen_norm: str = key(
         "eval",
@@ -127,11 +133,45 @@ class FitnessConfig:
 
 
 @dataclass
+class SearchFitnessConfig(FitnessConfig):
+    """How schedules become numbers in a search."""
+
+    prune: str = key(
+        "none",
+        "Give up a training whose best score so far is below the median of earlier generations' (median), or none.",
+        choices=("none", "median"),
+    )
+    racing: bool = key(False, "Train candidates with further seeds only while they can still come among the best.")
+
+
+@dataclass
+class FeaturesConfig:
+    """What trainings share: the activations behind a frozen beginning, computed once."""
+
+    max_gb: float = key(
+        8.0,
+        "GB of disk, in the cache folder and only while a run goes on, for shared activations; 0 shares none. Changes speed, "
+        "and numbers in the last digit.",
+        ge=0,
+    )
+
+
+@dataclass
 class ExecutorConfig:
     """Where trainings run."""
 
-    name: str = key(MISSING, "Name of the executor.", choices=("in_process",))
+    name: str = key(MISSING, "Name of the executor.", choices=("in_process", "process_pool"))
     threads: int = key(1, "CPU threads of one training; numbers can differ in the last digit between settings.", ge=1, le=1024)
+    workers: int | None = key(
+        None,
+        "Worker processes of the process pool; null makes workers_per_gpu a GPU, or on a CPU one for each `threads` cores.",
+        ge=1,
+        le=1024,
+    )
+    workers_per_gpu: int = key(1, "Worker processes that share a GPU.", ge=1, le=64)
+    trial_timeout: float | None = key(
+        None, "Seconds after which a training counts as hung and its worker is replaced; null waits for ever.", gt=0
+    )
 
 
 @dataclass
@@ -178,6 +218,7 @@ class TrialsConfig:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
@@ -186,7 +227,7 @@ class RunConfig(TrialsConfig):
     """Keys of `biotune run`."""
 
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
-    fitness: FitnessConfig = field(default_factory=FitnessConfig)
+    fitness: SearchFitnessConfig = field(default_factory=SearchFitnessConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
     test: TestConfig = field(default_factory=TestConfig)
 
@@ -280,6 +321,11 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
 
 
 def _disagreements(config: Section) -> Iterator[str]:
+    executor = getattr(config, "executor", None)
+    if executor is not None and executor.name == "in_process":
+        for name in ("workers", "trial_timeout"):
+            if getattr(executor, name) is not None:
+                yield f"executor.{name}={show(getattr(executor, name))}: needs executor=process_pool."
     evolution = getattr(config, "evolution", None)
     if evolution is not None and evolution.elites >= evolution.population_size:
         yield (

@@ -1,8 +1,14 @@
-"""Which device trainings run on, decided and checked before any work."""
+"""Which device trainings run on and in which precision, decided and checked before any work."""
+
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from biotune.errors import ConfigError
+
+_WORTH_CASTING = 1_000_000  # parameters; smaller networks lose more by casting than bf16 gains them
+_BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux calls them on x86 and Arm
 
 
 def resolve_device(name: str) -> torch.device:
@@ -35,3 +41,33 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return str(device)
+
+
+def autocast_type(precision: str, device: torch.device, parameters: int) -> torch.dtype | None:
+    """The type that `training.precision` computes in by autocast, None for plain float32.
+
+    Args:
+        precision: fp32, bf16, or auto: bf16 where the device has instructions for it and the network is worth the casting.
+        device: Where it computes.
+        parameters: Number of parameters of the network.
+    """
+    if precision == "bf16" or (precision == "auto" and parameters >= _WORTH_CASTING and has_bf16(device)):
+        return torch.bfloat16
+    return None
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; an emulation is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bool(_cpu_flags() & _BF16_INSTRUCTIONS)
+
+
+@lru_cache
+def _cpu_flags() -> frozenset[str]:
+    """What the processor can do, where the system tells; nothing elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(word for line in lines if line.lower().startswith(("flags", "features")) for word in line.split())

@@ -28,6 +28,10 @@ class RunFolderError(BiotuneError):
     """A run's folder cannot be written, is taken, or holds something unexpected."""
 
 
+class WorkerError(BiotuneError):
+    """The worker processes cannot be set up."""
+
+
 class SearchError(BiotuneError):
     """The search cannot go on, for example because too many trainings fail."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,48 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from biotune.augment import standard
-from biotune.backbones import Network
 from biotune.config import TrainingConfig
 from biotune.datasets import Data
 from biotune.errors import BiotuneError
 from biotune.fitness import Trial, TrialResult
-from biotune.outputs import main_output
 from biotune.param_groups import apply_schedule, prove_coverage
 from biotune.scores import macro_accuracy, test_scores
 from biotune.store import keep_model
+from biotune.workspace import Entry, Rows, Workspace
 
 
 class TrialError(BiotuneError):
     """A training went wrong in itself, such as a loss that is no number."""
-
-
-@dataclass
-class Workspace:
-    """What a worker loads once and keeps for all its trials.
-
-    Attributes:
-        network: The backbone on the device; every trial starts from `initial`.
-        data: The decoded pictures with splits and folds.
-        training: How to train.
-        device: Where.
-        initial: The state dict that every trial starts from, on the device.
-        folder: Where trials keep models that are asked for.
-    """
-
-    network: Network
-    data: Data
-    training: TrainingConfig
-    device: torch.device
-    initial: dict[str, Tensor]
-    folder: Path
-
-    @staticmethod
-    def of(network: Network, data: Data, training: TrainingConfig, device: torch.device, folder: Path) -> Workspace:
-        """Move the network to the device and note its initial state."""
-        # pictures come as (N, H, W, C), so this is the layout that needs no copy
-        network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        initial = {name: value.clone() for name, value in network.module.state_dict().items()}
-        return Workspace(network, data, training, device, initial, folder)
 
 
 def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
@@ -74,8 +42,9 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
     started = time.perf_counter()
     model, training, data = workspace.network.module, workspace.training, workspace.data
     torch.manual_seed(trial.seed)
-    model.load_state_dict(workspace.initial)
+    workspace.reset()
     _fresh_head(workspace)
+    entry = workspace.entry(trial.schedule.first_trained)
     groups = apply_schedule(model, trial.schedule, training.lr, training.frozen_norm)
     optimizer = build_optimizer(groups, training, workspace.device)
     prove_coverage(model, optimizer)
@@ -83,20 +52,25 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
     part = data.part(trial.fold)
     loss_function = nn.CrossEntropyLoss(weight=class_weights(data, part.train, training, workspace.device))
     order = np.random.default_rng(trial.seed)
+    truth = workspace.labels(part.val)
     curve: list[float] = []
     best_state: dict[str, Tensor] = {}
+    status = "ok"
     for epoch in range(trial.epochs):
-        _train_epoch(workspace, part.train, order, optimizer, loss_function, epoch)
+        _train_epoch(workspace, entry, part.train, order, optimizer, loss_function, epoch)
         scheduler.step()
-        predicted = predict(workspace, part.val).argmax(1)
-        curve.append(macro_accuracy(predicted, _labels(workspace, part.val), len(data.classes)))
+        predicted = predict(workspace, part.val, entry).argmax(1)
+        curve.append(macro_accuracy(predicted, truth, len(data.classes)))
         best = curve.index(max(curve))
         if best == epoch and trial.test:
             best_state = {name: value.clone() for name, value in model.state_dict().items()}
+        if trial.floor and curve[best] < trial.floor[epoch]:
+            status = "pruned"
+            break
         if epoch - best >= training.patience:
             break
     scores = _score_on_test(trial, workspace, best_state) if trial.test else {}
-    return TrialResult("ok", tuple(curve), time.perf_counter() - started, scores)
+    return TrialResult(status, tuple(curve), time.perf_counter() - started, scores)
 
 
 def build_optimizer(groups: list[dict[str, Any]], training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
@@ -140,52 +114,47 @@ def batch_rows(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
         yield rows[start:end]
 
 
-def pictures(workspace: Workspace, rows: np.ndarray) -> Tensor:
-    """(B, 3, H, W) normalised float pictures on the device."""
-    pixels = torch.from_numpy(workspace.data.pixels[rows]).to(workspace.device, non_blocking=True)
-    preprocessing = workspace.network.preprocessing
-    mean = torch.tensor(preprocessing.mean, device=workspace.device) * 255
-    std = torch.tensor(preprocessing.std, device=workspace.device) * 255
-    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
-
-
 @torch.inference_mode()
-def predict(workspace: Workspace, rows: np.ndarray) -> Tensor:
-    """(N, classes) logits of pictures in eval mode, N ≥ 1."""
-    model = workspace.network.module
-    model.eval()
+def predict(workspace: Workspace, rows: Rows, entry: Entry | None = None) -> Tensor:
+    """(N, classes) float32 logits of pictures in eval mode, N ≥ 1.
+
+    Args:
+        workspace: The network and its data.
+        rows: (N,) which pictures.
+        entry: Where they enter the network; by default before its first block.
+    """
+    entry = entry or workspace.whole()
+    workspace.network.module.eval()
     size = workspace.training.eval_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
-    return torch.cat([main_output(model(pictures(workspace, batch))) for batch in batches])
+    with workspace.autocast():
+        return torch.cat([entry.forward(entry.take(batch)).float() for batch in batches])
 
 
 def _train_epoch(
     workspace: Workspace,
-    rows: np.ndarray,
+    entry: Entry,
+    rows: Rows,
     order: np.random.Generator,
     optimizer: torch.optim.Optimizer,
     loss_function: nn.Module,
     epoch: int,
 ) -> None:
-    model = workspace.network.module
-    model.train()
+    workspace.network.module.train()
     total = torch.zeros((), device=workspace.device)
     for batch in batch_rows(order.permutation(rows), workspace.training.batch_size):
         optimizer.zero_grad(set_to_none=True)
-        inputs = pictures(workspace, batch)
+        inputs = entry.take(batch)
         if workspace.training.augment == "standard":
             inputs = standard(inputs, order)
-        loss = loss_function(main_output(model(inputs)), _labels(workspace, batch))
+        with workspace.autocast():
+            loss = loss_function(entry.forward(inputs), workspace.labels(batch))
         loss.backward()
         optimizer.step()
         total += loss.detach()
     # looked at once an epoch: reading it every batch would make a GPU wait
     if not math.isfinite(float(total)):
         raise TrialError(f"the loss became {float(total)} in epoch {epoch + 1}")
-
-
-def _labels(workspace: Workspace, rows: np.ndarray) -> Tensor:
-    return torch.from_numpy(workspace.data.labels[rows]).to(workspace.device)
 
 
 def _fresh_head(workspace: Workspace) -> None:

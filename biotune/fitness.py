@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from biotune.errors import SearchError
+from biotune.pruning import median_floor
+from biotune.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule import Schedule
 
 WORST = 1.0  # the fitness of a candidate that was not or could not be trained (BioTune, section 1)
@@ -29,6 +31,7 @@ class Trial:
         epochs: The budget, the most epochs.
         test: Whether the best epoch's weights are scored on the test split. False all through a search.
         keep: Name under which the trained model is kept, or None.
+        floor: For each epoch the best score so far below which the training is given up as pruned; empty for none.
     """
 
     schedule: Schedule
@@ -37,10 +40,11 @@ class Trial:
     epochs: int
     test: bool = False
     keep: str | None = None
+    floor: tuple[float, ...] = ()
 
     @property
     def key(self) -> str:
-        """What makes two trials of one run the same training."""
+        """What makes two trials of one run the same training; a floor only ends it earlier."""
         data = "all" if self.fold is None else f"fold{self.fold}"
         return f"{self.schedule.key}@{data}/seed{self.seed}/epochs{self.epochs}" + ("/test" if self.test else "")
 
@@ -50,7 +54,7 @@ class TrialResult:
     """What came of one trial: plain values only.
 
     Attributes:
-        status: ok or failed.
+        status: ok, pruned or failed.
         curve: The validation macro accuracy after each epoch trained.
         seconds: Wall time.
         scores: Test scores by name, only where the trial asked for them.
@@ -86,9 +90,9 @@ class Evaluation:
     """One candidate on one fold.
 
     Attributes:
-        fitness: Φ = 1 − mean ψ, in [0, 1], smaller is better; 1 for an empty or failed candidate.
-        status: ok, cached (no training was needed), empty or failed.
-        scores: ψ of every training seed, in [0, 1]; empty unless ok or cached.
+        fitness: Φ = 1 − mean ψ, in [0, 1], smaller is better; 1 for an empty or failed candidate, an estimate for a pruned one.
+        status: ok, cached (no training was needed), pruned (not trained to the end, or not with all seeds), empty or failed.
+        scores: ψ of every training seed, in [0, 1], of the seeds trained where pruned; empty where empty or failed.
         seconds: Wall time of the trainings made for it.
         trainings: Trainings made for it.
         epochs: Epochs of these trainings.
@@ -119,6 +123,22 @@ def sample_sd(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+@dataclass(frozen=True)
+class Economy:
+    """What is spared on candidates that cannot win.
+
+    Attributes:
+        prune: none, or median: a training is given up once its best score so far is below the median of earlier generations'
+            on the same fold with the same seed.
+        racing: Whether seeds are added one by one, only for candidates that can still matter.
+        places: How many of the best matter: elites, and what is confirmed.
+    """
+
+    prune: str = "none"
+    racing: bool = False
+    places: int = 1
+
+
 @dataclass
 class ScheduleFitness:
     """Evaluates schedules on a fold with common training seeds (BioTune, section 1).
@@ -130,51 +150,126 @@ class ScheduleFitness:
         seeds: Training seeds, the same for every candidate: common random numbers sharpen comparisons.
         epochs: Most epochs of one fine-tune.
         fingerprint: The data's fingerprint, part of the cache key.
+        economy: What is spared on candidates that cannot win; by default nothing.
+        trainings: Trainings made so far.
     """
 
     executor: Executor
     seeds: tuple[int, ...]
     epochs: int
     fingerprint: str
+    economy: Economy = field(default_factory=Economy)
     trainings: int = 0
     _cache: dict[tuple[str, str], TrialResult] = field(default_factory=dict)
+    _complete: dict[int, dict[str, Scores]] = field(default_factory=dict)
+    _curves: dict[tuple[int, int], list[tuple[float, ...]]] = field(default_factory=dict)
+    _new_curves: list[tuple[int, int, tuple[float, ...]]] = field(default_factory=list)
 
     def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
         """Evaluate a whole batch on one fold; duplicates and known trainings are not trained again."""
-        fresh: dict[str, Trial] = {}
         owners: dict[str, int] = {}
-        for index, schedule in enumerate(schedules):
-            for trial in self._trials(schedule, fold):
-                if (self.fingerprint, trial.key) not in self._cache and trial.key not in fresh:
-                    fresh[trial.key] = trial
-                    owners[trial.key] = index
-        results = self.executor.run(list(fresh.values())) if fresh else []
-        for key, result in zip(fresh, results, strict=True):
-            self._cache[self.fingerprint, key] = result
-        self.trainings += len(fresh)
+        distinct: dict[str, Schedule] = {}
+        for schedule in schedules:
+            if not schedule.is_empty:
+                distinct.setdefault(schedule.key, schedule)
+        first_of = {schedule.key: index for index, schedule in reversed(list(enumerate(schedules)))}
+        sd = residual_sd([list(rows.values()) for rows in self._complete.values()]) if self.economy.racing else None
+        if sd is None:
+            self._train(distinct, first_of, fold, self.seeds, owners)
+        else:
+            for number, seed in enumerate(self.seeds):
+                distinct = self._contenders(distinct, fold, self.seeds[:number], sd)
+                self._train(distinct, first_of, fold, (seed,), owners)
+        complete = self._complete.setdefault(fold, {})
+        for schedule in schedules:
+            results = self._results(schedule, fold)
+            if not schedule.is_empty and len(results) == len(self.seeds) and _all_ok(results.values()):
+                complete[schedule.key] = tuple(result.score for result in results.values())
         return [self._aggregate(index, schedule, fold, owners) for index, schedule in enumerate(schedules)]
 
-    def _trials(self, schedule: Schedule, fold: int) -> Iterable[Trial]:
-        if schedule.is_empty:
-            return []
-        return [Trial(schedule, fold, seed, self.epochs) for seed in self.seeds]
+    def close_generation(self) -> None:
+        """A generation is over: from now on its trainings are earlier ones, which later ones are measured against."""
+        for fold, seed, curve in self._new_curves:
+            self._curves.setdefault((fold, seed), []).append(curve)
+        self._new_curves.clear()
 
-    def _aggregate(self, index: int, schedule: Schedule, fold: int, owners: dict[str, int]) -> Evaluation:
-        trials = list(self._trials(schedule, fold))
-        if not trials:
+    def _train(
+        self,
+        distinct: Mapping[str, Schedule],
+        first_of: Mapping[str, int],
+        fold: int,
+        seeds: Sequence[int],
+        owners: dict[str, int],
+    ) -> None:
+        """Run what is not known yet, and note for whom of the batch."""
+        fresh: dict[str, Trial] = {}
+        for key, schedule in distinct.items():
+            for seed in seeds:
+                trial = self._trial(schedule, fold, seed)
+                if (self.fingerprint, trial.key) not in self._cache:
+                    fresh[trial.key] = trial
+                    owners[trial.key] = first_of[key]
+        results = self.executor.run(list(fresh.values())) if fresh else []
+        for trial, result in zip(fresh.values(), results, strict=True):
+            self._cache[self.fingerprint, trial.key] = result
+            if result.curve:
+                self._new_curves.append((fold, trial.seed, result.curve))
+        self.trainings += len(fresh)
+
+    def _trial(self, schedule: Schedule, fold: int, seed: int) -> Trial:
+        floor: tuple[float, ...] = ()
+        if self.economy.prune == "median":
+            floor = median_floor(self._curves.get((fold, seed), []), self.epochs)
+        return Trial(schedule, fold, seed, self.epochs, floor=floor)
+
+    def _contenders(
+        self, distinct: Mapping[str, Schedule], fold: int, seeds: tuple[int, ...], sd: float
+    ) -> dict[str, Schedule]:
+        """Those that can still matter after some seeds; what failed or was pruned cannot."""
+        if not seeds:
+            return dict(distinct)
+        scores = {}
+        for key, schedule in distinct.items():
+            results = self._results(schedule, fold, seeds)
+            if _all_ok(results.values()):
+                scores[key] = tuple(result.score for result in results.values())
+        rivals = [row for key, row in self._complete.get(fold, {}).items() if key not in scores]
+        chosen = still_in(scores, rivals, self.economy.places, len(self.seeds), sd)
+        return {key: schedule for key, schedule in distinct.items() if key in chosen}
+
+    def _results(self, schedule: Schedule, fold: int, seeds: Sequence[int] | None = None) -> dict[int, TrialResult]:
+        """The known results of a schedule by the position of their seed."""
+        found = {}
+        for position, seed in enumerate(self.seeds if seeds is None else seeds):
+            result = self._cache.get((self.fingerprint, Trial(schedule, fold, seed, self.epochs).key))
+            if result is not None:
+                found[position] = result
+        return found
+
+    def _aggregate(self, index: int, schedule: Schedule, fold: int, owners: Mapping[str, int]) -> Evaluation:
+        if schedule.is_empty:
             return Evaluation(WORST, "empty")
-        results = [self._cache[self.fingerprint, trial.key] for trial in trials]
-        own = [result for trial, result in zip(trials, results, strict=True) if owners.get(trial.key) == index]
+        results = self._results(schedule, fold)
+        keys = {position: Trial(schedule, fold, self.seeds[position], self.epochs).key for position in results}
+        own = [result for position, result in results.items() if owners.get(keys[position]) == index]
         cost: dict[str, Any] = {
             "seconds": sum(result.seconds for result in own),
             "trainings": len(own),
             "epochs": sum(len(result.curve) for result in own),
         }
-        errors = [result.error for result in results if result.status == "failed"]
+        errors = [result.error for result in results.values() if result.status == "failed"]
         if errors:
             return Evaluation(WORST, "failed", error=errors[0], **cost)
-        scores = tuple(result.score for result in results)
-        return Evaluation(1.0 - statistics.fmean(scores), "ok" if own else "cached", scores, **cost)
+        scores = {position: result.score for position, result in results.items()}
+        values = tuple(scores.values())
+        if len(scores) == len(self.seeds) and _all_ok(results.values()):
+            return Evaluation(1.0 - statistics.fmean(values), "ok" if own else "cached", values, **cost)
+        expected = expected_mean(scores, list(self._complete[fold].values()))
+        return Evaluation(1.0 - expected, "pruned", values, **cost)
+
+
+def _all_ok(results: Iterable[TrialResult]) -> bool:
+    return all(result.status == "ok" for result in results)
 
 
 def stop_if_too_many_failed(evaluations: Sequence[Evaluation], max_failed_share: float) -> None:

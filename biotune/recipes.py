@@ -19,7 +19,7 @@ from biotune.device import describe
 from biotune.errors import ConfigError, ScheduleError, SearchError
 from biotune.evolution import evolve, most_candidates, most_evaluations
 from biotune.evolution.books import Entry
-from biotune.fitness import ScheduleFitness, Trial, TrialResult, stop_if_too_many_failed
+from biotune.fitness import Economy, ScheduleFitness, Trial, TrialResult, stop_if_too_many_failed
 from biotune.genotypes import read_genotypes
 from biotune.keys import show
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
@@ -47,7 +47,7 @@ def check_inputs(config: TrialsConfig, view: View) -> None:
 def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
     """Search, confirm, retrain, test; leaves a run's whole folder and returns what `result.json` holds."""
     with session("run", config, folder, config.evolution.folds, view.decoding) as bench:
-        bench.on_result = view.trained
+        bench.executor.on_result = view.trained
         view.header("biotune run", _facts(bench) + _search_facts(config))
         search, hall = _search(bench, config, view)
         winner, confirmed = _confirm(bench, config, hall, view)
@@ -78,7 +78,7 @@ def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
     """Fine-tune by one strategy or schedule over `test.seeds`, with test scores."""
     with session("train", config, folder, 1, view.decoding) as bench:
         schedule = _schedule_to_train(config, bench.network.blocks)
-        bench.on_result = view.trained
+        bench.executor.on_result = view.trained
         view.header("biotune train", [*_facts(bench), ("strategy", config.strategy.name)])
         finals = _final_trainings(bench, config, {config.strategy.name: schedule}, view)
         result = {
@@ -102,9 +102,9 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
     num_folds = config.evolution.folds
     with session("evaluate", config, folder, num_folds, view.decoding) as bench:
         genotypes = read_genotypes(config.genotypes, bench.network.blocks)
-        bench.on_result = view.trained
+        bench.executor.on_result = view.trained
         view.header("biotune evaluate", [*_facts(bench), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
-        fitness = _fitness(bench, config)
+        fitness = _fitness(bench, config, Economy())
         schedules = [decode(genes, bench.network.blocks) for genes in genotypes]
         view.begin("evaluating", len(genotypes) * num_folds * len(config.training.seeds))
         evaluations = [fitness(schedules, fold) for fold in range(num_folds)]
@@ -137,8 +137,9 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
 
 def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, Any], list[Entry]]:
     """Evolve; the tables grow with every generation. Returns the search's result entry and the hall of fame."""
-    fitness = _fitness(bench, config)
     blocks, settings = bench.network.blocks, config.evolution
+    places = max(settings.elites, config.confirm.top_k, 1)
+    fitness = _fitness(bench, config, Economy(config.fitness.prune, config.fitness.racing, places))
     at_most = most_evaluations(settings) * len(config.training.seeds)
     ranking = statistics.fmean if config.confirm.top_k else min
     generations = evolve(settings, blocks, fitness, config.seed, max(config.confirm.top_k, 1), ranking)
@@ -149,6 +150,7 @@ def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, An
     view.begin("searching", at_most)
     view.begin_generation(0, settings.generations, settings.population_size, len(config.training.seeds))
     for generation in generations:
+        fitness.close_generation()
         hall = generation.hall
         rows += tables.generation_rows(generation, bench.network.parameters)
         summary.append(tables.summary_row(generation))
@@ -249,12 +251,13 @@ def _keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) ->
     write_json(bench.folder / MODEL_FACTS, facts)
 
 
-def _fitness(bench: Session, config: RunConfig | EvaluateConfig) -> ScheduleFitness:
+def _fitness(bench: Session, config: RunConfig | EvaluateConfig, economy: Economy) -> ScheduleFitness:
     return ScheduleFitness(
         bench.executor,
         tuple(config.training.seeds),
         config.training.epochs,
         bench.data.fingerprint,
+        economy,
     )
 
 

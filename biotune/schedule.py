@@ -75,6 +75,11 @@ class Schedule:
         return not any(self.selected)
 
     @property
+    def first_trained(self) -> int:
+        """Index of the first block that is trained, or the number of blocks: what lies before it never changes."""
+        return next((index for index, selected in enumerate(self.selected) if selected), len(self.blocks))
+
+    @property
     def key(self) -> str:
         """The canonical key: equal exactly where the same blocks are trained at the same rates."""
         return "|".join(repr(weight) if weight > 0 else "-" for weight in self.lr_weights)

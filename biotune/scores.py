@@ -1,7 +1,6 @@
 """How good predictions are: macro accuracy a validation epoch, the whole set of scores for the test split."""
 
-import warnings
-
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +13,11 @@ def macro_accuracy(predicted: Tensor, labels: Tensor, num_classes: int) -> float
         labels: (N,) int64 true classes, N ≥ 1.
         num_classes: Number of classes.
     """
-    support = torch.bincount(labels, minlength=num_classes)
-    hits = torch.bincount(labels[predicted == labels], minlength=num_classes)
+    # counted by adding in place: bincount and masks would make a GPU be waited for once more each
+    counts = torch.zeros(2, num_classes, dtype=torch.int64, device=labels.device)
+    counts[0].scatter_add_(0, labels, torch.ones_like(labels))
+    counts[1].scatter_add_(0, labels, (predicted == labels).long())
+    support, hits = counts.cpu()
     present = support > 0
     return float((hits[present].double() / support[present].double()).mean())
 
@@ -31,22 +33,23 @@ def test_scores(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
         macro_accuracy, accuracy, average_precision (macro), kappa (Cohen), f1 (macro), and for two classes roc_auc of
         the second one.
     """
-    from torchmetrics.functional import classification  # slow to import, needed once a run
+    from sklearn import metrics  # slow to import, needed once a run
 
     num_classes = probabilities.shape[1]
     predicted = probabilities.argmax(1)
-    with warnings.catch_warnings():
-        # a class without test pictures has no average precision; torchmetrics leaves it out and says so
-        warnings.simplefilter("ignore", UserWarning)
-        scores = {
-            "macro_accuracy": macro_accuracy(predicted, labels, num_classes),
-            "accuracy": float((predicted == labels).double().mean()),
-            "average_precision": float(classification.multiclass_average_precision(probabilities, labels, num_classes)),
-            "kappa": float(classification.multiclass_cohen_kappa(predicted, labels, num_classes)),
-            "f1": float(classification.multiclass_f1_score(predicted, labels, num_classes, average="macro")),
-        }
-        if num_classes == 2:
-            scores["roc_auc"] = float(classification.binary_auroc(probabilities[:, 1], labels))
+    truth, guesses, chances = labels.numpy(), predicted.numpy(), probabilities.numpy()
+    # a class without test pictures has no recall and no precision to average
+    present = np.unique(truth)
+    one_hot = truth[:, None] == present
+    scores = {
+        "macro_accuracy": macro_accuracy(predicted, labels, num_classes),
+        "accuracy": float(metrics.accuracy_score(truth, guesses)),
+        "average_precision": float(metrics.average_precision_score(one_hot, chances[:, present], average="macro")),
+        "kappa": float(metrics.cohen_kappa_score(truth, guesses)),
+        "f1": float(metrics.f1_score(truth, guesses, average="macro", zero_division=0)),
+    }
+    if num_classes == 2 and len(present) == 2:
+        scores["roc_auc"] = float(metrics.roc_auc_score(truth, chances[:, 1]))
     return scores
 
 

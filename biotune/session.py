@@ -23,10 +23,9 @@ from biotune.config import TrialsConfig
 from biotune.datasets import Data
 from biotune.device import describe, resolve_device
 from biotune.errors import BiotuneError, one_line
-from biotune.executors import EXECUTORS, Recorded
-from biotune.finetune import Workspace
-from biotune.fitness import Trial, TrialResult
+from biotune.executors import EXECUTORS, Recorded, Runner, Site
 from biotune.plugins import load_plugins
+from biotune.scratch import scratch
 from biotune.store import STATUS, Journal, write_json
 
 OnDecoded = Callable[[int, int], None]
@@ -42,9 +41,8 @@ class Session:
         device: Where trainings run.
         network: The backbone, for its blocks and sizes.
         data: The dataset.
-        executor: Runs trials and journals them.
         journal: The run's journal.
-        on_result: Whom to tell of every result; may be set later.
+        executor: Runs trials and journals them.
     """
 
     config: TrialsConfig
@@ -53,13 +51,8 @@ class Session:
     network: Network
     data: Data
     journal: Journal
+    executor: Recorded
     started: float = field(default_factory=time.monotonic)
-    on_result: Callable[[Trial, TrialResult], None] = lambda trial, result: None
-
-    def __post_init__(self) -> None:
-        workspace = Workspace.of(self.network, self.data, self.config.training, self.device, self.folder)
-        inner = EXECUTORS[self.config.executor.name](workspace)
-        self.executor = Recorded(inner, self.journal, lambda trial, result: self.on_result(trial, result))
 
     @property
     def total_parameters(self) -> int:
@@ -110,11 +103,8 @@ def session(
         journal.pin("data", data.fingerprint)
         status["device"] = describe(device)
         write_json(folder / STATUS, status)
-        current = Session(config, folder, device, network, data, journal)
-        try:
-            yield current
-        finally:
-            current.executor.close()
+        with scratch() as space, _executor(Site(config, device, network, data, folder, space)) as inner:
+            yield Session(config, folder, device, network, data, journal, Recorded(inner, journal))
         status["state"] = "finished"
     except Exception as error:
         text = str(error) if isinstance(error, BiotuneError) else f"{type(error).__name__}: {error}"
@@ -128,6 +118,15 @@ def session(
         status["finished"] = _now()
         with suppress(BiotuneError):  # the folder may be what failed; its own error is already on its way
             write_json(folder / STATUS, status)
+
+
+@contextmanager
+def _executor(site: Site) -> Iterator[Runner]:
+    inner = EXECUTORS[site.config.executor.name](site)
+    try:
+        yield inner
+    finally:
+        inner.close()
 
 
 _DECODED: dict[str, Data] = {}

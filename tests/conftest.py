@@ -54,7 +54,7 @@ def make_workspace(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[
 
     from biotune.backbones import build
     from biotune.config import BackboneConfig, TrainingConfig
-    from biotune.finetune import Workspace
+    from biotune.workspace import Workspace
 
     def make(data: Any = None, weights: str = "default", **training: Any) -> Workspace:
         data = load_digits() if data is None else data

@@ -94,7 +94,7 @@ def test_defaults_are_the_papers_setting() -> None:
     assert config.evolution.folds == 2
     assert (config.training.epochs, config.training.patience, config.training.lr) == (30, 3, 1e-3)
     assert config.training.seeds == [684, 559, 629]
-    assert (config.training.batch_size, config.training.eval_batch_size, config.training.cosine_epochs) == (96, 64, 100)
+    assert (config.training.batch_size, config.training.cosine_epochs) == (96, 100)
     assert (config.training.optimizer, config.training.weight_decay, config.training.scheduler) == ("adam", 0.0, "cosine")
 
 

@@ -111,7 +111,7 @@ def test_the_default_run_is_the_papers_size() -> None:
     evolution = config.evolution
     assert (evolution.population_size, evolution.generations, evolution.elites, evolution.folds) == (10, 10, 3, 2)
     assert config.training.seeds == [684, 559, 629]
-    assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "in_process")
+    assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "process_pool")
 
 
 def test_the_default_run_is_the_procedure_on_fair_terms() -> None:
@@ -129,7 +129,6 @@ PAPER_TRAINING = {
     "epochs": 30,
     "patience": 3,
     "batch_size": 96,
-    "eval_batch_size": 64,
     "seeds": [684, 559, 629],
     "optimizer": "adam",
     "weight_decay": 0.0,

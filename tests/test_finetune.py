@@ -24,20 +24,19 @@ from biotune.datasets import Data, Part
 from biotune.executors import InProcess
 from biotune.finetune import (
     TrialError,
-    Workspace,
     batch_rows,
     build_optimizer,
     class_weights,
     finetune,
     lr_factor,
-    main_output,
-    pictures,
     predict,
 )
 from biotune.fitness import Trial
+from biotune.outputs import main_output
 from biotune.schedule import Schedule
 from biotune.store import kept_model, kept_predictions
 from biotune.strategies import fixed_schedule
+from biotune.workspace import Workspace
 
 # PyTorch warns that no optimizer stepped where a test's scripted epochs train nothing
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
@@ -271,7 +270,7 @@ class TestRates:
     ) -> None:
         seen: list[list[float]] = []
 
-        def note(workspace: Workspace, rows: Any, order: Any, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        def note(workspace: Workspace, entry: Any, rows: Any, order: Any, optimizer: torch.optim.Optimizer, *_: Any) -> None:
             seen.append([group["lr"] for group in optimizer.param_groups])
             optimizer.step()
 
@@ -382,9 +381,9 @@ class TestBatches:
         self, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         workspace, seen = make_workspace(batch_size=33), []
-        real = pictures
-        monkeypatch.setattr(loop, "pictures", lambda space, rows: (seen.append(rows.tolist()), real(space, rows))[1])
-        monkeypatch.setattr(loop, "predict", lambda space, rows: torch.zeros(len(rows), 10))
+        real = workspace.pictures
+        monkeypatch.setattr(workspace, "pictures", lambda rows: (seen.append(rows.tolist()), real(rows))[1])
+        monkeypatch.setattr(loop, "predict", lambda space, rows, entry: torch.zeros(len(rows), 10))
         finetune(trial(workspace, epochs=2), workspace)  # 100 pictures in a fold: 33, 33, 34
         assert [len(batch) for batch in seen] == [33, 33, 34] * 2
         first, second = (sum(seen[start : start + 3], []) for start in (0, 3))
@@ -395,7 +394,7 @@ class TestBatches:
     def test_pictures_are_normalised_as_the_weights_expect(self, make_workspace: MakeWorkspace) -> None:
         workspace = make_workspace()
         rows = np.array([3, 1, 4])
-        found = pictures(workspace, rows)
+        found = workspace.pictures(rows)
         plain = workspace.data.pixels[rows].astype(np.float64) / 255
         np.testing.assert_allclose(found, (plain.transpose(0, 3, 1, 2) - 0.3) / 0.37, atol=1e-5)
 

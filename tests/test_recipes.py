@@ -19,6 +19,7 @@ from biotune import finetune
 from biotune.backbones import build
 from biotune.cli import main
 from biotune.config import BackboneConfig
+from biotune.workspace import Workspace
 
 SMALL = [
     "experiment=smoke",
@@ -141,23 +142,23 @@ def test_no_model_sees_the_test_split_before_the_search_is_over(tmp_path: Path, 
     phases: list[tuple[bool, str, set[int]]] = []
     testing = [False]
     test_rows: set[int] = set()
-    predict, pictures, train = finetune.predict, finetune.pictures, finetune.finetune
+    predict, pictures, train = finetune.predict, Workspace.pictures, finetune.finetune
 
-    def watched_predict(workspace: finetune.Workspace, rows: np.ndarray) -> object:
+    def watched_predict(workspace: Workspace, rows: np.ndarray, *entry: object) -> object:
         phases.append((testing[0], "predict", set(rows.tolist())))
-        return predict(workspace, rows)
+        return predict(workspace, rows, *entry)  # type: ignore[arg-type]
 
-    def watched_pictures(workspace: finetune.Workspace, rows: np.ndarray) -> object:
+    def watched_pictures(workspace: Workspace, rows: np.ndarray) -> object:
         phases.append((testing[0], "pictures", set(rows.tolist())))
         return pictures(workspace, rows)
 
-    def watched_training(trial: object, workspace: finetune.Workspace) -> object:
+    def watched_training(trial: object, workspace: Workspace) -> object:
         testing[0] = trial.test  # type: ignore[attr-defined]
         test_rows.update(workspace.data.test.tolist())
         return train(trial, workspace)  # type: ignore[arg-type]
 
     monkeypatch.setattr(finetune, "predict", watched_predict)
-    monkeypatch.setattr(finetune, "pictures", watched_pictures)
+    monkeypatch.setattr(Workspace, "pictures", watched_pictures)
     monkeypatch.setattr(finetune, "finetune", watched_training)
     monkeypatch.setattr(sys, "argv", ["biotune"])
     monkeypatch.chdir(tmp_path)

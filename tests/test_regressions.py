@@ -230,7 +230,8 @@ def test_a_generation_that_mostly_fails_stops_the_search_and_leaves_its_table(tm
 def test_the_share_of_failures_counts_for_given_genotypes_too(tmp_path, failing, share, code):
     failing(lambda asked: True)
     (tmp_path / "g.csv").write_text("stem,layer1,layer2,layer3,layer4,head,threshold\n0,0,0,0,0.5,0.9,0.2\n")
-    arguments = [f"genotypes={tmp_path / 'g.csv'}", "evolution.folds=1", f"fitness.max_failed_share={share}"]
+    arguments = [f"genotypes={tmp_path / 'g.csv'}", "executor=in_process", "evolution.folds=1"]
+    arguments.append(f"fitness.max_failed_share={share}")
     assert main(["evaluate", *arguments, f"hydra.run.dir={tmp_path / 'run'}"]) == code
     [row] = csv.DictReader((tmp_path / "run" / "evaluations.csv").open())
     assert (row["status"], float(row["fitness"])) == ("failed", 1.0)

@@ -38,7 +38,7 @@ def test_a_command_that_ends_well_is_running_and_then_finished(tmp_path: Path) -
         within = status(tmp_path)
         trial = Trial(fixed_schedule("full", bench.network.blocks), 1, 3, 1)
         told: list[Trial] = []
-        bench.on_result = lambda trial, _: told.append(trial)
+        bench.executor.on_result = lambda trial, _: told.append(trial)
         [result] = bench.executor.run([trial])
     assert within["state"] == "running"
     assert within["finished"] is None

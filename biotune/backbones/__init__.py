@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from biotune.backbones import embedded, lite0, timm, torchvision
 from biotune.backbones._base import (
     Architecture,
     Network,
@@ -17,6 +17,7 @@ from biotune.backbones._base import (
     block_parameters,
     check_partition,
     finer,
+    finer_steps,
     parameters_of,
     skeleton,
 )
@@ -52,12 +53,26 @@ class Library:
     names: Callable[[], list[str]]
 
 
+def _own(module: str) -> Library:
+    """The library that a module here describes; imported when it is needed, as what is behind it can take seconds."""
+
+    def find(name: str) -> Architecture | None:
+        found: Architecture | None = import_module(f"biotune.backbones.{module}").find(name)
+        return found
+
+    def names() -> list[str]:
+        found: list[str] = import_module(f"biotune.backbones.{module}").names()
+        return found
+
+    return Library(find, names)
+
+
 REGISTERED: dict[str, Architecture] = {}
 LIBRARIES: dict[str, Library] = {
-    "biotune": Library(embedded.ARCHITECTURES.get, lambda: list(embedded.ARCHITECTURES)),
-    "torchvision": Library(torchvision.find, torchvision.names),
-    "timm": Library(timm.find, timm.names),
-    "lite0": Library(lite0.find, lite0.names),
+    "biotune": _own("embedded"),
+    "torchvision": _own("torchvision"),
+    "timm": _own("timm"),
+    "lite0": _own("lite0"),
     "plugin": Library(REGISTERED.get, lambda: list(REGISTERED)),
 }
 _BODY_SEED = 0  # random bodies are the same in all trials of a run; only the head varies with the training seed
@@ -133,7 +148,10 @@ def build(config: BackboneConfig, num_classes: int) -> Network:
         name: sum(parameter.numel() for _, parameter in pairs) for name, pairs in block_parameters(module, blocks).items()
     }
     fresh_head = config.head == "new"
-    steps = row.steps if blocks == row.blocks else None
+    steps = row.steps
+    if config.granularity == "layer":
+        # layers that a row declares may cut through a unit, where there is no place to begin
+        steps = None if row.layers else finer_steps(module, row.blocks, row.steps)
     return Network(module, blocks, row.head, row.preprocessing(config.weights), counts, fresh_head, steps)
 
 

@@ -194,6 +194,27 @@ def finer(module: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
     return (*layers, last)
 
 
+def finer_steps(module: nn.Module, blocks: Sequence[Block], steps: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The steps of the blocks that `finer` makes, or None where its units do not simply follow one another.
+
+    Args:
+        module: The network.
+        blocks: The blocks that were cut finer.
+        steps: Their steps.
+    """
+    middle = blocks[1:-1]
+    if steps is None or any(block.name in steps for block in middle):
+        return None
+    cut = [path for block in middle for path in block.modules if _units(module, path) != [path]]
+    containers = [module.get_submodule(path) for path in cut]
+    return steps if all(_applies_only_units(container) for container in containers) else None
+
+
+def _applies_only_units(container: nn.Module) -> bool:
+    """Whether a container is nothing but its units one after another, none of them without parameters."""
+    return isinstance(container, nn.Sequential) and all(any(True for _ in child.parameters()) for child in container.children())
+
+
 def _units(module: nn.Module, path: str) -> list[str]:
     """The parts of a container of units; a container of bare layers, such as a transition, is itself a unit."""
     found = module.get_submodule(path)

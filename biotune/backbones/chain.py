@@ -5,7 +5,9 @@ Networks that are no such chain work too; they only cannot share what their froz
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from biotune.schedule import Block
 
 Steps = Mapping[str, str]
+Call = Callable[[Tensor], Tensor]
 
 
 def _class_token(module: Any, x: Tensor) -> Tensor:
@@ -39,21 +42,72 @@ FUNCTIONS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "@relu": lambda module, x: torch.relu(x),
     "@transform_input": _transform_input,
 }
+_WITH_PARAMETERS = ("@class_token",)
+# what neither learns nor draws random numbers, told by where it is defined: torch's and timm's pooling, reshaping, rectifying
+_PLAIN_PLACES = ("torch.nn.modules.pooling", "torch.nn.modules.flatten", "timm.layers.adaptive_avgmax_pool")
+_PLAIN_NAMES = ("Identity", "Permute", "ReLU")
 
 
-def forward_block(module: nn.Module, block: Block, steps: Steps, x: Tensor) -> Tensor:
-    """Apply one block.
+@dataclass(frozen=True)
+class Chain:
+    """A forward pass as calls, one after another.
+
+    Attributes:
+        calls: Applied in order they are the network.
+        entries: For each block, how many calls are over when it begins. What stands before a block's first parameter, such
+            as the pooling before a linear head, counts as over: it is the same however the block is trained.
+    """
+
+    calls: tuple[Call, ...]
+    entries: tuple[int, ...]
+
+    def forward(self, x: Tensor, begin: int = 0, end: int | None = None) -> Tensor:
+        """Apply the calls from `begin` up to `end`.
+
+        Args:
+            x: What call `begin` takes: normalised pictures (N, 3, H, W) for 0.
+            begin: The first call.
+            end: The first call that is not applied; None applies all.
+
+        Returns:
+            What call `end` takes; the logits (N, classes) after the last.
+        """
+        for call in self.calls[begin:end]:
+            x = call(x)
+        return x
+
+
+def link(module: nn.Module, blocks: Sequence[Block], steps: Steps) -> Chain:
+    """Link a network's blocks to a chain.
 
     Args:
         module: The network.
-        block: One of its blocks.
+        blocks: Its blocks in forward order.
         steps: For blocks that are more than their modules one after another, the steps in order, separated by spaces:
             paths of modules, and functions beginning with @.
-        x: The output of the block before, or normalised pictures (N, 3, H, W) for the first.
-
-    Returns:
-        What the next block takes; the logits (N, classes) for the last.
     """
-    for step in steps[block.name].split() if block.name in steps else block.modules:
-        x = FUNCTIONS[step](module, x) if step in FUNCTIONS else module.get_submodule(step)(x)
-    return x
+    calls: list[Call] = []
+    entries = []
+    for index, block in enumerate(blocks):
+        names = steps[block.name].split() if block.name in steps else list(block.modules)
+        own = [_call(module, name) for name in names]
+        before = len(list(takewhile(lambda name: _is_plain(module, name), names))) if index else 0
+        entries.append(len(calls) + before)
+        calls += own
+    return Chain(tuple(calls), tuple(entries))
+
+
+def _call(module: nn.Module, name: str) -> Call:
+    if name in FUNCTIONS:
+        function = FUNCTIONS[name]
+        return lambda x: function(module, x)
+    return module.get_submodule(name)
+
+
+def _is_plain(module: nn.Module, name: str) -> bool:
+    """Whether a step has neither parameters nor state nor chance in it."""
+    if name in FUNCTIONS:
+        return name not in _WITH_PARAMETERS
+    step = module.get_submodule(name)
+    kinds = {type(part) for part in step.modules()}
+    return all(kind.__module__ in _PLAIN_PLACES or kind.__name__ in _PLAIN_NAMES for kind in kinds)

@@ -50,3 +50,13 @@ ARCHITECTURES = {
         source="printed A-Z and 0-9, scripts/pretrain_glyphnet.py",
     )
 }
+
+
+def find(name: str) -> Architecture | None:
+    """The row of a network that ships with biotune, or None."""
+    return ARCHITECTURES.get(name)
+
+
+def names() -> list[str]:
+    """The names of the networks that ship with biotune."""
+    return list(ARCHITECTURES)

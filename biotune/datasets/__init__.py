@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 
 from biotune.backbones._base import Preprocessing
 from biotune.config import DatasetConfig
-from biotune.datasets import cub, digits, folder, isic2020, medmnist, torchvision
 from biotune.datasets._base import Indices, Source
 from biotune.datasets.decoded import Pixels, decode
 from biotune.datasets.splits import Partition, check_classes, check_fold_sizes, partition, stratified_folds
@@ -18,13 +18,19 @@ from biotune.errors import DataError, did_you_mean
 
 __all__ = ["LOADERS", "Data", "Part", "Plan", "Source", "find", "load", "load_source", "register_dataset"]
 
+
+def _own(name: str) -> Callable[[DatasetConfig], Source]:
+    """The loader of a module here, which is imported when it is needed: the libraries behind some take seconds."""
+
+    def load_by(config: DatasetConfig) -> Source:
+        found: Source = import_module(f"biotune.datasets.{name}").load(config)
+        return found
+
+    return load_by
+
+
 LOADERS: dict[str, Callable[[DatasetConfig], Source]] = {
-    "cub": cub.load,
-    "digits": digits.load,
-    "folder": folder.load,
-    "isic2020": isic2020.load,
-    "medmnist": medmnist.load,
-    "torchvision": torchvision.load,
+    name: _own(name) for name in ("cub", "digits", "folder", "isic2020", "medmnist", "torchvision")
 }
 
 

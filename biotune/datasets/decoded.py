@@ -20,8 +20,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from biotune.backbones._base import Preprocessing
 from biotune.datasets._base import Indices, Source
@@ -263,6 +261,12 @@ def prepare(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         An RGB picture of crop × crop pixels.
     """
     rgb = to_rgb(picture)
+    if rgb.size == (preprocessing.crop, preprocessing.crop) and preprocessing.resize == preprocessing.crop:
+        return rgb
+    # seconds to import, and not needed where the cache has the pictures or they are of the right size
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
+
     short = min(rgb.size)
     if max(rgb.size) > _LONGEST_RATIO * short:
         # resizing all of a very long picture could take gigabytes, and only its centre is kept

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from biotune.config import DatasetConfig
 from biotune.datasets._base import SPLITS, Indices, Source
@@ -124,6 +123,8 @@ def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray
     positions = np.arange(len(labels))
     if num_folds == 1:
         return [positions]
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import, and workers need none
+
     if groups is not None:
         grouped = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
         with warnings.catch_warnings():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from biotune.errors import RunFolderError, one_line
+from biotune.errors import RunFolderError
+from biotune.executors._base import ATTEMPTS, OnResult, Site, failure, reason_of
 from biotune.fitness import Trial, TrialResult
 
 if TYPE_CHECKING:
-    from biotune.finetune import Workspace
+    from biotune.workspace import Workspace
 
 
 class InProcess:
@@ -22,8 +23,18 @@ class InProcess:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def run(self, trials: Sequence[Trial], on_result: Callable[[Trial, TrialResult], None]) -> list[TrialResult]:
-        """Run trials in order; one that raises is a failed result with its reason."""
+    @staticmethod
+    def at(site: Site) -> InProcess:
+        """Set up what all trials share."""
+        from biotune.memory import keep_freed_memory
+        from biotune.workspace import Sharing, Workspace
+
+        keep_freed_memory()
+        sharing = Sharing(site.scratch, site.config.features.max_gb)
+        return InProcess(Workspace.of(site.network, site.data, site.config.training, site.device, site.folder, sharing))
+
+    def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
+        """Run trials in order; one that raises twice is a failed result with its reason."""
         results = []
         for trial in trials:
             result = self._run_one(trial)
@@ -37,9 +48,11 @@ class InProcess:
     def _run_one(self, trial: Trial) -> TrialResult:
         from biotune.finetune import finetune
 
-        try:
-            return finetune(trial, self.workspace)
-        except RunFolderError:
-            raise  # a full disk is no fault of the candidate's
-        except Exception as error:  # whatever a candidate's training raises is one row in a table, not the search's end
-            return TrialResult("failed", (), 0.0, error=one_line(f"{type(error).__name__}: {error}")[:500])
+        for _ in range(ATTEMPTS):
+            try:
+                return finetune(trial, self.workspace)
+            except RunFolderError:
+                raise  # a full disk is no fault of the candidate's
+            except Exception as error:  # whatever a candidate's training raises is one row in a table, not the search's end
+                reason = reason_of(error)
+        return failure(reason)

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
+from biotune.executors._base import OnResult, Runner
 from biotune.fitness import Trial, TrialResult
 from biotune.store import Journal
-
-
-class Runner(Protocol):
-    """An executor that reports each result as it comes."""
-
-    def run(self, trials: Sequence[Trial], on_result: Callable[[Trial, TrialResult], None]) -> list[TrialResult]:
-        """Run trials; results in the order of the trials, reports in the order of their ends."""
-        ...
-
-    def close(self) -> None:
-        """Release what the executor holds."""
-        ...
 
 
 class Recorded:
@@ -27,11 +16,12 @@ class Recorded:
 
     Because a journalled trial is answered rather than trained, a search that is started again with the same journal
     walks the same way as before and goes on where it stopped.
+
+    Attributes:
+        on_result: Told of every result, old or new; may be set later.
     """
 
-    def __init__(
-        self, inner: Runner, journal: Journal, on_result: Callable[[Trial, TrialResult], None] = lambda trial, result: None
-    ) -> None:
+    def __init__(self, inner: Runner, journal: Journal, on_result: OnResult = lambda trial, result: None) -> None:
         """Wrap an executor.
 
         Args:
@@ -41,7 +31,7 @@ class Recorded:
         """
         self._inner = inner
         self._journal = journal
-        self._on_result = on_result
+        self.on_result = on_result
         self._known = {record["key"]: _from_record(record) for record in journal.records() if record["kind"] == "trial"}
 
     def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
@@ -49,7 +39,7 @@ class Recorded:
         unknown = {trial.key: trial for trial in trials if trial.key not in self._known}
         for trial in trials:
             if trial.key in self._known:
-                self._on_result(trial, self._known[trial.key])
+                self.on_result(trial, self._known[trial.key])
         if unknown:
             self._inner.run(list(unknown.values()), self._record)
         return [self._known[trial.key] for trial in trials]
@@ -61,7 +51,7 @@ class Recorded:
     def _record(self, trial: Trial, result: TrialResult) -> None:
         self._journal.append({"kind": "trial", "key": trial.key, **dataclasses.asdict(result)})
         self._known[trial.key] = result
-        self._on_result(trial, result)
+        self.on_result(trial, result)
 
 
 def _from_record(record: dict[str, Any]) -> TrialResult:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from biotune.backbones import LIBRARIES, build
-from biotune.backbones.chain import forward_block
+from biotune.backbones.chain import link
 from biotune.backbones.torchvision import ARCHITECTURES
 from biotune.config import BackboneConfig
 from biotune.param_groups import apply_schedule
@@ -46,14 +46,51 @@ def test_every_named_network_trains_one_step_freezes_and_is_a_chain_of_its_block
 
     module.eval()
     with torch.inference_mode():
-        x = inputs
-        for block in network.blocks:
-            x = forward_block(module, block, network.steps, x)
-        torch.testing.assert_close(x, module(inputs), atol=1e-5, rtol=1e-5)
+        chain = link(module, network.blocks, network.steps)
+        torch.testing.assert_close(chain.forward(inputs), module(inputs), atol=1e-5, rtol=1e-5)
+        # and in two parts, cut before any block
+        for entry in chain.entries:
+            parts = chain.forward(chain.forward(inputs, 0, entry), entry)
+            torch.testing.assert_close(parts, chain.forward(inputs), atol=0, rtol=0)
 
 
-def test_finer_blocks_are_no_declared_chain():
-    assert build(BackboneConfig("torchvision", "resnet18", "none", granularity="layer"), 5).steps is None
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "swin_t", "vit_b_16", "densenet121", "vgg19"])
+def test_finer_blocks_are_a_chain_where_units_follow_one_another(name):
+    network = build(BackboneConfig("torchvision", name, "none", granularity="layer"), 5)
+    if name in ("densenet121", "vgg19"):  # dense layers take what all before them put out; VGG's steps name its own blocks
+        assert network.steps is None
+        return
+    assert len(network.blocks) > 7
+    chain = link(network.module, network.blocks, network.steps)
+    assert len(chain.entries) == len(network.blocks)
+    inputs = pictures(network)
+    network.module.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(chain.forward(inputs), network.module(inputs), atol=1e-5, rtol=1e-5)
+
+
+def test_layers_that_cut_through_a_unit_are_no_chain():
+    assert build(BackboneConfig("biotune", "glyphnet", "none", granularity="layer"), 5).steps is None
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "shape"),
+    [
+        ("torchvision", "resnet18", (512,)),  # pooled, not the maps before the pool
+        ("torchvision", "densenet121", (1024,)),
+        ("torchvision", "inception_v3", (2048, 1, 1)),  # before the dropout, which draws anew every time
+        ("torchvision", "efficientnet_b0", (1280,)),
+        ("torchvision", "vit_b_16", (197, 768)),
+        ("biotune", "glyphnet", (80,)),
+    ],
+)
+def test_what_comes_before_a_heads_first_parameter_is_over_when_it_begins(library, name, shape):
+    network = build(BackboneConfig(library, name, "none"), 5)
+    chain = link(network.module, network.blocks, network.steps)
+    network.module.eval()
+    with torch.inference_mode():
+        features = chain.forward(pictures(network), 0, chain.entries[-1])
+    assert tuple(features[0].shape) == shape
 
 
 def test_weights_saved_after_the_auxiliary_head_was_dropped_load_again(tmp_path):

@@ -76,4 +76,4 @@ def test_what_is_no_fault_of_the_candidate_ends_the_batch(error: BaseException, 
 
 
 def test_it_can_be_chosen_by_its_name() -> None:
-    assert EXECUTORS["in_process"] is InProcess
+    assert EXECUTORS["in_process"] == InProcess.at

@@ -1,0 +1,255 @@
+"""Trials side by side in supervised worker processes, with the same numbers as in one process.
+
+A worker that dies, hangs or is spoilt is replaced. Its death is the machine's fault and its trial goes to another worker,
+up to three times; a failure or a hang of the trial's own is tried once more. Nothing a worker does ends the pool.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import numpy as np
+
+from biotune.errors import RunFolderError, WorkerError
+from biotune.executors._base import ATTEMPTS, OnResult, Site, failure, shortened
+from biotune.executors.slots import Slot, make_slots, usable_cores
+from biotune.executors.worker import BROKEN, FOLDER, HELLO, READY, SPOILT, Setup, serve
+from biotune.fitness import Trial, TrialResult
+
+DEATHS = 3  # so many workers may die of one trial before it is given up
+_STARTS = 3  # so many workers in a row may die before they are set up
+LOG = "run.log"
+
+
+@dataclass
+class Worker:
+    """One worker process, seen from the pool.
+
+    Attributes:
+        slot: Its place.
+        process: The process.
+        pipe: To it.
+        ready: Whether it is set up.
+        task: Index of the trial it is at, or None.
+        deadline: When that trial counts as hung, in monotonic seconds, or None.
+    """
+
+    slot: Slot
+    process: SpawnProcess
+    pipe: Connection
+    ready: bool = False
+    task: int | None = None
+    deadline: float | None = None
+
+    def end(self) -> None:
+        """End the process, whatever it is at."""
+        with suppress(OSError):
+            self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+@dataclass
+class _Batch:
+    """Trials on their way through the pool."""
+
+    trials: Sequence[Trial]
+    on_result: OnResult
+    waiting: list[int]
+    results: dict[int, TrialResult] = field(default_factory=dict)
+    failures: Counter[int] = field(default_factory=Counter)
+    deaths: Counter[int] = field(default_factory=Counter)
+
+    def finish(self, task: int, result: TrialResult) -> None:
+        self.results[task] = result
+        self.on_result(self.trials[task], result)
+
+    def fail(self, task: int, reason: str) -> None:
+        """A failure of the trial's own: once more, then for good."""
+        self.failures[task] += 1
+        self._again(task, self.failures[task] < ATTEMPTS, reason)
+
+    def lose(self, task: int, reason: str) -> None:
+        """A worker has died of it, or beside it: to another one, up to three times."""
+        self.deaths[task] += 1
+        self._again(task, self.deaths[task] < DEATHS, reason)
+
+    def _again(self, task: int, again: bool, reason: str) -> None:
+        if again:
+            self.waiting.insert(0, task)
+        else:
+            self.finish(task, failure(shortened(reason)))
+
+
+class ProcessPool:
+    """Supervised workers, started when there are trials for them and kept between batches."""
+
+    def __init__(self, setup: Setup, slots: Sequence[Slot], trial_timeout: float | None = None) -> None:
+        """Prepare; no process is started yet.
+
+        Args:
+            setup: What each worker sets itself up from.
+            slots: A place a worker.
+            trial_timeout: Seconds after which a trial counts as hung; None waits for ever.
+        """
+        self._setup = setup
+        self._free = list(slots)
+        self._timeout = trial_timeout
+        self._workers: list[Worker] = []
+        self._dead_starts = 0
+
+    @staticmethod
+    def at(site: Site) -> ProcessPool:
+        """Write down what workers set themselves up from, and settle how many there are."""
+        import torch
+
+        config = site.config
+        pixels = site.data.pixels
+        path = Path(str(pixels.filename)) if isinstance(pixels, np.memmap) else site.scratch / "pixels.npy"
+        if not isinstance(pixels, np.memmap):
+            np.save(path, pixels, allow_pickle=False)
+        gpus = torch.cuda.device_count() if site.device.type == "cuda" else 0
+        setup = Setup(
+            plugins=tuple(config.plugins),
+            backbone=config.backbone,
+            training=config.training,
+            data=replace(site.data, pixels=np.empty((0, 0, 0, 3), dtype=np.uint8)),
+            pixels=path,
+            folder=site.folder,
+            scratch=site.scratch,
+            max_gb=config.features.max_gb,
+            threads=config.executor.threads,
+            workers_per_gpu=config.executor.workers_per_gpu,
+        )
+        slots = make_slots(config.device, site.device.type, config.executor, gpus, usable_cores(), os.environ)
+        return ProcessPool(setup, slots, config.executor.trial_timeout)
+
+    def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
+        """Run trials side by side; results in the order of the trials, reports in the order of their ends.
+
+        Raises:
+            RunFolderError: A worker cannot write into the run's folder.
+            WorkerError: Workers cannot be set up.
+        """
+        for worker in [worker for worker in self._workers if worker.task is not None]:
+            self._remove(worker)  # it is still at a trial of a batch that was broken off
+        # what computes most first, so that no worker is left with it while the others have nothing more to do
+        order = sorted(range(len(trials)), key=lambda task: (trials[task].schedule.first_trained, task))
+        batch = _Batch(trials, on_result, order)
+        while len(batch.results) < len(trials):
+            self._start_workers(len(batch.waiting))
+            self._hand_out(batch)
+            self._listen(batch)
+        return [batch.results[task] for task in range(len(trials))]
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers:
+            worker.process.kill()
+        while self._workers:
+            self._remove(self._workers[-1])
+
+    def _start_workers(self, waiting: int) -> None:
+        idle = sum(worker.task is None for worker in self._workers)
+        context = multiprocessing.get_context("spawn")
+        while self._free and idle < waiting:
+            slot = self._free.pop(0)
+            ours, theirs = context.Pipe()
+            arguments = (theirs, slot.environment, slot.device, self._setup.folder / LOG)
+            process = context.Process(target=serve, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            self._workers.append(Worker(slot, process, ours))
+            idle += 1
+
+    def _hand_out(self, batch: _Batch) -> None:
+        for worker in self._workers:
+            if worker.ready and worker.task is None and batch.waiting:
+                task = batch.waiting.pop(0)
+                worker.task = task
+                worker.deadline = None if self._timeout is None else time.monotonic() + self._timeout
+                with suppress(OSError):  # a worker that died just now is found by its sentinel
+                    worker.pipe.send(batch.trials[task])
+
+    def _listen(self, batch: _Batch) -> None:
+        """Wait for the next message, death or deadline, and deal with it."""
+        deadlines = [worker.deadline for worker in self._workers if worker.deadline is not None]
+        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        known = {worker.pipe: worker for worker in self._workers} | {
+            worker.process.sentinel: worker for worker in self._workers
+        }
+        heard = {id(known[source]): known[source] for source in wait(list(known), patience)}  # type: ignore[index]
+        for worker in heard.values():
+            self._hear(worker, batch)
+        for worker in list(self._workers):
+            if worker.deadline is not None and worker.task is not None and time.monotonic() >= worker.deadline:
+                task = worker.task
+                self._remove(worker)
+                batch.fail(task, f"it took longer than executor.trial_timeout={self._timeout:g} seconds")
+
+    def _hear(self, worker: Worker, batch: _Batch) -> None:
+        try:
+            # a worker may have answered and died since: its answer counts
+            message = worker.pipe.recv() if worker.pipe.poll() else None
+        except (EOFError, OSError):
+            message = None
+        if message is None:
+            self._mourn(worker, batch)
+            return
+        kind = message[0]
+        if kind == HELLO:
+            worker.pipe.send(self._setup)
+        elif kind == READY:
+            worker.ready, self._dead_starts = True, 0
+        elif kind == BROKEN:
+            raise WorkerError(f"a worker cannot be set up: {message[1]}")
+        elif kind == FOLDER:
+            raise RunFolderError(message[1])
+        else:
+            self._settle(worker, batch, kind, message[1])
+
+    def _settle(self, worker: Worker, batch: _Batch, kind: str, content: object) -> None:
+        """A trial has come to an end in a living worker."""
+        task, worker.task, worker.deadline = worker.task, None, None
+        if kind == SPOILT:
+            self._remove(worker)
+        if task is None:
+            return
+        if isinstance(content, TrialResult):
+            batch.finish(task, content)
+        else:
+            batch.fail(task, str(content))
+
+    def _mourn(self, worker: Worker, batch: _Batch) -> None:
+        """A worker has died."""
+        task, ready = worker.task, worker.ready
+        self._remove(worker)
+        how = _cause(worker.process.exitcode)
+        if task is not None:
+            batch.lose(task, f"its worker {how}, {DEATHS} times")
+        elif not ready:
+            self._dead_starts += 1
+            if self._dead_starts >= _STARTS:
+                raise WorkerError(f"workers die before they are set up: the last one {how}. {LOG} may tell more.")
+
+    def _remove(self, worker: Worker) -> None:
+        worker.end()
+        self._workers.remove(worker)
+        self._free.append(worker.slot)
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-exitcode).name}"
+    return f"exited with status {exitcode}"

@@ -1,0 +1,154 @@
+"""A worker process of the pool: sets itself up once, then answers trials until its pipe closes.
+
+Imports nothing heavy at module level: what torch sees of the machine must be settled before it is imported.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import parent_process
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biotune.config import BackboneConfig, TrainingConfig
+from biotune.errors import BiotuneError, RunFolderError, one_line
+from biotune.executors._base import reason_of
+from biotune.fitness import Trial
+
+if TYPE_CHECKING:
+    from biotune.datasets import Data
+    from biotune.workspace import Workspace
+
+HELLO, READY, RESULT, FAILED, SPOILT, FOLDER, BROKEN = "hello", "ready", "result", "failed", "spoilt", "folder", "broken"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every worker of a pool sets itself up from: plain values and paths.
+
+    Attributes:
+        plugins: Modules that register networks of the user's own.
+        backbone: The network to build.
+        training: How to train.
+        data: The dataset without its pictures.
+        pixels: The npy file of the pictures.
+        folder: The run's folder.
+        scratch: Folder of the shared activations.
+        max_gb: What they may take, in GB.
+        threads: CPU threads.
+        workers_per_gpu: How many workers use a GPU.
+    """
+
+    plugins: tuple[str, ...]
+    backbone: BackboneConfig
+    training: TrainingConfig
+    data: Data
+    pixels: Path
+    folder: Path
+    scratch: Path
+    max_gb: float
+    threads: int
+    workers_per_gpu: int
+
+
+def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Path) -> None:
+    """The worker's main function.
+
+    Sends `(HELLO,)` when it is up and `(READY,)` when it is set up, or `(BROKEN, reason)` if it cannot be. Then for each trial
+    one of `(RESULT, result)`, `(FAILED, reason)`, `(SPOILT, reason)` if the process should not be trusted any more, and
+    `(FOLDER, text)` if the run's folder cannot be written.
+
+    Args:
+        pipe: To the pool: a `Setup` comes after the hello, then trials.
+        environment: Variables to set before torch is imported.
+        device: Where to train.
+        log: File that receives whatever is printed here.
+    """
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's to hear
+    _print_to(log)
+    threading.Thread(target=_end_with_the_pool, daemon=True).start()
+    try:
+        pipe.send((HELLO,))
+        try:
+            setup: Setup = pipe.recv()
+            workspace = build(setup, device)
+        except BiotuneError as error:
+            pipe.send((BROKEN, one_line(error)))
+            return
+        except Exception as error:
+            if not isinstance(error, EOFError):
+                pipe.send((BROKEN, reason_of(error)))
+            return
+        pipe.send((READY,))
+        while True:
+            pipe.send(answer(pipe.recv(), workspace))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the pool has closed the pipe: there is nothing more to do
+
+
+def build(setup: Setup, device: str) -> Workspace:
+    """Load backbone and data as every worker of the pool does."""
+    import numpy as np
+    import torch
+
+    from biotune import backbones
+    from biotune.memory import keep_freed_memory
+    from biotune.plugins import load_plugins
+    from biotune.workspace import Sharing, Workspace
+
+    keep_freed_memory()
+    torch.set_num_threads(setup.threads)
+    load_plugins(list(setup.plugins))
+    network = backbones.build(setup.backbone, len(setup.data.classes))
+    data = replace(setup.data, pixels=np.load(setup.pixels, mmap_mode="r", allow_pickle=False))
+    sharing = Sharing(setup.scratch, setup.max_gb)
+    return Workspace.of(network, data, setup.training, torch.device(device), setup.folder, sharing, setup.workers_per_gpu)
+
+
+def answer(trial: Trial, workspace: Workspace) -> tuple[object, ...]:
+    """What the worker sends back for one trial."""
+    from biotune.finetune import finetune
+
+    try:
+        return RESULT, finetune(trial, workspace)
+    except RunFolderError as error:
+        return FOLDER, one_line(error)
+    except Exception as error:  # whatever a candidate's training raises is one row in a table, not the search's end
+        return (SPOILT if spoils(error) else FAILED), reason_of(error)
+
+
+def spoils(error: BaseException) -> bool:
+    """Whether a process should be replaced after an error: out of memory, or anything of the accelerator's own."""
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    text = str(error)
+    return any(word in text for word in ("CUDA", "cuDNN", "CUBLAS", "MPS backend", "out of memory", "can't allocate memory"))
+
+
+def _print_to(log: Path) -> None:
+    """Send what is printed here, native code's last words too, to the run's log: a worker has no terminal."""
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+    faulthandler.enable()
+
+
+def _end_with_the_pool() -> None:
+    """End at once when the pool's process is gone, in mid-training too."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
