@@ -82,14 +82,14 @@ def interval(differences: list[float]) -> str:
     return f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
 
 
-def write_between_marks(readme: Path, text: str) -> None:
-    """Replace what stands between the marks."""
+def write_between_marks(readme: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Replace what stands between two marks."""
     content = readme.read_text(encoding="utf-8")
-    before, found, rest = content.partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    before, found, rest = content.partition(begin)
+    _, closed, after = rest.partition(end)
     if not found or not closed:
-        raise SystemExit(f"{readme}: has no marks {BEGIN} and {END}.")
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        raise SystemExit(f"{readme}: has no marks {begin} and {end}.")
+    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

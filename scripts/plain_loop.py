@@ -1,0 +1,162 @@
+"""What biotune's benchmarks are measured against: fine-tuning as a careful user writes it by hand. Uses nothing of biotune's.
+
+Picture files are decoded by DataLoader workers every epoch, the whole network runs in float32, frozen blocks have no gradients
+and keep their normalisation layers in eval mode, one Adam holds what is trainable, the best weights are saved to a file.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.datasets.folder import default_loader
+
+LOADER_WORKERS = 4
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One fine-tune.
+
+    Attributes:
+        rates: Learning rate of each group of modules, 0 for frozen ones; the names are torchvision's.
+        epochs: Most epochs.
+        patience: Epochs without a better score before it stops.
+        batch_size: Pictures a training batch.
+        eval_batch_size: Pictures an evaluation batch.
+        seed: Seed of batch order and head.
+        head: Name of the final linear layer.
+        decay_epochs: T_max of the cosine, stepped every epoch.
+    """
+
+    rates: dict[tuple[str, ...], float]
+    epochs: int
+    patience: int
+    batch_size: int
+    eval_batch_size: int
+    seed: int
+    head: str
+    decay_epochs: int = 100
+
+
+class PictureFiles(Dataset[tuple[Tensor, int]]):
+    """Picture files with their labels, decoded whenever they are asked for."""
+
+    def __init__(self, files: Sequence[tuple[Path, int]], prepare: transforms.Compose) -> None:
+        self.files = files
+        self.prepare = prepare
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One picture, (3, H, W) float, and its label."""
+        path, label = self.files[index]
+        return self.prepare(default_loader(str(path))), label
+
+
+def picture_loaders(
+    train: Sequence[tuple[Path, int]], val: Sequence[tuple[Path, int]], geometry: Any, plan: Plan
+) -> list[Iterable[Batch]]:
+    """Batches of picture files, decoded by worker processes every time they are gone through.
+
+    Args:
+        train: Training pictures with their labels.
+        val: Validation pictures with their labels.
+        geometry: Has `resize`, `crop`, `mean` and `std`.
+        plan: The fine-tune.
+    """
+    prepare = transforms.Compose(
+        [
+            transforms.Resize(geometry.resize),
+            transforms.CenterCrop(geometry.crop),
+            transforms.ToTensor(),
+            transforms.Normalize(geometry.mean, geometry.std),
+        ]
+    )
+    return [
+        DataLoader(PictureFiles(train, prepare), plan.batch_size, shuffle=True, num_workers=LOADER_WORKERS),
+        DataLoader(PictureFiles(val, prepare), plan.eval_batch_size, num_workers=LOADER_WORKERS),
+    ]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of tensors in memory, in a new order every time if shuffled."""
+
+    pictures: Tensor
+    labels: Tensor
+    size: int
+    shuffled: bool
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Go through all pictures once."""
+        order = torch.randperm(len(self.labels)) if self.shuffled else torch.arange(len(self.labels))
+        for rows in order.split(self.size):
+            yield self.pictures[rows], self.labels[rows]
+
+
+def fine_tune(pretrained: nn.Module, loaders: Sequence[Iterable[Batch]], plan: Plan, device: torch.device) -> list[float]:
+    """Fine-tune a copy of a network; returns the macro accuracy after each epoch."""
+    torch.manual_seed(plan.seed)
+    model = copy.deepcopy(pretrained).to(device)
+    head = model.get_submodule(plan.head)
+    if isinstance(head, nn.Linear):
+        head.reset_parameters()
+    groups, frozen = [], []
+    for names, rate in plan.rates.items():
+        modules = [model.get_submodule(name) for name in names]
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        for parameter in parameters:
+            parameter.requires_grad_(rate > 0)
+        if rate > 0:
+            groups.append({"params": parameters, "lr": rate})
+        else:
+            frozen += modules
+    optimizer = torch.optim.Adam(groups)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan.decay_epochs)
+    loss_function = nn.CrossEntropyLoss()
+    train, val = loaders
+    curve: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(plan.epochs):
+            model.train()
+            for module in frozen:
+                module.eval()
+            for pictures, labels in train:
+                pictures, labels = pictures.to(device), labels.to(device)
+                if len(labels) == 1:
+                    continue  # batch normalisation needs two
+                optimizer.zero_grad()
+                loss = loss_function(model(pictures), labels)
+                loss.backward()
+                optimizer.step()
+            scheduler.step()
+            curve.append(_macro_accuracy(model, val, device))
+            if curve[-1] == max(curve):
+                torch.save(model.state_dict(), Path(folder) / "best.pt")
+            if len(curve) - 1 - curve.index(max(curve)) >= plan.patience:
+                break
+    return curve
+
+
+@torch.no_grad()
+def _macro_accuracy(model: nn.Module, val: Iterable[Batch], device: torch.device) -> float:
+    model.eval()
+    predicted, truth = [], []
+    for pictures, labels in val:
+        predicted.append(model(pictures.to(device)).argmax(1).cpu())
+        truth.append(labels)
+    guesses, labels = torch.cat(predicted), torch.cat(truth)
+    recalls = [(guesses[labels == label] == label).double().mean() for label in labels.unique()]
+    return float(torch.stack(recalls).mean())
