@@ -137,11 +137,11 @@ class SearchFitnessConfig(FitnessConfig):
     """How schedules become numbers in a search."""
 
     prune: str = key(
-        "none",
+        "median",
         "Give up a training whose best score so far is below the median of earlier generations' (median), or none.",
         choices=("none", "median"),
     )
-    racing: bool = key(False, "Train candidates with further seeds only while they can still come among the best.")
+    racing: bool = key(True, "Train candidates with further seeds only while they can still come among the best.")
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from statistics import median
 
-WARMUP_EPOCHS = 3  # a fresh head's first epochs tell more of its initial weights than of the schedule
+WARMUP_EPOCHS = 2  # a fresh head's first epochs tell more of its initial weights than of the schedule
 FEWEST_CURVES = 5  # a median of fewer is mostly chance
 
 

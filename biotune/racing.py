@@ -12,7 +12,7 @@ from statistics import fmean
 
 Scores = tuple[float, ...]
 FEWEST_COMPLETE = 3  # candidates with all seeds, on one fold, before their spread says anything
-CAUTION = 1.0  # standard deviations that a candidate may lie behind before it is let go
+CAUTION = 0.5  # standard deviations that a candidate may lie behind before it is let go
 
 
 def residual_sd(tables: Iterable[Sequence[Scores]]) -> float | None:

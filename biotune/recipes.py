@@ -5,9 +5,10 @@ The way of the data: evolution -> fitness -> executor -> finetune -> param_group
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,17 @@ from biotune.genotypes import read_genotypes
 from biotune.keys import show
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
 from biotune.session import Session, prepare, session
-from biotune.store import MODEL_FACTS, MODEL_FORMAT, RESULT, choose_model, write_json, write_table, write_text
+from biotune.store import (
+    MODEL_FACTS,
+    MODEL_FORMAT,
+    RESULT,
+    choose_model,
+    is_kept,
+    model_origin,
+    write_json,
+    write_table,
+    write_text,
+)
 from biotune.strategies import FIXED, fixed_schedule
 from biotune.view import View
 
@@ -78,6 +89,7 @@ def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
     """Fine-tune by one strategy or schedule over `test.seeds`, with test scores."""
     with session("train", config, folder, 1, view.decoding) as bench:
         schedule = _schedule_to_train(config, bench.network.blocks)
+        bench.settle("schedule", schedule.key.encode(), "the schedule to train with has")
         bench.executor.on_result = view.trained
         view.header("biotune train", [*_facts(bench), ("strategy", config.strategy.name)])
         finals = _final_trainings(bench, config, {config.strategy.name: schedule}, view)
@@ -102,6 +114,7 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
     num_folds = config.evolution.folds
     with session("evaluate", config, folder, num_folds, view.decoding) as bench:
         genotypes = read_genotypes(config.genotypes, bench.network.blocks)
+        bench.settle("genotypes", repr(genotypes).encode(), "the genotypes have")
         bench.executor.on_result = view.trained
         view.header("biotune evaluate", [*_facts(bench), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
         fitness = _fitness(bench, config, Economy())
@@ -155,7 +168,7 @@ def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, An
         rows += tables.generation_rows(generation, bench.network.parameters)
         summary.append(tables.summary_row(generation))
         epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
-        bench.journal.append(tables.journal_record(generation))
+        hours = bench.close_generation(tables.journal_record(generation))
         write_table(bench.folder / "generations.csv", rows)
         write_table(bench.folder / "summary.csv", summary)
         evaluations = [candidate.evaluation for candidate in generation.candidates]
@@ -164,7 +177,7 @@ def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, An
         view.begin_generation(
             generation.number + 1, settings.generations, most_candidates(settings), len(config.training.seeds)
         )
-        if settings.max_hours is not None and bench.hours >= settings.max_hours:
+        if settings.max_hours is not None and hours >= settings.max_hours:
             view.line(f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}.")
             break
     view.end()
@@ -212,7 +225,7 @@ def _final_trainings(
     """Train on all training data, once for each of `test.seeds`; only now does a model see the test split."""
     first = next(iter(schedules))
     plan = [
-        (name, Trial(schedule, None, seed, config.training.epochs, True, f"seed-{seed}" if name == first else None))
+        (name, _final_trial(schedule, seed, config.training.epochs, keep=name == first))
         for name, schedule in schedules.items()
         for seed in config.test.seeds
     ]
@@ -235,10 +248,21 @@ def _final_trainings(
     return {name: pairs for name, pairs in sound.items() if pairs}
 
 
+def _final_trial(schedule: Schedule, seed: int, epochs: int, keep: bool) -> Trial:
+    """A training on all data with test scores; what it is kept under tells it from those of another schedule."""
+    trial = Trial(schedule, None, seed, epochs, True)
+    return replace(trial, keep=hashlib.sha256(trial.key.encode()).hexdigest()[:16]) if keep else trial
+
+
 def _keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) -> None:
     """The final model is the one that validation data prefer; ties go to the first seed."""
     best, _ = max(finals, key=lambda pair: pair[1].score)
-    choose_model(bench.folder, str(best.keep), [str(trial.keep) for trial, _ in finals])
+    name = str(best.keep)
+    if not is_kept(bench.folder, name):
+        if model_origin(bench.folder) == best.key:
+            return  # the run had come to its end before, and is only made longer
+        bench.executor.repeat(best)
+    choose_model(bench.folder, name)
     config = bench.config
     preprocessing = bench.network.preprocessing.scaled_to(config.dataset.image_size)
     facts = {
@@ -247,6 +271,7 @@ def _keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) ->
         "classes": list(bench.data.classes),
         "preprocessing": asdict(preprocessing),
         "seed": best.seed,
+        "training": best.key,
     }
     write_json(bench.folder / MODEL_FACTS, facts)
 
@@ -316,6 +341,7 @@ def _facts(bench: Session) -> list[tuple[str, str]]:
         ),
         ("device", f"{describe(bench.device)}, {config.executor.name}, {config.executor.threads} threads a training"),
         ("folder", _shown_path(bench.folder)),
+        *([("resumed", f"{known} trainings are known already")] if (known := bench.executor.known) else []),
     ]
 
 

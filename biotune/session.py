@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import platform
 import subprocess
 import time
@@ -22,13 +23,15 @@ from biotune.backbones import Network
 from biotune.config import TrialsConfig
 from biotune.datasets import Data
 from biotune.device import describe, resolve_device
-from biotune.errors import BiotuneError, one_line
+from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.executors import EXECUTORS, Recorded, Runner, Site
 from biotune.plugins import load_plugins
+from biotune.resuming import settle, settle_config, sole_user
 from biotune.scratch import scratch
-from biotune.store import STATUS, Journal, write_json
+from biotune.store import STATUS, Journal, forget_kept, write_json
 
 OnDecoded = Callable[[int, int], None]
+ELAPSED = "elapsed_seconds"  # in a generation's journal record: wall time spent on the run up to its end
 
 
 @dataclass
@@ -53,6 +56,11 @@ class Session:
     journal: Journal
     executor: Recorded
     started: float = field(default_factory=time.monotonic)
+    hours_before: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._generations = {record["number"]: record for record in self.journal.records("generation")}
+        self.hours_before = max((record[ELAPSED] for record in self._generations.values()), default=0.0) / 3600
 
     @property
     def total_parameters(self) -> int:
@@ -61,8 +69,45 @@ class Session:
 
     @property
     def hours(self) -> float:
-        """Wall time since the session began."""
-        return (time.monotonic() - self.started) / 3600
+        """Wall time spent on the run so far, in sessions that were interrupted too, up to their last whole generation."""
+        return self.hours_before + (time.monotonic() - self.started) / 3600
+
+    def settle(self, name: str, content: bytes, what: str) -> None:
+        """Note what else the run depends on, or make sure that it is what was noted before.
+
+        Args:
+            name: What it is noted under.
+            content: The content of a file, say.
+            what: How the error names it.
+
+        Raises:
+            RunFolderError: It has changed.
+        """
+        settle(self.journal, name, hashlib.sha256(content).hexdigest()[:24], what, self.folder)
+
+    def close_generation(self, record: dict[str, Any]) -> float:
+        """Journal a generation, or make sure that a replayed one is the one that was journalled.
+
+        Args:
+            record: What the journal holds of it.
+
+        Returns:
+            The wall time spent on the run up to the end of this generation, in hours.
+
+        Raises:
+            RunFolderError: The search does not walk the way it walked before.
+        """
+        known = self._generations.get(record["number"])
+        if known is None:
+            hours = self.hours
+            self.journal.append({**record, ELAPSED: hours * 3600})
+            return hours
+        if json.dumps({key: value for key, value in known.items() if key != ELAPSED}) != json.dumps(record):
+            raise RunFolderError(
+                f"{self.folder}: generation {record['number']} does not come out as it did before it was interrupted. Were "
+                "biotune, torch, numpy or DEAP updated in between? Begin a new run."
+            )
+        return float(known[ELAPSED]) / 3600
 
 
 def prepare(
@@ -91,20 +136,33 @@ def session(
     Raises:
         BiotuneError: Bad input, or a folder that cannot be written.
     """
-    journal = Journal(folder)
-    # before anything else is written: the folder may be another run's
-    journal.pin("config", hashlib.sha256(repr(config).encode()).hexdigest())
+    with sole_user(folder):
+        journal = Journal(folder)
+        try:
+            # before anything else is written: the folder may be another run's
+            settle_config(journal, config, folder)
+            yield from _reported(command, config, folder, num_folds, on_decoded, journal)
+        finally:
+            journal.close()
+
+
+def _reported(
+    command: str, config: TrialsConfig, folder: Path, num_folds: int, on_decoded: OnDecoded, journal: Journal
+) -> Iterator[Session]:
+    """The session itself, with `status.json` telling how it goes."""
     status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": _now(), "finished": None}
     status |= {"versions": _versions(), "device": None, "git_commit": _git_commit()}
     write_json(folder / STATUS, status)
     torch.set_num_threads(config.executor.threads)
     try:
         device, network, data = prepare(config, num_folds, on_decoded)
-        journal.pin("data", data.fingerprint)
+        settle(journal, "data", data.fingerprint, "pictures, labels or splits have", folder)
+        settle(journal, "weights", weights_fingerprint(network), "the weights that training starts from have", folder)
         status["device"] = describe(device)
         write_json(folder / STATUS, status)
         with scratch() as space, _executor(Site(config, device, network, data, folder, space)) as inner:
             yield Session(config, folder, device, network, data, journal, Recorded(inner, journal))
+        forget_kept(folder)
         status["state"] = "finished"
     except Exception as error:
         text = str(error) if isinstance(error, BiotuneError) else f"{type(error).__name__}: {error}"
@@ -114,10 +172,19 @@ def session(
         status["state"] = "interrupted"
         raise
     finally:
-        journal.close()
         status["finished"] = _now()
         with suppress(BiotuneError):  # the folder may be what failed; its own error is already on its way
             write_json(folder / STATUS, status)
+
+
+def weights_fingerprint(network: Network) -> str:
+    """Changes whenever the weights that every training starts from do; a new head is drawn anew in each and left out."""
+    digest = hashlib.sha256()
+    for name, value in network.module.state_dict().items():
+        if not (network.fresh_head and name.startswith(network.head + ".")):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:24]
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ MODEL = "model.safetensors"
 MODEL_FACTS = "model.json"
 MODEL_FORMAT = 1
 PREDICTIONS = "predictions.csv"
+UNFINISHED = ".unfinished-"
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -44,7 +47,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         RunFolderError: The folder cannot be written.
     """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}")
         try:
             with os.fdopen(handle, "wb") as file:
                 write(file)
@@ -88,6 +91,11 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
+        """Open or begin a folder's journal.
+
+        Raises:
+            RunFolderError: It cannot be written, is of another format, or is damaged other than at its end.
+        """
         self._path = folder / JOURNAL
         try:
             self._file = self._path.open("ab+")
@@ -96,6 +104,10 @@ class Journal:
             raise RunFolderError(f"{self._path}: cannot be written ({error.strerror}).") from error
         if self._path.stat().st_size == 0:
             self.append({"kind": "header", "format": JOURNAL_FORMAT})
+        header = self.records()[0]
+        if header.get("kind") != "header" or header.get("format") != JOURNAL_FORMAT:
+            self.close()
+            raise RunFolderError(f"{self._path}: is of another format; this biotune reads format {JOURNAL_FORMAT}.")
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Append one record; when this returns it is on the disk."""
@@ -107,25 +119,33 @@ class Journal:
         except OSError as error:
             raise RunFolderError(f"{self._path}: cannot be written ({error.strerror}).") from error
 
-    def pin(self, name: str, value: str) -> None:
-        """Note what all answers of this journal depend on, or check that it is what was noted before.
+    def pin(self, name: str, value: Any) -> None:
+        """Note what all answers of this journal depend on; the latest note counts."""
+        self.append({"kind": "pin", "name": name, "value": value})
+
+    def pinned(self, name: str) -> Any:
+        """What was pinned under a name, or None."""
+        notes = [record["value"] for record in self.records("pin") if record.get("name") == name and "value" in record]
+        return notes[-1] if notes else None
+
+    def records(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """All whole records so far, or those of one kind; the header is the first.
 
         Raises:
-            RunFolderError: It was noted with another value: the answers belong to something else.
+            RunFolderError: A line is no record.
         """
-        noted = [record["value"] for record in self.records() if record["kind"] == "pin" and record["name"] == name]
-        if not noted:
-            self.append({"kind": "pin", "name": name, "value": value})
-        elif noted[0] != value:
-            raise RunFolderError(
-                f"{self._path.parent}: already holds a run with another {name}; choose another folder or delete it."
-            )
-
-    def records(self) -> list[dict[str, Any]]:
-        """All whole records so far, the header first."""
         self._file.seek(0)
+        found = []
         # as bytes: a text would also be split where a string inside a record holds a Unicode line separator
-        return [json.loads(line) for line in self._file.read().splitlines()]
+        for number, line in enumerate(self._file.read().split(b"\n")[:-1], 1):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                record = None
+            if not isinstance(record, dict):
+                raise RunFolderError(f"{self._path}: line {number} is damaged; the run cannot be resumed from it.")
+            found.append(record)
+        return [record for record in found if kind is None or record.get("kind") == kind]
 
     def close(self) -> None:
         """Close the file."""
@@ -182,16 +202,48 @@ def keep_model(folder: Path, name: str, state: Mapping[str, Tensor], data: Data,
     )
 
 
-def choose_model(folder: Path, chosen: str, kept: Iterable[str]) -> None:
-    """Make one kept model the run's final one and forget the others.
+def choose_model(folder: Path, chosen: str) -> None:
+    """Make one kept model the run's final one; it stays kept until `forget_kept`, so that a kill in between loses nothing.
 
     Args:
         folder: The run's folder.
         chosen: The name it was kept under.
-        kept: The names of all that were kept.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
     """
-    os.replace(kept_model(folder, chosen), folder / MODEL)
-    os.replace(kept_predictions(folder, chosen), folder / PREDICTIONS)
-    for name in kept:
-        kept_model(folder, name).unlink(missing_ok=True)
-        kept_predictions(folder, name).unlink(missing_ok=True)
+    for source, target in ((kept_model(folder, chosen), MODEL), (kept_predictions(folder, chosen), PREDICTIONS)):
+        try:
+            with source.open("rb") as file:
+                write_whole(folder / target, partial(shutil.copyfileobj, file))
+        except OSError as error:
+            raise RunFolderError(f"{source}: cannot be read ({error.strerror}).") from error
+
+
+def is_kept(folder: Path, name: str) -> bool:
+    """Whether a model and its predictions are kept under a name."""
+    return kept_model(folder, name).is_file() and kept_predictions(folder, name).is_file()
+
+
+def state_of(folder: Path) -> str | None:
+    """The state that a folder's `status.json` tells, or None where it tells none."""
+    try:
+        return str(json.loads((folder / STATUS).read_text(encoding="utf-8"))["state"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def model_origin(folder: Path) -> str | None:
+    """Key of the training that a folder's final model comes from; None where there is no whole final model."""
+    try:
+        facts = json.loads((folder / MODEL_FACTS).read_text(encoding="utf-8"))
+        whole = (folder / MODEL).is_file() and (folder / PREDICTIONS).is_file()
+        return str(facts["training"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def forget_kept(folder: Path) -> None:
+    """Remove all kept models, and what killed writers have left of whole files."""
+    for file in [*folder.glob(".kept-*"), *folder.glob(f".*{UNFINISHED}*")]:
+        file.unlink(missing_ok=True)

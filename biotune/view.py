@@ -131,11 +131,13 @@ class View:
         if best is not None:
             dashboard.best, dashboard.schedule = 1 - best.score, best.schedule
         left = f"  ~{duration(dashboard.seconds_left())} left" if generation.number < of else "  done"
-        failed = f", {record['failures']} failed" if record["failures"] else ""
+        odd = "".join(
+            f", {record[name]} {word}" for name, word in (("pruned", "pruned"), ("failures", "failed")) if record[name]
+        )
         self.line(
             f"generation {generation.number:>2}/{of}  best {1 - record['best_fitness']:.4f}  "
             f"mean {1 - record['mean_fitness']:.4f}  {strip(best.schedule) if best else ''}  "
-            f"{trainings}/{at_most} trained, {record['cache_hits']} cached{failed}{left if self._live is None else ''}"
+            f"{trainings}/{at_most} trained, {record['cache_hits']} cached{odd}{left if self._live is None else ''}"
         )
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], name: str | None = None) -> None:

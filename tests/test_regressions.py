@@ -16,13 +16,14 @@ from PIL import Image
 from biotune import recipes
 from biotune.backbones import Preprocessing
 from biotune.cli import main
-from biotune.config import DatasetConfig
+from biotune.config import DataConfig, DatasetConfig
 from biotune.datasets import find, load
 from biotune.datasets.folder import load as load_folder
 from biotune.errors import DataError, RunFolderError
 from biotune.evolution.books import Books
 from biotune.evolution.individual import Individual
 from biotune.fitness import Evaluation, TrialResult
+from biotune.resuming import settle_config
 from biotune.schedule import Block, Schedule, decode
 from biotune.store import Journal
 
@@ -147,11 +148,11 @@ def test_the_schedule_is_there_even_if_the_final_trainings_fail(tmp_path, monkey
 
 
 def test_a_journal_of_other_settings_is_refused(tmp_path):
-    journal = Journal(tmp_path)
-    journal.pin("config", "one")
-    journal.pin("config", "one")
-    with pytest.raises(RunFolderError, match="already holds a run with another config"):
-        journal.pin("config", "two")
+    journal, begun = Journal(tmp_path), DataConfig(DatasetConfig("digits", "digits"))
+    settle_config(journal, begun, tmp_path)
+    settle_config(journal, begun, tmp_path)
+    with pytest.raises(RunFolderError, match=r"other settings \(dataset.shift=none, now blur\)"):
+        settle_config(journal, DataConfig(DatasetConfig("digits", "digits", shift="blur")), tmp_path)
     assert [record["kind"] for record in journal.records()] == ["header", "pin"]
 
 
@@ -184,7 +185,7 @@ def test_a_run_that_is_asked_to_terminate_says_so_in_its_status(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert error.strip() == "biotune: interrupted."
+    assert error.strip() == f"biotune: interrupted. 'biotune resume {tmp_path / 'run'}' goes on from here."
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
 
 

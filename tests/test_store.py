@@ -23,6 +23,8 @@ from biotune.store import (
     PREDICTIONS,
     Journal,
     choose_model,
+    forget_kept,
+    is_kept,
     kept_model,
     kept_predictions,
     write_json,
@@ -250,11 +252,14 @@ class TestJournal:
         journal.close()
 
 
-def test_the_chosen_model_becomes_the_final_one_and_the_others_go(tmp_path: Path) -> None:
+def test_the_chosen_model_becomes_the_final_one_and_stays_kept_until_all_are_forgotten(tmp_path: Path) -> None:
     for name in ("1", "2", "3"):
         kept_model(tmp_path, name).write_text(f"model {name}")
         kept_predictions(tmp_path, name).write_text(f"predictions {name}")
-    choose_model(tmp_path, "2", ["1", "2", "3"])
+    (tmp_path / ".best_schedule.yaml.unfinished-x7").write_text("half")  # what a killed process has left
+    choose_model(tmp_path, "2")
+    assert all(is_kept(tmp_path, name) for name in ("1", "2", "3"))
+    forget_kept(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted([MODEL, PREDICTIONS])
     assert (tmp_path / MODEL).read_text() == "model 2"
     assert (tmp_path / PREDICTIONS).read_text() == "predictions 2"

@@ -21,6 +21,7 @@ CONFIG_COMMANDS = {
 LISTS = ("datasets", "backbones", "evolution", "training", "strategies", "executors", "experiments")
 COMMANDS = {
     **CONFIG_COMMANDS,
+    "resume": "finish an interrupted run, or lengthen a search: resume DIR",
     "predict": "classify with a run's final model: predict DIR PICTURE...",
     "report": "rebuild a run's page, or set runs side by side: report DIR...",
     "list": "what can be chosen: list datasets, list backbones, ...",
@@ -29,6 +30,7 @@ COMMANDS = {
     "completion": "TAB completes commands, keys, choices in bash, zsh, fish",
 }
 _PLACES = {  # module and function of the commands that need no config of Hydra's
+    "resume": "biotune.cli.resuming:resume",
     "predict": "biotune.cli.predicting:predict",
     "report": "biotune.cli.reporting:report",
     "list": "biotune.cli.listing:show_list",
@@ -76,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"biotune: {line}", file=sys.stderr)
         return _BAD_INPUT
-    except KeyboardInterrupt:
-        print("biotune: interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"biotune: interrupted. {stop}".rstrip(), file=sys.stderr)
         return 130
     except BrokenPipeError:
         # the reader of a pipe, such as head, has seen enough

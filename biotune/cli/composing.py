@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,23 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
+from biotune.config import COMMANDS
 from biotune.errors import ConfigError
 
 CONFIGS = "pkg://biotune.configs"
+_PROCESS_SUFFIX = secrets.token_hex(2)
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra; safe to call twice."""
+    store = ConfigStore.instance()
+    for command, schema in COMMANDS.items():
+        store.store(name=f"{command}_schema", node=schema)
+    OmegaConf.register_new_resolver("unique", lambda: _PROCESS_SUFFIX, use_cache=True, replace=True)
 
 
 @contextmanager
@@ -28,6 +41,7 @@ def composing(config_dir: str | None) -> Iterator[ConfigLoader]:
     Raises:
         ConfigError: The folder is not there.
     """
+    register()
     path = create_config_search_path(CONFIGS)
     if config_dir is not None:
         if not Path(config_dir).is_dir():

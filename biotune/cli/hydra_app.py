@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from biotune.cli.composing import CONFIGS
+from biotune.cli.composing import CONFIGS, register
+from biotune.cli.interrupts import end_cleanly
+from biotune.cli.jobs import perform
 from biotune.cli.precheck import Checked, flags_first, precheck
 from biotune.cli.sweeping import summarise_sweep
-from biotune.config import COMMANDS
-from biotune.errors import BiotuneError, one_line
+from biotune.errors import BiotuneError
+from biotune.store import state_of
 from biotune.voice import Voice, take_voice
-
-_log = logging.getLogger("biotune")
-_PROCESS_SUFFIX = secrets.token_hex(2)
-
-
-def register() -> None:
-    """Make the schema and the resolvers known to Hydra; safe to call twice."""
-    store = ConfigStore.instance()
-    for command, schema in COMMANDS.items():
-        store.store(name=f"{command}_schema", node=schema)
-    OmegaConf.register_new_resolver("unique", lambda: _PROCESS_SUFFIX, use_cache=True, replace=True)
 
 
 def run_command(command: str, arguments: list[str]) -> int:
@@ -49,8 +35,13 @@ def run_command(command: str, arguments: list[str]) -> int:
     sys.argv = [f"biotune {command}", *arguments]
     outcome = _Outcome(checked, voice)
     _CURRENT[:] = [outcome]
-    _end_on_termination()
-    _JOBS[command]()
+    end_cleanly()
+    try:
+        _JOBS[command]()
+    except KeyboardInterrupt:
+        if outcome.sweep is not None:
+            raise KeyboardInterrupt(f"The same command with hydra.sweep.dir={outcome.sweep} goes on with the sweep.") from None
+        raise
     if outcome.error is not None:
         raise outcome.error
     if outcome.sweep is not None:
@@ -86,16 +77,6 @@ _VOICES: dict[str, tuple[Voice, ...]] = {
 }
 
 
-def _end_on_termination() -> None:
-    """Let a cluster's SIGTERM end a run as Ctrl-C does, so that its status tells what became of it."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
-
-
 def _shown(show: Callable[[], object]) -> None:
     """Run a command that only shows something; its error is told once Hydra, which would add its own words, is through."""
     try:
@@ -111,44 +92,20 @@ def _voice() -> Voice:
 
 
 def _job(command: str, cfg: DictConfig) -> None:
-    """One job: a typed config, a folder, a recipe. Errors end the job, never the process: later jobs must still run."""
-    from biotune import recipes
-    from biotune.view import View
-
+    """One of Hydra's jobs; in a sweep that goes on, one that has finished already is left as it is."""
     outcome = _CURRENT[0] if _CURRENT else None
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    recipe: Callable[..., Any] = getattr(recipes, command)
-    config = OmegaConf.to_object(cfg)
-    if outcome is not None and hydra_config.mode == RunMode.MULTIRUN:
-        outcome.sweep = Path(hydra_config.sweep.dir)
-    handler = _log_to(folder)
-    try:
-        with View(voice=_voice()) as view:
-            if hydra_config.mode == RunMode.MULTIRUN:
-                view.final(f"job {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)}", "bold")
-            recipe(config, folder, view)
-    except KeyboardInterrupt:
-        raise
-    except Exception as error:
-        _log.exception("%s failed", command)
-        text = str(error) if isinstance(error, BiotuneError) else f"{type(error).__name__}: {one_line(error)}"
-        hint = "" if isinstance(error, BiotuneError) else f" The traceback is in {folder / 'run.log'}."
-        print(f"biotune: {text}{hint}", file=sys.stderr)
+    title = None
+    if hydra_config.mode == RunMode.MULTIRUN:
+        title = f"job {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)}"
         if outcome is not None:
-            outcome.failed = True
-    finally:
-        _log.removeHandler(handler)
-        handler.close()
-
-
-def _log_to(folder: Path) -> logging.Handler:
-    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    _log.addHandler(handler)
-    _log.setLevel(logging.INFO)
-    _log.propagate = False
-    return handler
+            outcome.sweep = Path(hydra_config.sweep.dir)
+        if state_of(folder) == "finished":
+            print(f"{title}: has finished already")
+            return
+    if not perform(command, OmegaConf.to_object(cfg), folder, _voice(), title) and outcome is not None:
+        outcome.failed = True
 
 
 @hydra.main(version_base="1.3", config_path=CONFIGS, config_name="run")

@@ -28,14 +28,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from biotune.cli import NO_HYDRA_COMPLETION
 from biotune.cli.composing import composing
+from biotune.cli.jobs import WITH_FOLDER
 from biotune.config import COMMANDS, check
 from biotune.errors import ConfigError, RunFolderError, did_you_mean, one_line
 from biotune.keys import Key, keys_of
-from biotune.store import JOURNAL, STATUS
+from biotune.resuming import settle_config, sole_user
+from biotune.store import JOURNAL, STATUS, Journal
 from biotune.voice import Voice
 
 _MOST_JOBS_CHECKED = 32
-_WITH_FOLDER = ("run", "train", "evaluate")  # the commands that train and leave a run's folder
 _GROUP_LISTS = {"dataset": "datasets", "backbone": "backbones", "strategy": "strategies", "evolution": "evolution"}
 
 
@@ -64,19 +65,19 @@ def precheck(command: str, arguments: list[str], voice: Voice = Voice.NORMAL) ->
     if options.config_path:
         raise ConfigError(f"--config-path {options.config_path}: biotune's own configs are needed; add yours by --config-dir.")
     with composing(options.config_dir) as loader:
-        overrides = _parse(options.overrides, loader)
-        _check_names(command, overrides, loader)
+        overrides = parse_overrides(options.overrides, loader)
+        check_names(command, overrides, loader)
         jobs = _jobs(overrides, options.multirun)
         name = options.config_name or command
         _check_mode(overrides)
         composed = [_compose(command, name, job) for job in jobs[:_MOST_JOBS_CHECKED]]
     if options.info or options.cfg:
         return Checked(options.multirun)
-    for config, hydra_config in composed:
+    for number, (config, hydra_config) in enumerate(composed):
         check(config)
-        if command in _WITH_FOLDER:
-            _check_folder(hydra_config, options.multirun)
-    if command in _WITH_FOLDER:
+        if command in WITH_FOLDER:
+            _check_folder(hydra_config, number if options.multirun else None, config)
+    if command in WITH_FOLDER:
         _check_inputs([config for config, _ in composed], voice)
     return Checked(options.multirun)
 
@@ -119,7 +120,12 @@ def _parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _parse(given: list[str], loader: ConfigLoader) -> list[Override]:
+def parse_overrides(given: list[str], loader: ConfigLoader) -> list[Override]:
+    """What was typed as KEY=VALUE, by Hydra's grammar.
+
+    Raises:
+        ConfigError: Something is not KEY=VALUE.
+    """
     parser = OverridesParser.create(loader)
     parsed = []
     for text in given:
@@ -134,7 +140,7 @@ def _parse(given: list[str], loader: ConfigLoader) -> list[Override]:
     return parsed
 
 
-def _check_names(command: str, overrides: list[Override], loader: ConfigLoader) -> None:
+def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -> None:
     """Every override must name a key of the schema, or a group and one of its choices."""
     keys = {item.path: item for item in keys_of(COMMANDS[command])}
     chosen = loader.compute_defaults_list(command, [], RunMode.RUN).overrides.known_choices
@@ -250,20 +256,49 @@ def _check_mode(overrides: list[Override]) -> None:
             raise ConfigError(f"{override.input_line}: would put all jobs into one folder; use ${{hydra.job.num}} in it.")
 
 
-def _check_folder(hydra_config: DictConfig, multirun: bool) -> None:
-    """Refuse a folder that holds a run, or that cannot be written."""
+def _check_folder(hydra_config: DictConfig, job: int | None, config: Any) -> None:
+    """Refuse a folder that holds a run, or that cannot be written. A sweep may go on in its own folder."""
     if hydra_config.output_subdir != ".hydra":
         raise ConfigError(f"hydra.output_subdir={hydra_config.output_subdir}: must stay .hydra; a run is recognised by it.")
-    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
-    if not str(hydra_config.sweep.dir if multirun else hydra_config.run.dir):
+    key = "hydra.run.dir" if job is None else "hydra.sweep.dir"
+    named = str(hydra_config.run.dir if job is None else hydra_config.sweep.dir)
+    if not named:
         raise ConfigError(f"{key}=: must not be empty.")
     # resolving ${now:} and ${unique:} here costs nothing: a folder named by them is new
-    folder = Path(str(hydra_config.sweep.dir if multirun else hydra_config.run.dir)).absolute()
-    own = any((folder / name).exists() for name in (".hydra/config.yaml", JOURNAL, STATUS))
-    if own or (multirun and any(folder.glob("*/.hydra/config.yaml"))):
-        raise RunFolderError(f"{key}={folder}: already holds a run; choose another folder or delete it.")
+    folder = Path(named).absolute()
+    if holds_run(folder):
+        hint = f" 'biotune resume {named}' finishes it, if it was interrupted." if job is None else ""
+        raise RunFolderError(f"{key}={folder}: already holds a run; choose another folder or delete it.{hint}")
+    if job is not None:
+        raw: Any = OmegaConf.to_container(hydra_config.sweep, resolve=False)
+        _check_earlier_job(folder, job, config, str(raw["subdir"]))
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not nearest.is_dir():
         raise RunFolderError(f"{key}={folder}: cannot be written, {nearest} is a file.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise RunFolderError(f"{key}={folder}: cannot be written, no permission in {nearest}.")
+
+
+def _check_earlier_job(sweep: Path, job: int, config: Any, subfolder: str) -> None:
+    """A sweep that goes on must be the one that was begun: job by job with the same settings."""
+    if subfolder != "${hydra.job.num}":
+        if any(holds_run(folder) for folder in sweep.glob("*")):
+            raise RunFolderError(
+                f"hydra.sweep.dir={sweep}: already holds a sweep, and only one whose jobs are numbered can go on; "
+                "choose another folder or delete it."
+            )
+        return
+    folder = sweep / str(job)
+    if not (folder / JOURNAL).is_file():
+        return
+    with sole_user(folder):
+        journal = Journal(folder)
+        try:
+            settle_config(journal, config, folder)
+        finally:
+            journal.close()
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds a run, begun or finished."""
+    return any((folder / name).exists() for name in (".hydra/config.yaml", JOURNAL, STATUS))

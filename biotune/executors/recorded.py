@@ -32,7 +32,7 @@ class Recorded:
         self._inner = inner
         self._journal = journal
         self.on_result = on_result
-        self._known = {record["key"]: _from_record(record) for record in journal.records() if record["kind"] == "trial"}
+        self._known = {record["key"]: _from_record(record) for record in journal.records("trial")}
 
     def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """One result a trial, in order; equal trials are run once."""
@@ -43,6 +43,15 @@ class Recorded:
         if unknown:
             self._inner.run(list(unknown.values()), self._record)
         return [self._known[trial.key] for trial in trials]
+
+    @property
+    def known(self) -> int:
+        """Number of trials that need not be run."""
+        return len(self._known)
+
+    def repeat(self, trial: Trial) -> TrialResult:
+        """Run a known trial once more, for what it leaves beside its result; nothing is journalled and nobody is told."""
+        return self._inner.run([trial], lambda trial, result: None)[0]
 
     def close(self) -> None:
         """Release the inner executor."""

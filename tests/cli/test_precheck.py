@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from biotune.cli.hydra_app import _with_implied_strategy, register
+from biotune.cli.composing import register
+from biotune.cli.hydra_app import _with_implied_strategy
 from biotune.cli.precheck import precheck
 from biotune.errors import BiotuneError, ConfigError, RunFolderError
+from biotune.resuming import LOCK
+from biotune.store import Journal
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +31,15 @@ def test_a_command_line_in_order_passes_and_writes_nothing(here: Path) -> None:
 def test_a_folder_that_holds_a_run_is_refused_and_left_alone(here: Path, snapshot: Callable[[Path], Any]) -> None:
     (here / "taken/.hydra").mkdir(parents=True)
     (here / "taken/.hydra/config.yaml").write_text("seed: 0\n")
-    (here / "sweep/0/.hydra").mkdir(parents=True)
-    (here / "sweep/0/.hydra/config.yaml").write_text("seed: 0\n")
+    (here / "sweep/0").mkdir(parents=True)
+    journal = Journal(here / "sweep/0")
+    journal.pin("config", {"seed": 7})  # the first job of another sweep
+    journal.close()
+    (here / "sweep/0" / LOCK).touch()
     before = snapshot(here)
     with pytest.raises(RunFolderError, match=r"hydra\.run\.dir=.*taken: already holds a run"):
         precheck("run", ["experiment=smoke", "hydra.run.dir=taken"])
-    with pytest.raises(RunFolderError, match=r"hydra\.sweep\.dir=.*sweep: already holds a run"):
+    with pytest.raises(RunFolderError, match=r"sweep/0: was begun with other settings \(seed=7, now 1"):
         precheck("run", ["-m", "experiment=smoke", "seed=1,2", "hydra.sweep.dir=sweep"])
     assert snapshot(here) == before
 

@@ -1,0 +1,28 @@
+"""Ctrl-C and SIGTERM: the first ends a command cleanly, the second at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+
+_STATUS = 130
+
+
+def end_cleanly() -> None:
+    """Let the first Ctrl-C or a cluster's SIGTERM raise KeyboardInterrupt, and a second one of either end the process."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    heard: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        heard.append(number)
+        if len(heard) > 1:
+            for child in multiprocessing.active_children():
+                child.kill()
+            os._exit(_STATUS)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)

@@ -1,0 +1,87 @@
+"""What must be as it was when a run goes on, what may change, and the words for what differs. Knows neither torch nor Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from biotune.config import value_at
+from biotune.errors import RunFolderError
+from biotune.keys import keys_of, show
+from biotune.store import Journal
+
+LOCK = ".lock"
+# where and how a training runs, but not what comes out of it
+FREE = (
+    "executor.name",
+    "executor.workers",
+    "executor.workers_per_gpu",
+    "executor.trial_timeout",
+    "dataset.root",  # the pictures themselves are told by their fingerprint
+    "dataset.download",
+)
+EXTENDABLE = ("evolution.generations", "evolution.max_hours")  # more of these only adds to what is there
+
+
+@contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Keep a second process off a run's folder; the lock is released by this process's death too.
+
+    Raises:
+        RunFolderError: Another process is at work there, or the folder cannot be written.
+    """
+    if not folder.is_dir():  # the lock would make it
+        raise RunFolderError(f"{folder}: no such folder.")
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunFolderError(f"{folder}: another process is working on it. Wait for it to end, or stop it.") from None
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be written ({error.strerror}).") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def settle_config(journal: Journal, config: Any, folder: Path) -> None:
+    """Note what a run's numbers depend on, or make sure that nothing of it has changed.
+
+    Raises:
+        RunFolderError: Something has, with the keys and both values.
+    """
+    now = {item.path: value_at(config, item.path) for item in keys_of(type(config)) if item.path not in FREE}
+    before = journal.pinned("config")
+    if before == now:
+        return
+    if isinstance(before, dict) and (changes := differences(before, now)):
+        raise RunFolderError(f"{folder}: was begun with other settings ({', '.join(changes)}); they must stay as they were.")
+    journal.pin("config", now)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What has changed that must not, as `KEY=BEFORE, now NOW`; a search that is only made longer has not changed."""
+    found = []
+    for key in [*before, *(key for key in now if key not in before)]:
+        old, new = before.get(key), now.get(key)
+        if old != new and not (key in EXTENDABLE and (new is None or (old is not None and new > old))):
+            found.append(f"{key}={show(old)}, now {show(new)}")
+    return found
+
+
+def settle(journal: Journal, name: str, value: str, what: str, folder: Path) -> None:
+    """Note a fingerprint, or make sure that it is the one noted before.
+
+    Raises:
+        RunFolderError: It is another: `what` has changed.
+    """
+    before = journal.pinned(name)
+    if before is None:
+        journal.pin(name, value)
+    elif before != value:
+        raise RunFolderError(f"{folder}: {what} changed since the run began; what it has found belongs to the old ones.")

@@ -1,0 +1,65 @@
+"""The process pool with two workers against one: a batch of the default search's trainings, one thread each."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from bench_common import machine, median_ratio, paired, parser, report
+
+from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrialsConfig
+from biotune.evolution.operators import random_genes
+from biotune.executors import ProcessPool, Site
+from biotune.fitness import Trial
+from biotune.schedule import decode
+from biotune.session import prepare
+
+SEEDS = (684, 559, 629)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--repeats", type=int, default=3, help="pairs of batches")
+    arguments.add_argument("--schedules", type=int, default=10, help="random schedules a batch, three trainings each")
+    given = arguments.parse_args()
+    config = TrialsConfig(
+        device=given.device,
+        dataset=DatasetConfig("digits", "digits"),
+        backbone=BackboneConfig("biotune", "glyphnet"),
+    )
+    device, network, data = prepare(config, 2)
+    rng = np.random.default_rng(0)
+    schedules = [decode(random_genes(rng, len(network.blocks) + 1).tolist(), network.blocks) for _ in range(given.schedules)]
+    trials = [Trial(schedule, 0, seed, config.training.epochs) for schedule in schedules for seed in SEEDS]
+    pools = {}
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            for workers in (1, 2):
+                folder = Path(name) / str(workers)
+                folder.mkdir()
+                settings = replace(config, executor=ExecutorConfig("process_pool", workers=workers))
+                pools[workers] = ProcessPool.at(Site(settings, device, network, data, folder, folder))
+            batches = {workers: partial(pool.run, trials, lambda trial, result: None) for workers, pool in pools.items()}
+            paired(batches[2], batches[1], 1)  # starts the workers, and computes what they share
+            pairs = paired(batches[2], batches[1], given.repeats)
+        finally:
+            for pool in pools.values():
+                pool.close()
+    two, one = (statistics.median(column) for column in zip(*pairs, strict=True))
+    lines = [
+        "| trainings | one worker | two workers | ratio |",
+        "|---|---|---|---|",
+        f"| {len(trials)} of glyphnet | {one:.1f} s | {two:.1f} s | {median_ratio(pairs):.2f}× |",
+        "",
+        f"Medians of {given.repeats} pairs in turn, one thread a worker, workers started before. {machine(device)}.",
+    ]
+    report("bench_workers", lines, given.readme)
+
+
+if __name__ == "__main__":
+    main()
