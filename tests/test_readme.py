@@ -104,13 +104,25 @@ def test_every_biotune_command_runs(command, place, tmp_path, monkeypatch, capsy
         command = [word.replace("NAME", "digits").replace("KEY=VALUE", "seed=1").replace("KEY", "seed") for word in command]
     if command[1:3] == ["data", "cache"]:
         monkeypatch.setenv("BIOTUNE_CACHE_DIR", str(tmp_path / "cache"))
-    assert main(words_for(command, place, tmp_path / "out")) == 0, capsys.readouterr().err
+    words = words_for(command, place, tmp_path / "out")
+    if command[1] == "resume":
+        words[1] = str(interrupted(place, tmp_path / "run"))
+    assert main(words) == 0, capsys.readouterr().err
     assert "Traceback" not in capsys.readouterr().err
+
+
+def interrupted(place, folder):
+    """The run in mid-search: a copy whose journal ends after a few trainings."""
+    shutil.copytree(place / "run", folder)
+    lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    (folder / "journal.jsonl").write_text("".join(lines[:6]) + '{"kind": "tri')
+    (folder / "status.json").write_text('{"state": "running"}')
+    return folder
 
 
 def test_the_readme_has_the_commands_that_newcomers_need():
     names = {command[1] for command in OURS}
-    assert {"run", "train", "evaluate", "blocks", "list", "predict", "data", "report"} <= names
+    assert {"run", "train", "evaluate", "blocks", "list", "predict", "data", "report", "resume"} <= names
 
 
 def test_every_make_target_named_exists():

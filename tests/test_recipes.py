@@ -59,7 +59,7 @@ def without_times(path: Path) -> bytes:
 
 def timeless(value: object) -> object:
     if isinstance(value, dict):
-        return {name: timeless(inner) for name, inner in value.items() if name != "seconds"}
+        return {name: timeless(inner) for name, inner in value.items() if not name.endswith("seconds")}
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
