@@ -59,8 +59,9 @@ class Session:
     hours_before: float = 0.0
 
     def __post_init__(self) -> None:
-        self._generations = {record["number"]: record for record in self.journal.records("generation")}
-        self.hours_before = max((record[ELAPSED] for record in self._generations.values()), default=0.0) / 3600
+        self._generations = self.journal.understood("generation", lambda record: (int(record["number"]), record))
+        elapsed = self.journal.understood("generation", lambda record: (record["number"], float(record[ELAPSED])))
+        self.hours_before = max(elapsed.values(), default=0.0) / 3600
 
     @property
     def total_parameters(self) -> int:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from biotune.errors import RunFolderError
+from biotune.errors import RunFolderError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from biotune.datasets import Data
 
+K = TypeVar("K")
+V = TypeVar("V")
 JOURNAL = "journal.jsonl"
 JOURNAL_FORMAT = 1
 STATUS = "status.json"
@@ -104,7 +106,11 @@ class Journal:
             raise RunFolderError(f"{self._path}: cannot be written ({error.strerror}).") from error
         if self._path.stat().st_size == 0:
             self.append({"kind": "header", "format": JOURNAL_FORMAT})
-        header = self.records()[0]
+        try:
+            header = self.records()[0]
+        except RunFolderError:
+            self.close()
+            raise
         if header.get("kind") != "header" or header.get("format") != JOURNAL_FORMAT:
             self.close()
             raise RunFolderError(f"{self._path}: is of another format; this biotune reads format {JOURNAL_FORMAT}.")
@@ -146,6 +152,20 @@ class Journal:
                 raise RunFolderError(f"{self._path}: line {number} is damaged; the run cannot be resumed from it.")
             found.append(record)
         return [record for record in found if kind is None or record.get("kind") == kind]
+
+    def understood(self, kind: str, read: Callable[[dict[str, Any]], tuple[K, V]]) -> dict[K, V]:
+        """The records of one kind, each read into a name and a value; of two with one name the later counts.
+
+        Raises:
+            RunFolderError: A record lacks something.
+        """
+        try:
+            return dict(read(record) for record in self.records(kind))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"{self._path}: a {kind} record is damaged ({type(error).__name__}: {one_line(error)}); the run cannot be "
+                "resumed from it."
+            ) from None
 
     def close(self) -> None:
         """Close the file."""

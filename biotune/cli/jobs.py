@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,16 @@ def perform(command: str, config: Any, folder: Path, voice: Voice, title: str | 
         return False
     finally:
         _log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # a full disk; the run's own error has told of it
+            handler.close()
 
 
 def _log_to(folder: Path) -> logging.Handler:
     logging.raiseExceptions = False  # a log that cannot be written is no reason to fill the terminal with tracebacks
-    handler = logging.FileHandler(folder / "run.log", encoding="utf-8", delay=True)
+    try:
+        handler: logging.Handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    except OSError:  # a folder that cannot be written is told of by what needs it
+        handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     _log.addHandler(handler)
     _log.setLevel(logging.INFO)

@@ -32,7 +32,7 @@ class Recorded:
         self._inner = inner
         self._journal = journal
         self.on_result = on_result
-        self._known = {record["key"]: _from_record(record) for record in journal.records("trial")}
+        self._known = journal.understood("trial", lambda record: (record["key"], _from_record(record)))
 
     def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """One result a trial, in order; equal trials are run once."""
