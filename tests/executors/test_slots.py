@@ -1,0 +1,52 @@
+"""How many workers there are and which device each sees, decided without starting any and without a GPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from biotune.config import ExecutorConfig
+from biotune.executors.slots import Slot, make_slots, usable_cores
+
+
+def settings(**changes: int) -> ExecutorConfig:
+    return ExecutorConfig("process_pool", **changes)
+
+
+@pytest.mark.parametrize(
+    ("cores", "changes", "expected"),
+    [(8, {}, 8), (8, {"threads": 2}, 4), (7, {"threads": 2}, 3), (1, {"threads": 4}, 1), (8, {"workers": 3}, 3)],
+)
+def test_a_cpu_has_a_worker_for_each_threads_cores(cores: int, changes: dict[str, int], expected: int) -> None:
+    slots = make_slots("auto", "cpu", settings(**changes), 0, cores, {})
+    assert slots == [Slot("cpu", {"OMP_NUM_THREADS": str(changes.get("threads", 1))})] * expected
+
+
+def test_an_apple_gpu_has_one_worker() -> None:
+    assert [slot.device for slot in make_slots("auto", "mps", settings(), 0, 8, {})] == ["mps"]
+
+
+@pytest.mark.parametrize(
+    ("device", "changes", "visible", "expected"),
+    [
+        ("auto", {}, None, ["0", "1", "2"]),
+        ("cuda", {"workers_per_gpu": 2}, None, ["0", "1", "2", "0", "1", "2"]),
+        ("cuda", {"workers": 4}, None, ["0", "1", "2", "0"]),
+        ("cuda", {"workers": 2}, None, ["0", "1"]),
+        ("cuda:1", {}, None, ["1"]),
+        ("cuda:1", {"workers_per_gpu": 2}, None, ["1", "1"]),
+        ("auto", {}, "5,3,7", ["5", "3", "7"]),
+        ("cuda:2", {}, "GPU-aa, GPU-bb, GPU-cc", ["GPU-cc"]),
+    ],
+)
+def test_each_worker_sees_one_gpu_which_it_calls_the_first(
+    device: str, changes: dict[str, int], visible: str | None, expected: list[str]
+) -> None:
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    slots = make_slots(device, "cuda", settings(**changes), 3, 16, environment)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == expected
+    assert {slot.device for slot in slots} == {"cuda:0"}
+    assert {slot.environment["OMP_NUM_THREADS"] for slot in slots} == {"1"}
+
+
+def test_there_is_a_core_at_least() -> None:
+    assert usable_cores() >= 1

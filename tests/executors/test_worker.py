@@ -1,0 +1,63 @@
+"""A worker's answers, what makes it be replaced, and that it settles its environment before anything heavy is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from biotune.errors import RunFolderError
+from biotune.executors.worker import FAILED, FOLDER, RESULT, SPOILT, answer, spoils
+from biotune.fitness import Trial, TrialResult
+from biotune.schedule import Block, Schedule
+
+TRIAL = Trial(Schedule((Block("head", ("head",)),), (1.0,)), 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "content"),
+    [
+        (TrialResult("ok", (0.5,), 1.0), RESULT, TrialResult("ok", (0.5,), 1.0)),
+        (ValueError("first\nsecond"), FAILED, "ValueError: first second"),
+        (MemoryError(), SPOILT, "MemoryError:"),
+        (RuntimeError("CUDA error: an illegal memory access"), SPOILT, "RuntimeError: CUDA error: an illegal memory access"),
+        (RunFolderError("x: cannot be written\n(full)."), FOLDER, "x: cannot be written (full)."),
+    ],
+)
+def test_whatever_a_training_does_is_an_answer(outcome: Any, kind: str, content: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def finetune(trial: Trial, workspace: Any) -> TrialResult:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("biotune.finetune.finetune", finetune)
+    assert answer(TRIAL, None) == (kind, content)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("CUDA"), False),
+    ],
+)
+def test_only_memory_and_accelerator_errors_spoil_a_process(error: Exception, expected: bool) -> None:
+    assert spoils(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import biotune.executors.worker", ("torch", "torchvision", "sklearn")),
+        ("import biotune", ("torch", "hydra", "deap")),
+        ("from biotune.cli import main; main(['--help'])", ("torch", "hydra", "deap")),
+    ],
+)
+def test_nothing_heavy_is_imported_too_early(code: str, absent: tuple[str, ...]) -> None:
+    check = f"{code}; import sys; print([name for name in {absent!r} if name in sys.modules])"
+    answered = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert answered.stdout.splitlines()[-1] == "[]"
