@@ -64,10 +64,10 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
         best = curve.index(max(curve))
         if best == epoch and trial.test:
             best_state = {name: value.clone() for name, value in model.state_dict().items()}
+        if epoch - best >= training.patience or epoch + 1 == trial.epochs:
+            break  # over anyway, and as good as any other
         if trial.floor and curve[best] < trial.floor[epoch]:
             status = "pruned"
-            break
-        if epoch - best >= training.patience:
             break
     scores = _score_on_test(trial, workspace, best_state) if trial.test else {}
     return TrialResult(status, tuple(curve), time.perf_counter() - started, scores)

@@ -31,6 +31,7 @@ from biotune.config import BackboneConfig, DatasetConfig, TrainingConfig, Trials
 from biotune.datasets import Data
 from biotune.session import prepare
 
+PLAIN = ["fitness.prune=none", "fitness.racing=false"]
 SPARING = ["fitness.prune=median", "fitness.racing=true"]
 
 
@@ -126,14 +127,14 @@ def measure(case: Case, folder: Path, given: argparse.Namespace) -> list[str]:
     """The table's rows of one search."""
     rows = []
     plain = error = 0.0
-    for words, more in (("", []), (", pruned and raced", SPARING)):
-        out = folder / f"run{len(more)}"
+    for words, more in (("", PLAIN), (", pruned and raced", SPARING)):
+        out = folder / ("plain" if more is PLAIN else "sparing")
         own = [f"seed={given.seed}", f"device={given.device}", f"hydra.run.dir={out}"]
         command = [sys.executable, "-m", "biotune", "run", "-q", *case.overrides, *more, *own]
         ours = timed(partial(subprocess.run, command, check=True))
         trials = [record for record in records(out) if record["kind"] == "trial"]
         epochs = sum(len(record["curve"]) for record in trials)
-        if not more:
+        if more is PLAIN:
             seconds = sample(case, trials, given)
             plain = statistics.fmean(seconds) * len(trials)
             error = statistics.stdev(seconds) / math.sqrt(len(seconds)) * len(trials)

@@ -208,7 +208,8 @@ class ProcessPool:
             return
         kind = message[0]
         if kind == HELLO:
-            worker.pipe.send(self._setup)
+            with suppress(OSError):  # a worker that died just now is found by its sentinel
+                worker.pipe.send(self._setup)
         elif kind == READY:
             worker.ready, self._dead_starts = True, 0
         elif kind == BROKEN:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
+import json
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+
+from biotune.backbones import build
+from biotune.config import BackboneConfig, TrainingConfig
+from biotune.fitness import Trial
+from biotune.schedule import Block, Schedule
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 BENCHMARKS = sorted(path.stem for path in SCRIPTS.glob("bench_*.py"))
@@ -209,6 +218,9 @@ class TestPlainLoop:
         script("plain_loop").fine_tune(network, loaders(), plan(HEAD, epochs=3), CPU)
         changed = {name for name, value in kept.state().items() if not torch.equal(value, before[name])}
         assert changed == {"head.weight", "head.bias"}
+        assert kept.model is not None
+        # nor are gradients computed for them, which a careful user would not pay for
+        assert {name for name, weight in kept.model.named_parameters() if weight.grad is not None} == changed
 
     def test_trained_modules_change_with_their_buffers(self, network: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
         before = copy.deepcopy(network.state_dict())
@@ -246,3 +258,187 @@ class TestPlainLoop:
         # all are taken for class 0: recall 1 and 0, whatever the counts
         val = [(torch.zeros(9, 2), torch.tensor([0] * 8 + [1])), (torch.zeros(1, 2), torch.tensor([0]))]
         assert script("plain_loop")._macro_accuracy(Zero(), val, CPU) == 0.5
+
+    def test_every_module_moves_at_its_own_rate(self, network: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = copy.deepcopy(network.state_dict())
+        kept = Kept(monkeypatch)
+        pictures, labels = points(16, 0)
+        rates = {("body",): 0.01, ("norm",): 0.0, ("head",): 0.002}
+        script("plain_loop").fine_tune(network, [[(pictures, labels)], [(pictures, labels)]], plan(rates, epochs=1), CPU)
+        torch.manual_seed(3)
+        fresh = nn.Linear(8, 2).state_dict()
+        starts = {"body.weight": before["body.weight"], "head.weight": fresh["weight"], "head.bias": fresh["bias"]}
+        # Adam's first step is the rate itself, whatever the gradient
+        for name, rate in {"body.weight": 0.01, "head.weight": 0.002, "head.bias": 0.002}.items():
+            steps = (kept.state()[name] - starts[name]).abs()
+            moved = steps[steps > rate / 100]  # where the gradient is nothing but rounding, a step may be smaller
+            assert len(moved) >= steps.numel() / 2
+            torch.testing.assert_close(moved, torch.full_like(moved, rate), rtol=1e-2, atol=0)
+
+    def test_rates_fall_along_a_cosine_from_epoch_to_epoch(self, network: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[list[float]] = []
+
+        class Watched(torch.optim.Adam):
+            def step(self, closure: Any = None) -> Any:
+                seen.append([group["lr"] for group in self.param_groups])
+                return super().step(closure)
+
+        monkeypatch.setattr(torch.optim, "Adam", Watched)
+        one_batch = [points(16, 0)]
+        given = dataclasses.replace(plan({("body", "norm"): 0.02, ("head",): 0.01}, epochs=4), decay_epochs=4)
+        script("plain_loop").fine_tune(network, [one_batch, one_batch], given, CPU)
+        course = [(1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]
+        assert seen == [[pytest.approx(0.02 * share), pytest.approx(0.01 * share)] for share in course]
+
+    def test_pictures_in_memory_come_once_each_with_their_labels_shuffled_only_if_asked(self) -> None:
+        pictures = torch.arange(10.0)[:, None]
+        batches = script("plain_loop").Batches
+        in_order = list(batches(pictures, torch.arange(10), 4, False))
+        assert [labels.tolist() for _, labels in in_order] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+        shuffled = batches(pictures, torch.arange(10), 4, True)
+        orders = [torch.cat([labels for _, labels in shuffled]).tolist() for _ in range(2)]
+        assert sorted(orders[0]) == sorted(orders[1]) == list(range(10)) and orders[0] != orders[1]
+        assert all(torch.equal(rows[:, 0], labels.float()) for rows, labels in shuffled)
+
+    def test_picture_files_are_resized_cut_and_normalised(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        module = script("plain_loop")
+        monkeypatch.setattr(module, "LOADER_WORKERS", 0)
+        colours = {"red": (255, 0, 0), "blue": (0, 0, 255), "grey": (102, 102, 102)}
+        for name, colour in colours.items():
+            Image.new("RGB", (40, 30), colour).save(tmp_path / f"{name}.png")
+        files = [(tmp_path / f"{name}.png", label) for label, name in enumerate(colours)]
+        geometry = SimpleNamespace(resize=12, crop=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.5))
+        train, val = module.picture_loaders(files, files, geometry, module.Plan({}, 1, 1, 2, 3, 0, "head"))
+        ((pictures, labels),) = list(val)
+        assert pictures.shape == (3, 3, 8, 8) and labels.tolist() == [0, 1, 2]
+        # by hand: (value - mean) / std
+        expected = torch.tensor([[1.0, -2.0, -1.0], [-1.0, -2.0, 1.0], [-0.2, -0.4, -0.2]])
+        torch.testing.assert_close(pictures, expected[:, :, None, None].expand(3, 3, 8, 8), atol=1e-5, rtol=0)
+        sizes = [len(labels) for _, labels in train]
+        assert sizes == [2, 1]
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "bench_common"])
+def test_help_says_what_is_measured_and_measures_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = script(name)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert " ".join(str(module.__doc__).split("\n")[0].split()) in said
+    assert "--device" in said and "--readme" in said
+
+
+def test_files_of_rows_come_with_their_labels(tmp_path: Path) -> None:
+    data = SimpleNamespace(names=("train/a/1.jpg", "train/b/2.jpg", "val/b/3.jpg"), labels=np.array([0, 1, 1]))
+    found = script("bench_common").labelled_files(tmp_path, data, np.array([2, 0]))
+    assert found == [(tmp_path / "val/b/3.jpg", 1), (tmp_path / "train/a/1.jpg", 0)]
+
+
+RESNET = tuple(
+    Block(name, modules)
+    for name, modules in [
+        ("stem", ("conv1", "bn1")),
+        *((f"layer{number}", (f"layer{number}",)) for number in range(1, 5)),
+        ("head", ("fc",)),
+    ]
+)
+
+
+class TestEvaluation:
+    def test_each_name_trains_the_blocks_it_says(self) -> None:
+        module = script("bench_evaluation")
+        trained = {name: module.chosen(RESNET, name).lr_weights for name in module.SCHEDULES}
+        assert trained == {
+            "every block": (1, 1, 1, 1, 1, 1),
+            "all but the first two": (0, 0, 1, 1, 1, 1),
+            "the last two": (0, 0, 0, 0, 1, 1),
+            "head only": (0, 0, 0, 0, 0, 1),
+            "stem and head": (1, 0, 0, 0, 0, 1),
+            "layer2 and head": (0, 0, 1, 0, 0, 1),
+        }
+
+    def test_the_plain_loop_gets_the_same_fine_tune(self) -> None:
+        module = script("bench_evaluation")
+        trial = Trial(module.chosen(RESNET, "layer2 and head"), 0, 684, 3)
+        given = module.as_plan(trial)
+        assert given.rates == {
+            ("conv1", "bn1"): 0,
+            ("layer1",): 0,
+            ("layer2",): 1e-3,
+            ("layer3",): 0,
+            ("layer4",): 0,
+            ("fc",): 1e-3,
+        }
+        assert (given.epochs, given.seed, given.batch_size, given.head, given.decay_epochs) == (3, 684, 32, "fc", 100)
+
+
+class TestSearch:
+    def test_records_are_the_journals_lines(self, tmp_path: Path) -> None:
+        records = [{"kind": "header", "format": 1}, {"kind": "trial", "key": "1.0|-@fold0/seed7/epochs3", "curve": [0.5]}]
+        (tmp_path / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        assert script("bench_search").records(tmp_path) == records
+
+    def test_a_trial_is_told_to_the_plain_loop_from_its_key_alone(
+        self, load_digits: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = script("bench_search")
+        network, data = build(BackboneConfig("biotune", "glyphnet"), 10), load_digits()
+        monkeypatch.setattr(module, "prepare", lambda config, folds: (CPU, network, data))
+        told: list[Any] = []
+        monkeypatch.setattr(module, "fine_tune", lambda *arguments: told.append(arguments))
+        weights = (0.0, 0.1 + 0.2, 0.0, 10.0, 1.0, 2.5)
+        trials = [Trial(Schedule(network.blocks, weights), fold, 559, 30) for fold in (1, None)]
+        case = dataclasses.replace(module.digits(), training=TrainingConfig(lr=0.01, epochs=30, patience=4, batch_size=50))
+        seconds = module.sample(case, [{"key": trial.key} for trial in trials], SimpleNamespace(device="cpu", seed=0, sample=9))
+        assert len(seconds) == len(told) == 2
+        parts = {len(data.whole.train): data.whole, len(data.folds[1].train): data.folds[1]}
+        for pretrained, (train, val), given, device in told:
+            assert pretrained is network.module and device == CPU
+            assert given.rates == {block.modules: weight * 0.01 for block, weight in zip(network.blocks, weights, strict=True)}
+            assert (given.seed, given.epochs, given.patience, given.batch_size, given.head) == (559, 30, 4, 50, "head")
+            part = parts.pop(len(train.labels))
+            assert (train.size, train.shuffled, val.shuffled) == (50, True, False)
+            assert train.labels.tolist() == data.labels[part.train].tolist()
+            assert val.labels.tolist() == data.labels[part.val].tolist()
+            # glyphnet's normalisation by hand
+            plain = (data.pixels[part.val].astype(np.float64) / 255 - 0.3) / 0.37
+            np.testing.assert_allclose(val.pictures, plain.transpose(0, 3, 1, 2), atol=1e-5)
+        assert not parts
+
+
+def test_a_run_not_yet_measured_is_made_and_its_costs_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("bench_prune")
+    commands: list[list[str]] = []
+
+    def pretended(command: list[str], check: bool) -> None:
+        commands.append(command)
+        score = {"macro_accuracy": {"mean": 0.9}}
+        result = {
+            "search": {"epochs": 11, "trainings": 4},
+            "test": score,
+            "baselines": {"full": {"macro_accuracy": {"mean": 0.8}}},
+        }
+        (tmp_path / "result.json").write_text(json.dumps(result))
+        records = [{"kind": "header"}, *({"kind": "trial", "curve": [0.1] * length} for length in (5, 6, 3))]
+        (tmp_path / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    monkeypatch.setattr(module.subprocess, "run", pretended)
+    found = module.run(tmp_path, ["seed=3"])
+    assert commands[0][1:] == ["-m", "biotune", "run", "-q", f"hydra.run.dir={tmp_path}", "seed=3"]
+    assert found.pop("seconds") >= 0
+    assert found == {"search_epochs": 11, "epochs": 14, "trainings": 4, "test": 0.9, "full": 0.8}
+    again = module.run(tmp_path, ["seed=3"])
+    again.pop("seconds")
+    assert again == found and len(commands) == 1
+
+
+def test_many_names_of_few_pictures_make_the_splits_they_should(tmp_path: Path) -> None:
+    script("bench_memory").one_picture_many_names(tmp_path, 50)
+    files = {split: list((tmp_path / "pictures" / split).rglob("*.jpg")) for split in ("train", "val", "test")}
+    assert {split: len(paths) for split, paths in files.items()} == {"train": 30, "val": 10, "test": 10}
+    originals = {path.stat().st_ino for path in (tmp_path / "originals").rglob("*.jpg")}
+    assert {path.stat().st_ino for paths in files.values() for path in paths} <= originals
