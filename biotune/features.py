@@ -181,9 +181,12 @@ class Features:
         """
         if boundary.block not in self._open:
             path = self._path(boundary)
-            with FileLock(f"{path}.lock"):
-                if not path.exists():
-                    self._compute(boundary, path)
+            try:
+                with FileLock(f"{path}.lock"):
+                    if not path.exists():
+                        self._compute(boundary, path)
+            except OSError as error:
+                raise self._no_room(boundary, error) from error
             shape = (len(self.rows), *boundary.shape)
             kind: np.dtype[Any] = _STORED[boundary.dtype]
             self._open[boundary.block] = np.memmap(path, kind, "r", shape=shape)
@@ -196,23 +199,23 @@ class Features:
         """From the nearest shallower boundary that is there already, or from the pictures."""
         ready = [one for one in self.boundaries if one.block < boundary.block and self._path(one).exists()]
         start = max(ready, key=lambda one: one.block, default=None)
+        handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".unfinished-")
         try:
-            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".unfinished-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    for batch in self._batches(start):
-                        x = self.chain.forward(batch, start.entry if start else 0, boundary.entry)
-                        file.write(_to_store(x, boundary).tobytes())
-                os.replace(temporary, path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            size = boundary.size(len(self.rows)) / GB
-            raise RunFolderError(
-                f"{self._folder}: cannot hold {size:.2f} GB of activations ({error.strerror}). Make room, set "
-                "BIOTUNE_CACHE_DIR to another folder, or lower features.max_gb."
-            ) from error
+            with os.fdopen(handle, "wb") as file:
+                for batch in self._batches(start):
+                    x = self.chain.forward(batch, start.entry if start else 0, boundary.entry)
+                    file.write(_to_store(x, boundary).tobytes())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def _no_room(self, boundary: Boundary, error: OSError) -> RunFolderError:
+        size = boundary.size(len(self.rows)) / GB
+        return RunFolderError(
+            f"{self._folder}: cannot hold {size:.2f} GB of activations ({error.strerror}). Make room, set "
+            "BIOTUNE_CACHE_DIR to another folder, or lower features.max_gb."
+        )
 
     def _batches(self, start: Boundary | None) -> Iterable[Tensor]:
         for begin in range(0, len(self.rows), _BATCH):

@@ -31,11 +31,13 @@ def scratch() -> Iterator[Path]:
     root = scratch_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(root)
-        folder = Path(tempfile.mkdtemp(dir=root))
-        # held while this process lives, and released by its death: that is how the next run knows
-        lock = FileLock(folder / _LOCK)
-        lock.acquire()
+        # one at a time: a folder whose owner has not locked it yet must not pass for an abandoned one
+        with FileLock(root / _LOCK):
+            _remove_abandoned(root)
+            folder = Path(tempfile.mkdtemp(dir=root))
+            # held while this process lives, and released by its death: that is how the next run knows
+            lock = FileLock(folder / _LOCK)
+            lock.acquire()
     except OSError as error:
         raise RunFolderError(
             f"the cache folder {root.parent} cannot be written ({error.strerror}). Set BIOTUNE_CACHE_DIR to another."
@@ -49,7 +51,6 @@ def scratch() -> Iterator[Path]:
 
 def _remove_abandoned(root: Path) -> None:
     for folder in root.iterdir():
-        # a folder without a lock file is one that is being made just now
         if not (folder / _LOCK).exists():
             continue
         with suppress(Timeout, OSError), FileLock(folder / _LOCK, timeout=0):

@@ -472,6 +472,15 @@ class TestFiles:
         np.testing.assert_array_equal(worker.at(worker.boundaries[0]), counted.expected(1))
         assert counted.files() == ["boundary-1.bin"]
 
+    def test_a_lock_that_finds_no_room_is_the_same_error(self, counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+        def no_room(_: str) -> Any:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(module_under_test, "FileLock", no_room)
+        worker = counted.features()
+        with pytest.raises(RunFolderError, match=r"No space left on device.*features\.max_gb"):
+            worker.at(worker.boundaries[0])
+
     def test_a_full_disk_is_an_error_that_names_the_remedies(self, counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
         class Full(io.BytesIO):
             def write(self, _: Any) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from biotune.errors import RunFolderError
 from biotune.scratch import scratch, scratch_root
@@ -54,3 +56,21 @@ def test_a_cache_folder_that_cannot_be_written_is_said_in_one_line(cache: Path) 
     with pytest.raises(RunFolderError, match=r"cannot be written .*BIOTUNE_CACHE_DIR") as caught, scratch():
         pytest.fail("must not begin")
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_waits_while_another_makes_its_folder_and_so_never_takes_it_for_abandoned() -> None:
+    scratch_root().mkdir(parents=True)
+    begun, release = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with scratch():
+            begun.set()
+            release.wait(10)
+
+    one = threading.Thread(target=run)
+    with FileLock(scratch_root() / ".lock"):  # held by whoever makes a folder and has not locked it yet
+        one.start()
+        assert not begun.wait(0.5)
+    assert begun.wait(10)
+    release.set()
+    one.join()

@@ -27,6 +27,7 @@ from biotune.executors.worker import BROKEN, FOLDER, HELLO, READY, SPOILT, Setup
 from biotune.fitness import Trial, TrialResult
 
 DEATHS = 3  # so many workers may die of one trial before it is given up
+_LONGEST_WAIT = 3600.0  # seconds; the system counts a wait in milliseconds and takes no more than a C int of them
 _STARTS = 3  # so many workers in a row may die before they are set up
 LOG = "run.log"
 
@@ -184,7 +185,7 @@ class ProcessPool:
     def _listen(self, batch: _Batch) -> None:
         """Wait for the next message, death or deadline, and deal with it."""
         deadlines = [worker.deadline for worker in self._workers if worker.deadline is not None]
-        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        patience = min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT) if deadlines else None
         known = {worker.pipe: worker for worker in self._workers} | {
             worker.process.sentinel: worker for worker in self._workers
         }

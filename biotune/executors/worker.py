@@ -6,6 +6,7 @@ Imports nothing heavy at module level: what torch sees of the machine must be se
 from __future__ import annotations
 
 import faulthandler
+import io
 import os
 import signal
 import sys
@@ -143,6 +144,8 @@ def _print_to(log: Path) -> None:
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a worker is ended by a kill, which flushes nothing
     faulthandler.enable()
 
 

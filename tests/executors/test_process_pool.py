@@ -323,6 +323,11 @@ def test_a_trial_that_hangs_once_is_well_in_a_new_process(fault: str, stage: Sta
     assert first != second and not alive(first)
 
 
+def test_a_very_long_timeout_is_a_timeout_like_any_other(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(1, 1e9)
+    assert stage.play({}, [trial(0)]) == [answer_to(trial(0))]
+
+
 def test_without_a_timeout_a_long_trial_is_waited_for(make_stage: Callable[..., Stage], tmp_path: Path) -> None:
     stage = make_stage(1)
     assert stage.play({0: ["naps"]}, [trial(0)]) == [answer_to(trial(0))]
@@ -374,7 +379,11 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_folder(stage: Stage)
     assert stage.play({}) == WELL
 
 
-def test_what_is_printed_lands_in_the_log_and_not_here(stage: Stage, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_printed_lands_in_the_log_and_not_here(
+    make_stage: Callable[..., Stage], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # which would hide that a killed worker flushes nothing
+    stage = make_stage(1)
     stage.play({2: ["speaks"]})
     log = (stage.folder / "run.log").read_text(encoding="utf-8")
     for words in ("a word on stdout", "a word on stderr", "a word of native code"):
@@ -562,6 +571,53 @@ def test_workers_end_by_themselves_when_the_drivers_process_is_killed(tmp_path: 
         finally:
             driver.kill()
     assert wait_until(lambda: not any(alive(pid) for pid in workers), 5)
+
+
+REAL_DRIVER = """
+import multiprocessing
+import pathlib
+
+import torch
+
+from biotune import datasets
+from biotune.backbones import build
+from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.executors import ProcessPool, Site
+from biotune.fitness import Trial
+from biotune.schedule import Schedule
+
+if __name__ == "__main__":
+    here = pathlib.Path.cwd()
+    backbone = BackboneConfig("biotune", "glyphnet")
+    network = build(backbone, 10)
+    dataset = DatasetConfig("digits", "digits", max_per_class=4, max_eval_per_class=4)
+    data = datasets.load(datasets.find(dataset, 2), network.preprocessing)
+    training = TrainingConfig(lr=1e-3, batch_size=8, patience=10**6)
+    executor = ExecutorConfig("process_pool", workers=1)
+    config = TrialsConfig(device="cpu", dataset=dataset, backbone=backbone, training=training, executor=executor)
+    full = Schedule(network.blocks, (1.0,) * 6)
+    pool = ProcessPool.at(Site(config, torch.device("cpu"), network, data, here, here))
+
+    def tell(*_):
+        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+
+    pool.run([Trial(full, 0, 1, 1), Trial(full, 0, 2, 10**6)], tell)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_in_mid_training_ends_by_itself_when_the_drivers_process_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text(REAL_DRIVER, encoding="utf-8")
+    with subprocess.Popen([sys.executable, "driver.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as driver:
+        try:
+            assert driver.stdout is not None
+            # told of the first trial's end, after which the endless second one begins
+            (worker,) = [int(word) for word in driver.stdout.readline().split()]
+            time.sleep(1)
+            assert alive(worker)
+        finally:
+            driver.kill()
+        assert wait_until(lambda: not alive(worker), 5)
 
 
 def test_it_can_be_chosen_by_its_name() -> None:
