@@ -188,7 +188,12 @@ class TestConfig:
 
     __test__ = False  # or pytest collects the class by its name
 
-    seeds: list[int] = key([1, 2, 3, 4, 5], "Training seeds of the final trainings.", ge=0, le=2**63 - 1)
+    seeds: list[int] = key(
+        [1, 2, 3, 4, 5],
+        "Training seeds of the final trainings; in a comparison each splits the data and drives the search too.",
+        ge=0,
+        le=2**63 - 1,
+    )
 
 
 @dataclass
@@ -237,6 +242,26 @@ class StrategyConfig:
     """A method of fine-tuning that needs no search."""
 
     name: str = key(MISSING, "Name of the strategy.")
+    alpha: float = key(0.01, "l2_sp and l1_sp: pull of pre-trained weights back to where they started.", ge=0)
+    beta: float = key(0.01, "l2_sp and l1_sp: decay of a new head's weights.", ge=0)
+    batches: int = key(5, "auto_rgn and auto_snr: batches whose gradients are measured before an epoch.", ge=1)
+    floor: float = key(0.95, "auto_snr: signal-to-noise ratio below which a parameter tensor stands still.", ge=0)
+    rank: int = key(8, "lora: rank of the adapters.", ge=1)
+    scale: float = key(8.0, "lora: alpha, the adapters' output is multiplied by alpha / rank.", gt=0)
+    decay: float = key(0.75, "layer_decay: factor between the rates of two neighbouring blocks.", gt=0, le=1)
+    spread: float = key(100.0, "discriminative: ratio of the head's rate to the first block's.", ge=1)
+
+
+STRATEGY_KEYS = {  # which strategies use a key of their own
+    "alpha": ("l2_sp", "l1_sp"),
+    "beta": ("l2_sp", "l1_sp"),
+    "batches": ("auto_rgn", "auto_snr"),
+    "floor": ("auto_snr",),
+    "rank": ("lora",),
+    "scale": ("lora",),
+    "decay": ("layer_decay",),
+    "spread": ("discriminative",),
+}
 
 
 @dataclass
@@ -257,10 +282,51 @@ class EvaluateConfig(TrialsConfig):
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
 
 
+@dataclass
+class ComparisonConfig:
+    """How strategies are compared."""
+
+    tune_lr: bool = key(True, "Choose each strategy's base rate on validation data.")
+    lr_factors: list[float] = key([0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that are tried.", gt=0, le=1e6)
+    tune_seeds: list[int] = key([71], "Training seeds of these trials.", ge=0, le=2**63 - 1)
+
+
+@dataclass
+class CompareConfig(TrialsConfig):
+    """Keys of `biotune compare`."""
+
+    strategies: list[str] = key(
+        [
+            "full",
+            "linear_probe",
+            "lp_ft",
+            "gradual_last_to_first",
+            "gradual_first_to_last",
+            "l1_sp",
+            "l2_sp",
+            "auto_rgn",
+            "auto_snr",
+            "surgical",
+            "lora",
+            "layer_decay",
+            "discriminative",
+            "biotune",
+        ],
+        "Names of the strategies; biotune is a whole search, schedule the file of schedule=FILE.",
+    )
+    schedule: str | None = key(None, "Path of a schedule file; goes with schedule among the strategies.", path="files")
+    compare: ComparisonConfig = field(default_factory=ComparisonConfig)
+    evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    fitness: SearchFitnessConfig = field(default_factory=SearchFitnessConfig)
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+
+
 Section = Any
 COMMANDS: dict[str, type] = {
     "run": RunConfig,
     "train": TrainConfig,
+    "compare": CompareConfig,
     "evaluate": EvaluateConfig,
     "blocks": BlocksConfig,
     "data": DataConfig,
@@ -350,11 +416,32 @@ def _disagreements(config: Section) -> Iterator[str]:
         device.startswith("cuda:") and index.isascii() and index.isdigit()
     ):
         yield f"device={device}: must be auto, cpu, cuda, cuda:INDEX or mps."
+    yield from _strategies_that_disagree(config)
     strategy = getattr(config, "strategy", None)
     if strategy is not None and strategy.name == "schedule" and config.schedule is None:
         yield "strategy=schedule: needs schedule=FILE, for example the best_schedule.yaml of a run."
     if strategy is not None and strategy.name not in ("schedule", MISSING) and config.schedule is not None:
         yield f"schedule={config.schedule}: does not go with strategy={strategy.name}; give one of the two."
+
+
+def _strategies_that_disagree(config: Section) -> Iterator[str]:
+    strategy = getattr(config, "strategy", None)
+    if strategy is not None:
+        if strategy.name == "biotune":
+            yield "strategy=biotune: is a whole search; 'biotune run' makes one, 'biotune compare' compares it with others."
+        for name, value in vars(strategy).items():
+            if name != "name" and value != getattr(StrategyConfig, name) and strategy.name not in STRATEGY_KEYS[name]:
+                owners = " and ".join(STRATEGY_KEYS[name])
+                yield f"strategy.{name}={show(value)}: does not go with strategy={strategy.name}; only {owners} have this key."
+    names = getattr(config, "strategies", None)
+    if names is None:
+        return
+    if "full" not in names:
+        yield f"strategies={show(names)}: must hold full, which all others are measured against."
+    if ("schedule" in names) != (config.schedule is not None):
+        yield f"strategies={show(names)}: schedule among them and schedule=FILE go together; give both or neither."
+    if shared := set(config.compare.tune_seeds) & set(config.test.seeds):
+        yield f"compare.tune_seeds={show(config.compare.tune_seeds)}: must be fresh; {min(shared)} is in test.seeds too."
 
 
 def _keys_of_one_dataset(dataset: DatasetConfig) -> Iterator[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from biotune.fitness import Trial, TrialResult
 from biotune.param_groups import apply_schedule, prove_coverage
 from biotune.scores import macro_accuracy, test_scores
 from biotune.store import keep_model
+from biotune.strategies import hooks_of
+from biotune.strategies._base import Hooks, Scene
 from biotune.workspace import Entry, Rows, Workspace
 
 
@@ -40,37 +43,87 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
         TrialError: The loss became infinite or NaN.
     """
     started = time.perf_counter()
-    model, training, data = workspace.network.module, workspace.training, workspace.data
+    training, data = workspace.training, workspace.data
     torch.manual_seed(trial.seed)
     workspace.reset()
     _fresh_head(workspace)
     entry = workspace.entry(trial.schedule.first_trained)
-    groups = apply_schedule(model, trial.schedule, training.lr, training.frozen_norm)
-    optimizer = build_optimizer(groups, training, workspace.device)
-    prove_coverage(model, optimizer)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: lr_factor(epoch, training))
     part = data.part(trial.fold)
     loss_function = nn.CrossEntropyLoss(weight=class_weights(data, part.train, training, workspace.device))
+    hooks = _hooks(trial, workspace, entry, part.train, loss_function)
+    try:
+        status, curve, best_state = _fit(trial, workspace, entry, hooks, loss_function)
+        scores = {}
+        if trial.test:
+            workspace.network.module.load_state_dict(best_state)
+            hooks.fold_in()
+            scores = _score_on_test(trial, workspace)
+    finally:
+        hooks.undo()
+    return TrialResult(status, tuple(curve), time.perf_counter() - started, scores)
+
+
+def _fit(
+    trial: Trial, workspace: Workspace, entry: Entry, hooks: Hooks, loss_function: nn.Module
+) -> tuple[str, list[float], dict[str, Tensor]]:
+    """Epoch after epoch: how it ended, the validation scores, and, for a trial with test scores, the best epoch's weights."""
+    model, training, data = workspace.network.module, workspace.training, workspace.data
+    optimizer = build_optimizer(hooks.groups, training, workspace.device)
+    prove_coverage(model, optimizer)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    part = data.part(trial.fold)
     order = np.random.default_rng(trial.seed)
     truth = workspace.labels(part.val)
     curve: list[float] = []
     best_state: dict[str, Tensor] = {}
-    status = "ok"
     for epoch in range(trial.epochs):
-        _train_epoch(workspace, entry, part.train, order, optimizer, loss_function, epoch)
-        scheduler.step()
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * lr_factor(epoch, training)
+        hooks.before_epoch(epoch, optimizer)
+        _train_epoch(workspace, entry, part.train, order, optimizer, loss_function, hooks.penalty, epoch)
         predicted = predict(workspace, part.val, entry).argmax(1)
         curve.append(macro_accuracy(predicted, truth, len(data.classes)))
         best = curve.index(max(curve))
         if best == epoch and trial.test:
             best_state = {name: value.clone() for name, value in model.state_dict().items()}
-        if epoch - best >= training.patience or epoch + 1 == trial.epochs:
+        if epoch - max(best, hooks.settled) >= training.patience or epoch + 1 == trial.epochs:
             break  # over anyway, and as good as any other
         if trial.floor and curve[best] < trial.floor[epoch]:
-            status = "pruned"
-            break
-    scores = _score_on_test(trial, workspace, best_state) if trial.test else {}
-    return TrialResult(status, tuple(curve), time.perf_counter() - started, scores)
+            return "pruned", curve, best_state
+    return "ok", curve, best_state
+
+
+def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_function: nn.Module) -> Hooks:
+    """What the trial's strategy makes of the network, or nothing but its schedule."""
+    network, training = workspace.network, workspace.training
+    lr = training.lr if trial.lr is None else trial.lr
+    groups = apply_schedule(network.module, trial.schedule, lr, training.frozen_norm)
+    if trial.method is None:
+        return Hooks(groups)
+
+    def losses(epoch: int, batches: int) -> Iterator[Tensor]:
+        network.module.train()
+        # drawn apart, so that the training's own batches are the same for every strategy
+        order = np.random.default_rng((trial.seed, epoch)).permutation(rows)
+        for batch in islice(batch_rows(order, training.batch_size), batches):
+            with workspace.autocast():
+                yield loss_function(entry.forward(entry.take(batch)), workspace.labels(batch))
+
+    return hooks_of(
+        Scene(
+            model=network.module,
+            blocks=network.blocks,
+            head=network.head,
+            fresh_head=network.fresh_head,
+            groups=groups,
+            lr=lr,
+            epochs=trial.epochs,
+            method=trial.method,
+            frozen_norm=training.frozen_norm,
+            losses=losses,
+            example=lambda: workspace.pictures(rows[:2]),
+        )
+    )
 
 
 def build_optimizer(groups: list[dict[str, Any]], training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
@@ -138,6 +191,7 @@ def _train_epoch(
     order: np.random.Generator,
     optimizer: torch.optim.Optimizer,
     loss_function: nn.Module,
+    penalty: Callable[[], Tensor] | None,
     epoch: int,
 ) -> None:
     workspace.network.module.train()
@@ -149,6 +203,8 @@ def _train_epoch(
             inputs = standard(inputs, order)
         with workspace.autocast():
             loss = loss_function(entry.forward(inputs), workspace.labels(batch))
+        if penalty is not None:
+            loss = loss + penalty()
         loss.backward()
         optimizer.step()
         total += loss.detach()
@@ -163,11 +219,10 @@ def _fresh_head(workspace: Workspace) -> None:
         head.reset_parameters()  # type: ignore[operator]
 
 
-def _score_on_test(trial: Trial, workspace: Workspace, best_state: dict[str, Tensor]) -> dict[str, float]:
-    workspace.network.module.load_state_dict(best_state)
+def _score_on_test(trial: Trial, workspace: Workspace) -> dict[str, float]:
     rows = workspace.data.test
     probabilities = predict(workspace, rows).double().softmax(1).cpu()
     labels = torch.from_numpy(workspace.data.labels[rows])
     if trial.keep is not None:
-        keep_model(workspace.folder, trial.keep, best_state, workspace.data, probabilities.numpy())
+        keep_model(workspace.folder, trial.keep, workspace.network.module.state_dict(), workspace.data, probabilities.numpy())
     return test_scores(probabilities, labels)

@@ -16,6 +16,7 @@ from biotune.errors import SearchError
 from biotune.pruning import median_floor
 from biotune.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule import Schedule
+from biotune.strategies.method import Method
 
 WORST = 1.0  # the fitness of a candidate that was not or could not be trained (BioTune, section 1)
 
@@ -32,6 +33,8 @@ class Trial:
         test: Whether the best epoch's weights are scored on the test split. False all through a search.
         keep: Name under which the trained model is kept, or None.
         floor: For each epoch the best score so far below which the training is given up as pruned; empty for none.
+        lr: The base rate λ_0 where it is not `training.lr`.
+        method: The strategy whose hooks reach into the training loop; None trains the schedule as it is.
     """
 
     schedule: Schedule
@@ -41,12 +44,17 @@ class Trial:
     test: bool = False
     keep: str | None = None
     floor: tuple[float, ...] = ()
+    lr: float | None = None
+    method: Method | None = None
 
     @property
     def key(self) -> str:
         """What makes two trials of one run the same training; a floor only ends it earlier."""
         data = "all" if self.fold is None else f"fold{self.fold}"
-        return f"{self.schedule.key}@{data}/seed{self.seed}/epochs{self.epochs}" + ("/test" if self.test else "")
+        more = ["test"] if self.test else []
+        more += [] if self.lr is None else [f"lr{self.lr!r}"]
+        more += [] if self.method is None else [self.method.key]
+        return "/".join([f"{self.schedule.key}@{data}", f"seed{self.seed}", f"epochs{self.epochs}", *more])
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,11 @@ class Key:
         """The rule for the key's type in words."""
         inner, optional = _unwrap(self.type)
         words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-        lists = {list[int]: "a list of integers like [1,2,3]", list[str]: "a list of names like [one,two]"}
+        lists = {
+            list[int]: "a list of integers like [1,2,3]",
+            list[float]: "a list of numbers like [0.1,1,10]",
+            list[str]: "a list of names like [one,two]",
+        }
         text = lists[inner] if inner in lists else words[inner]
         return text + (" or null" if optional else "")
 

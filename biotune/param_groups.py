@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -35,21 +36,34 @@ def apply_schedule(model: nn.Module, schedule: Schedule, base_lr: float, frozen_
         parameters = block_parameters(model, schedule.blocks)
     except BackboneError as error:
         raise ScheduleError(f"the schedule (blocks {', '.join(schedule.names)}) does not fit the network: {error}") from None
+    freeze(model, schedule.blocks, schedule.selected, frozen_norm)
+    return [
+        {"params": own, "lr": weight * base_lr, "name": block.name}
+        for block, weight in zip(schedule.blocks, schedule.lr_weights, strict=True)
+        if weight > 0 and (own := [parameter for _, parameter in parameters[block.name]])
+    ]
+
+
+def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], frozen_norm: str = "eval") -> None:
+    """Make the selected blocks trainable and freeze the others, whatever was frozen before.
+
+    Args:
+        model: A network with the modules that the blocks name, each parameter in one block.
+        blocks: The blocks in forward order.
+        selected: Whether each is trained.
+        frozen_norm: See `apply_schedule`.
+    """
+    parameters = block_parameters(model, blocks)
     for module in model.modules():
         _release(module)
-    groups = []
-    for block, weight in zip(schedule.blocks, schedule.lr_weights, strict=True):
-        own = [parameter for _, parameter in parameters[block.name]]
-        for parameter in own:
-            parameter.requires_grad_(weight > 0)
+    for block, trained in zip(blocks, selected, strict=True):
+        for _, parameter in parameters[block.name]:
+            parameter.requires_grad_(trained)
             # a stale gradient of a frozen parameter would still meet momentum and weight decay
             parameter.grad = None
-        if weight == 0:
+        if not trained:
             for module in _modules(model, block):
-                _hold_in_eval(module, frozen_norm)
-        elif own:
-            groups.append({"params": own, "lr": weight * base_lr, "name": block.name})
-    return groups
+                hold_in_eval(module, frozen_norm)
 
 
 def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -74,7 +88,8 @@ def _modules(model: nn.Module, block: Block) -> list[nn.Module]:
     return [modules[path] for path in block.modules if path in modules]
 
 
-def _hold_in_eval(module: nn.Module, frozen_norm: str) -> None:
+def hold_in_eval(module: nn.Module, frozen_norm: str = "eval") -> None:
+    """Keep a module in eval mode through every later `train()`, until `freeze` or `apply_schedule` releases it."""
     module.train = partial(_stay, module, frozen_norm)  # type: ignore[method-assign]
     module.train(module.training)
 

@@ -1,4 +1,4 @@
-"""run, train and evaluate as straight-line wiring: the file to read first.
+"""run, train, compare and evaluate as straight-line wiring: the file to read first.
 
 The way of the data: evolution -> fitness -> executor -> finetune -> param_groups, and back as plain results.
 """
@@ -9,13 +9,17 @@ import hashlib
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from biotune import report, tables
-from biotune.config import EvaluateConfig, RunConfig, TrainConfig, TrialsConfig
+from biotune.backbones import Network
+from biotune.choosing import Costs, choose, measure, rates_to_try, settings_of
+from biotune.comparison import COMPARISON, summarise
+from biotune.config import CompareConfig, EvaluateConfig, RunConfig, StrategyConfig, TrainConfig, TrialsConfig
 from biotune.device import describe
 from biotune.errors import ConfigError, ScheduleError, SearchError
 from biotune.evolution import evolve, most_candidates, most_evaluations
@@ -24,7 +28,7 @@ from biotune.fitness import Economy, ScheduleFitness, Trial, TrialResult, stop_i
 from biotune.genotypes import read_genotypes
 from biotune.keys import show
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
-from biotune.session import Session, prepare, session
+from biotune.session import Session, folder_in_use, prepare, session
 from biotune.store import (
     MODEL_FACTS,
     MODEL_FORMAT,
@@ -36,7 +40,8 @@ from biotune.store import (
     write_table,
     write_text,
 )
-from biotune.strategies import FIXED, fixed_schedule
+from biotune.strategies import Plan, fixed_schedule, plans
+from biotune.strategies.size import trainable_parameters
 from biotune.view import View
 
 BASELINES = ("full", "linear_probe")
@@ -50,7 +55,9 @@ def check_inputs(config: TrialsConfig, view: View) -> None:
     """
     _, network, _ = prepare(config, _folds(config), view.decoding)
     if isinstance(config, TrainConfig):
-        _schedule_to_train(config, network.blocks)
+        _plans_to_train(config, network)
+    if isinstance(config, CompareConfig):
+        _plans_to_compare(config, network)
     if isinstance(config, EvaluateConfig):
         read_genotypes(config.genotypes, network.blocks)
 
@@ -64,7 +71,7 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
         winner, confirmed = _confirm(bench, config, hall, view)
         # written before the final trainings: whatever becomes of them, the schedule is there
         write_text(folder / "best_schedule.yaml", save_text(winner.schedule, config.training.lr, _origin(config)))
-        finals = _final_trainings(bench, config, {"biotune": winner.schedule} | _baselines(bench), view)
+        finals = _final_trainings(bench, config, {"biotune": Plan(winner.schedule)} | _baselines(bench), view)
         result = {
             "search": search,
             "confirmed": confirmed,
@@ -72,7 +79,7 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
             "baselines": {
                 name: tables.spreads([outcome for _, outcome in finals[name]]) for name in BASELINES if name in finals
             },
-            **_size(bench, winner.schedule),
+            **_size(bench, Plan(winner.schedule)),
             "schedule": tables.schedule_entry(winner.schedule, config.training.lr, bench.network.parameters),
         }
         _keep_best_model(bench, finals["biotune"])
@@ -88,15 +95,17 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
 def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
     """Fine-tune by one strategy or schedule over `test.seeds`, with test scores."""
     with session("train", config, folder, 1, view.decoding) as bench:
-        schedule = _schedule_to_train(config, bench.network.blocks)
-        bench.settle("schedule", schedule.key.encode(), "the schedule to train with has")
+        choices = _plans_to_train(config, bench.network)
+        bench.settle("schedule", "\n".join(plan.schedule.key for plan in choices).encode(), "the schedule to train with has")
         bench.executor.on_result = view.trained
         view.header("biotune train", [*_facts(bench), ("strategy", config.strategy.name)])
-        finals = _final_trainings(bench, config, {config.strategy.name: schedule}, view)
+        plan, _ = choose(bench, choices, [None], config.training.seeds, view)
+        schedule = plan.schedule
+        finals = _final_trainings(bench, config, {config.strategy.name: plan}, view)
         result = {
             "strategy": config.strategy.name,
             "test": tables.spreads([outcome for _, outcome in finals[config.strategy.name]]),
-            **_size(bench, schedule),
+            **_size(bench, plan),
             "schedule": tables.schedule_entry(schedule, config.training.lr, bench.network.parameters),
         }
         _keep_best_model(bench, finals[config.strategy.name])
@@ -107,6 +116,67 @@ def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
         view.final(f"Files: {_shown_path(folder)}")
     report.write_report(report.read_run(folder))  # all that was computed is safe by now, and the run finished
     return result
+
+
+def compare(config: CompareConfig, folder: Path, view: View) -> dict[str, Any]:
+    """Every strategy with every seed, each seed with splits and a folder of its own; the table grows row by row."""
+    with folder_in_use("compare", config, folder) as (journal, _):
+        known = journal.understood("row", lambda record: ((record["strategy"], record["seed"]), record["row"]))
+        view.header("biotune compare", _comparison_facts(config, folder, len(known)))
+        for number, seed in enumerate(config.test.seeds, 1):
+            missing = [name for name in config.strategies if (name, seed) not in known]
+            if not missing:
+                continue
+            view.line(f"seed {seed}, {number} of {len(config.test.seeds)}", "bold")
+            place = folder / f"seed-{seed}"
+            place.mkdir(exist_ok=True)
+            with session("compare", settings_of(config, seed), place, config.evolution.folds, view.decoding) as bench:
+                for name in missing:
+                    row = _compare_one(bench, config, name, seed, view)
+                    journal.append({"kind": "row", "strategy": name, "seed": seed, "row": row})
+                    known[name, seed] = row
+                    rows = [known[pair] for pair in product(config.strategies, config.test.seeds) if pair in known]
+                    write_table(folder / COMPARISON, rows)
+        result = summarise([known[pair] for pair in product(config.strategies, config.test.seeds)])
+        write_json(folder / RESULT, result)
+        view.comparison(result, len(config.test.seeds))
+        view.final(f"Files: {_shown_path(folder)}")
+    return result
+
+
+def _compare_one(bench: Session, config: CompareConfig, name: str, seed: int, view: View) -> dict[str, Any]:
+    """One strategy with one seed; whatever it trains counts as its cost, even what another has trained before."""
+    costs = Costs()
+
+    def count(trial: Trial, result: TrialResult) -> None:
+        costs.count(trial, result)
+        view.trained(trial, result)
+
+    bench.executor.on_result = count
+    view.line(f"  {name}")
+    if name == "biotune":
+        own = settings_of(config, seed)
+        _, hall = _search(bench, own, view)
+        winner, _ = _confirm(bench, own, hall, view)
+        found = [Plan(winner.schedule)]
+    else:
+        found = _plans_to_compare(config, bench.network)[name]
+    return measure(bench, config, name, seed, found, costs, view)
+
+
+def _plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[Plan]]:
+    """What each strategy but a search chooses from.
+
+    Raises:
+        BiotuneError: A strategy is unknown or lacks a library, or the schedule does not fit.
+    """
+    found = {}
+    for name in config.strategies:
+        if name == "schedule":
+            found[name] = [Plan(_schedule_of_file(config, network.blocks))]
+        elif name != "biotune":
+            found[name] = plans(StrategyConfig(name), network.blocks, network.fresh_head)
+    return found
 
 
 def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]:
@@ -148,7 +218,7 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
     return {"fitness": means}
 
 
-def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, Any], list[Entry]]:
+def _search(bench: Session, config: RunConfig | CompareConfig, view: View) -> tuple[dict[str, Any], list[Entry]]:
     """Evolve; the tables grow with every generation. Returns the search's result entry and the hall of fame."""
     blocks, settings = bench.network.blocks, config.evolution
     places = max(settings.elites, config.confirm.top_k, 1)
@@ -192,7 +262,7 @@ def _search(bench: Session, config: RunConfig, view: View) -> tuple[dict[str, An
     }, hall
 
 
-def _confirm(bench: Session, config: RunConfig, hall: list[Entry], view: View) -> tuple[Entry, dict[str, Any]]:
+def _confirm(bench: Session, config: RunConfig | CompareConfig, hall: list[Entry], view: View) -> tuple[Entry, dict[str, Any]]:
     """Fine-tune the best distinct schedules on every fold with fresh seeds; the best mean wins."""
     if config.confirm.top_k == 0:
         write_table(bench.folder / "confirm.csv", [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
@@ -220,20 +290,20 @@ def _confirm(bench: Session, config: RunConfig, hall: list[Entry], view: View) -
 
 
 def _final_trainings(
-    bench: Session, config: RunConfig | TrainConfig, schedules: dict[str, Schedule], view: View
+    bench: Session, config: RunConfig | TrainConfig, plans_by_name: dict[str, Plan], view: View
 ) -> dict[str, list[tuple[Trial, TrialResult]]]:
     """Train on all training data, once for each of `test.seeds`; only now does a model see the test split."""
-    first = next(iter(schedules))
-    plan = [
-        (name, _final_trial(schedule, seed, config.training.epochs, keep=name == first))
-        for name, schedule in schedules.items()
+    first = next(iter(plans_by_name))
+    trials = [
+        (name, _final_trial(plan, seed, config.training.epochs, keep=name == first))
+        for name, plan in plans_by_name.items()
         for seed in config.test.seeds
     ]
-    view.begin("final trainings", len(plan))
-    results = bench.executor.run([trial for _, trial in plan])
+    view.begin("final trainings", len(trials))
+    results = bench.executor.run([trial for _, trial in trials])
     view.end()
-    finals: dict[str, list[tuple[Trial, TrialResult]]] = {name: [] for name in schedules}
-    for (name, trial), result in zip(plan, results, strict=True):
+    finals: dict[str, list[tuple[Trial, TrialResult]]] = {name: [] for name in plans_by_name}
+    for (name, trial), result in zip(trials, results, strict=True):
         finals[name].append((trial, result))
     rows = [tables.test_row(name, trial, result) for name, pairs in finals.items() for trial, result in pairs]
     write_table(bench.folder / "test.csv", rows)
@@ -248,9 +318,9 @@ def _final_trainings(
     return {name: pairs for name, pairs in sound.items() if pairs}
 
 
-def _final_trial(schedule: Schedule, seed: int, epochs: int, keep: bool) -> Trial:
+def _final_trial(plan: Plan, seed: int, epochs: int, keep: bool) -> Trial:
     """A training on all data with test scores; what it is kept under tells it from those of another schedule."""
-    trial = Trial(schedule, None, seed, epochs, True)
+    trial = Trial(plan.schedule, None, seed, epochs, True, method=plan.method)
     return replace(trial, keep=hashlib.sha256(trial.key.encode()).hexdigest()[:16]) if keep else trial
 
 
@@ -276,7 +346,7 @@ def _keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) ->
     write_json(bench.folder / MODEL_FACTS, facts)
 
 
-def _fitness(bench: Session, config: RunConfig | EvaluateConfig, economy: Economy) -> ScheduleFitness:
+def _fitness(bench: Session, config: RunConfig | CompareConfig | EvaluateConfig, economy: Economy) -> ScheduleFitness:
     return ScheduleFitness(
         bench.executor,
         tuple(config.training.seeds),
@@ -286,14 +356,19 @@ def _fitness(bench: Session, config: RunConfig | EvaluateConfig, economy: Econom
     )
 
 
-def _baselines(bench: Session) -> dict[str, Schedule]:
-    return {name: FIXED[name](bench.network.blocks) for name in BASELINES}
+def _baselines(bench: Session) -> dict[str, Plan]:
+    return {name: Plan(fixed_schedule(name, bench.network.blocks)) for name in BASELINES}
 
 
-def _schedule_to_train(config: TrainConfig, blocks: Sequence[Block]) -> Schedule:
-    """The schedule of a strategy, or of a file whose blocks are proved to be this network's."""
+def _plans_to_train(config: TrainConfig, network: Network) -> list[Plan]:
+    """What a strategy chooses from, or the schedule of a file."""
     if config.strategy.name != "schedule":
-        return fixed_schedule(config.strategy.name, blocks)
+        return plans(config.strategy, network.blocks, network.fresh_head)
+    return [Plan(_schedule_of_file(config, network.blocks))]
+
+
+def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Block]) -> Schedule:
+    """The schedule of a file whose blocks are proved to be this network's."""
     if config.schedule is None:
         raise ConfigError("strategy=schedule: needs schedule=FILE.")
     schedule = load_schedule(config.schedule)
@@ -311,7 +386,7 @@ def _schedule_to_train(config: TrainConfig, blocks: Sequence[Block]) -> Schedule
 
 
 def _folds(config: TrialsConfig) -> int:
-    return config.evolution.folds if isinstance(config, RunConfig | EvaluateConfig) else 1
+    return config.evolution.folds if isinstance(config, RunConfig | CompareConfig | EvaluateConfig) else 1
 
 
 def _origin(config: TrialsConfig) -> dict[str, Any]:
@@ -323,8 +398,8 @@ def _origin(config: TrialsConfig) -> dict[str, Any]:
     }
 
 
-def _size(bench: Session, schedule: Schedule) -> dict[str, Any]:
-    trained = tables.trained_parameters(schedule, bench.network.parameters)
+def _size(bench: Session, plan: Plan) -> dict[str, Any]:
+    trained = trainable_parameters(plan, bench.network, bench.data.pixels.shape[1])
     return {"trainable_params": trained, "trainable_share": trained / bench.total_parameters}
 
 
@@ -342,6 +417,19 @@ def _facts(bench: Session) -> list[tuple[str, str]]:
         ("device", f"{describe(bench.device)}, {config.executor.name}, {config.executor.threads} threads a training"),
         ("folder", _shown_path(bench.folder)),
         *([("resumed", f"{known} trainings are known already")] if (known := bench.executor.known) else []),
+    ]
+
+
+def _comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tuple[str, str]]:
+    rates = [config.training.lr if rate is None else rate for rate in rates_to_try(config)]
+    return [
+        ("dataset", config.dataset.name),
+        ("backbone", f"{config.backbone.name}, weights {config.backbone.weights}"),
+        ("strategies", ", ".join(config.strategies)),
+        ("seeds", f"{len(config.test.seeds)}: each splits the data, drives the search and trains"),
+        ("base rates", ", ".join(f"{rate:g}" for rate in rates) + (", chosen on validation data" if len(rates) > 1 else "")),
+        ("folder", _shown_path(folder)),
+        *([("resumed", f"{known} rows are known already")] if known else []),
     ]
 
 

@@ -24,7 +24,8 @@ FREE = (
     "dataset.root",  # the pictures themselves are told by their fingerprint
     "dataset.download",
 )
-EXTENDABLE = ("evolution.generations", "evolution.max_hours")  # more of these only adds to what is there
+# more of these only adds to what is there
+EXTENDABLE = ("evolution.generations", "evolution.max_hours", "test.seeds", "strategies")
 
 
 @contextmanager
@@ -69,9 +70,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found = []
     for key in [*before, *(key for key in now if key not in before)]:
         old, new = before.get(key), now.get(key)
-        if old != new and not (key in EXTENDABLE and (new is None or (old is not None and new > old))):
+        if old != new and not (key in EXTENDABLE and _is_longer(old, new)):
             found.append(f"{key}={show(old)}, now {show(new)}")
     return found
+
+
+def _is_longer(old: Any, new: Any) -> bool:
+    if isinstance(old, list):
+        return isinstance(new, list) and new[: len(old)] == old
+    return new is None or (old is not None and new > old)
 
 
 def settle(journal: Journal, name: str, value: str, what: str, folder: Path) -> None:

@@ -137,25 +137,8 @@ def session(
     Raises:
         BiotuneError: Bad input, or a folder that cannot be written.
     """
-    with sole_user(folder):
-        journal = Journal(folder)
-        try:
-            # before anything else is written: the folder may be another run's
-            settle_config(journal, config, folder)
-            yield from _reported(command, config, folder, num_folds, on_decoded, journal)
-        finally:
-            journal.close()
-
-
-def _reported(
-    command: str, config: TrialsConfig, folder: Path, num_folds: int, on_decoded: OnDecoded, journal: Journal
-) -> Iterator[Session]:
-    """The session itself, with `status.json` telling how it goes."""
-    status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": _now(), "finished": None}
-    status |= {"versions": _versions(), "device": None, "git_commit": _git_commit()}
-    write_json(folder / STATUS, status)
-    torch.set_num_threads(config.executor.threads)
-    try:
+    with folder_in_use(command, config, folder) as (journal, status):
+        torch.set_num_threads(config.executor.threads)
         device, network, data = prepare(config, num_folds, on_decoded)
         settle(journal, "data", data.fingerprint, "pictures, labels or splits have", folder)
         settle(journal, "weights", weights_fingerprint(network), "the weights that training starts from have", folder)
@@ -164,6 +147,34 @@ def _reported(
         with scratch() as space, _executor(Site(config, device, network, data, folder, space)) as inner:
             yield Session(config, folder, device, network, data, journal, Recorded(inner, journal))
         forget_kept(folder)
+
+
+@contextmanager
+def folder_in_use(command: str, config: TrialsConfig, folder: Path) -> Iterator[tuple[Journal, dict[str, Any]]]:
+    """A run's folder for this process alone: its journal, and what `status.json` tells of how it goes.
+
+    Raises:
+        RunFolderError: Another process works there, it was begun with other settings, or it cannot be written.
+    """
+    with sole_user(folder):
+        journal = Journal(folder)
+        try:
+            # before anything else is written: the folder may be another run's
+            settle_config(journal, config, folder)
+            with _status_kept(command, folder) as status:
+                yield journal, status
+        finally:
+            journal.close()
+
+
+@contextmanager
+def _status_kept(command: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """`status.json` from its first state to its last."""
+    status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": _now(), "finished": None}
+    status |= {"versions": _versions(), "device": None, "git_commit": _git_commit()}
+    write_json(folder / STATUS, status)
+    try:
+        yield status
         status["state"] = "finished"
     except Exception as error:
         text = str(error) if isinstance(error, BiotuneError) else f"{type(error).__name__}: {error}"

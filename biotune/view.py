@@ -216,6 +216,22 @@ class View:
             ([method, *(mean_sd(scores[name]) for name in first)] for method, scores in methods.items()),
         )
 
+    def comparison(self, result: Mapping[str, Any], seeds: int) -> None:
+        """Strategies side by side, a line each."""
+        from biotune.comparison import COLUMNS, table_rows
+
+        self.table(
+            f"Test split (mean ± sd over {seeds} seeds; costs a seed, the choice of the base rate included)",
+            list(COLUMNS),
+            table_rows(result),
+        )
+        best = result["best"]
+        self.line(
+            f"* {best} is better than every other: all paired 95 % intervals lie above 0."
+            if best
+            else "None is marked as the best: at least one paired 95 % interval of every strategy reaches 0."
+        )
+
 
 def mean_sd(score: dict[str, float]) -> str:
     """A {mean, sd, values} score as text."""

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from biotune.cli.hydra_app import register
 from biotune.config import COMMANDS, RunConfig, TrainingConfig, check
+from biotune.errors import ConfigError
 from biotune.keys import keys_of
 
 ROOT = Path(str(files("biotune.configs")))
@@ -63,7 +64,10 @@ def test_every_choice_composes_with_every_command_it_belongs_to(group: str, choi
     for command in commands:
         config = composed(command, f"{group}={choice}", *NEEDS.get((group, choice), []))
         assert type(config) is COMMANDS[command]
-        if group != "dataset":  # some need a key such as dataset.root besides
+        if (group, choice) == ("strategy", "biotune"):  # there is no training without a search
+            with pytest.raises(ConfigError, match="'biotune run' makes one, 'biotune compare' compares it"):
+                check(config)
+        elif group != "dataset":  # some need a key such as dataset.root besides
             check(config)
 
 

@@ -15,6 +15,7 @@ from biotune.errors import BiotuneError, did_you_mean
 CONFIG_COMMANDS = {
     "run": "search, confirm, retrain, test, report",
     "train": "one fine-tune over several seeds: strategy=NAME or schedule=FILE",
+    "compare": "many strategies on the same data: one table",
     "evaluate": "fitness of given genotypes, no search: genotypes=FILE.csv",
     "blocks": "the blocks of a backbone: modules, parameters, share",
 }
@@ -46,8 +47,7 @@ NO_HYDRA_COMPLETION = (
 
 # at most 23 lines of 80 columns: with the prompt below them they fit an old terminal
 HELP = f"""\
-biotune finds out which layers of a pre-trained image classifier to fine-tune,
-and how fast each should learn.
+biotune finds which layers of an image classifier to fine-tune, and how fast.
 
   biotune run                                    a demo on bundled digits
   biotune run dataset=folder dataset.root=PICTURES backbone=resnet50
@@ -56,7 +56,7 @@ and how fast each should learn.
 Commands:
 {chr(10).join(f"  {name:<10}  {meaning}" for name, meaning in COMMANDS.items())}
 
-Everything is set as KEY=VALUE. Flags of run, train and evaluate:
+Everything is set as KEY=VALUE. Flags of run, train, compare, evaluate:
   -q  only the result     -v  a line a training     -m  one job a combination
   --cfg job  show the config and stop     --config-dir D  look for configs in D
 """

@@ -72,7 +72,7 @@ class _Outcome:
 
 _CURRENT: list[_Outcome] = []
 _VOICES: dict[str, tuple[Voice, ...]] = {
-    **dict.fromkeys(("run", "train", "evaluate"), (Voice.QUIET, Voice.VERBOSE)),
+    **dict.fromkeys(("run", "train", "compare", "evaluate"), (Voice.QUIET, Voice.VERBOSE)),
     **dict.fromkeys(("blocks", "data"), (Voice.JSON,)),
 }
 
@@ -118,6 +118,11 @@ def _train(cfg: DictConfig) -> None:
     _job("train", cfg)
 
 
+@hydra.main(version_base="1.3", config_path=CONFIGS, config_name="compare")
+def _compare(cfg: DictConfig) -> None:
+    _job("compare", cfg)
+
+
 @hydra.main(version_base="1.3", config_path=CONFIGS, config_name="evaluate")
 def _evaluate(cfg: DictConfig) -> None:
     _job("evaluate", cfg)
@@ -144,4 +149,11 @@ def _data(cfg: DictConfig) -> None:
     _shown(check)
 
 
-_JOBS: dict[str, Callable[[], None]] = {"run": _run, "train": _train, "evaluate": _evaluate, "blocks": _blocks, "data": _data}
+_JOBS: dict[str, Callable[[], None]] = {
+    "run": _run,
+    "train": _train,
+    "compare": _compare,
+    "evaluate": _evaluate,
+    "blocks": _blocks,
+    "data": _data,
+}

@@ -1,4 +1,4 @@
-"""One job of run, train or evaluate: a typed config, a folder, a recipe. Its errors end the job, never the process."""
+"""One job of run, train, compare or evaluate: a typed config, a folder, a recipe. Its errors end the job, never the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from biotune.errors import BiotuneError, one_line
 from biotune.voice import Voice
 
-WITH_FOLDER = ("run", "train", "evaluate")  # the commands that train and leave a run's folder
+WITH_FOLDER = ("run", "train", "compare", "evaluate")  # the commands that train and leave a run's folder
 _log = logging.getLogger("biotune")
 
 

@@ -37,7 +37,8 @@ def resume(arguments: list[str]) -> int:
     parser = _Parser(
         prog="biotune resume",
         description="Finish an interrupted run. A finished search is made longer by evolution.generations=N or "
-        "evolution.max_hours=H. Keys that say where trainings run, such as executor.workers, may change too.",
+        "evolution.max_hours=H, a comparison by more test.seeds or strategies. "
+        "Keys that say where trainings run, such as executor.workers, may change too.",
         allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="the run's folder")
@@ -75,7 +76,8 @@ def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
         raise RunFolderError(f"{named / CONFIG}: cannot be read ({one_line(error)[:200]}).") from None
     if not isinstance(document, DictConfig):
         raise RunFolderError(f"{named / CONFIG}: is no config of a run.")
-    command = "evaluate" if "genotypes" in document else "train" if "strategy" in document else "run"
+    own_keys = {"genotypes": "evaluate", "strategy": "train", "compare": "compare"}
+    command = next((command for key, command in own_keys.items() if key in document), "run")
     return command, document
 
 
@@ -109,7 +111,8 @@ def _updated(command: str, document: DictConfig, overrides: list[Override], fold
 def _refuse_what_is_over(folder: Path, named: Path, overrides: list[Override]) -> None:
     if state_of(folder) == "finished" and not any(override.key_or_group in EXTENDABLE for override in overrides):
         raise RunFolderError(
-            f"{named}: has finished. A longer search is asked for by evolution.generations=N or evolution.max_hours=H."
+            f"{named}: has finished. A longer search is asked for by evolution.generations=N or evolution.max_hours=H, "
+            "a longer comparison by more test.seeds or strategies."
         )
 
 

@@ -1,4 +1,4 @@
-"""Strategies that are nothing but a fixed layer schedule."""
+"""Strategies that are nothing but a fixed layer schedule, or a choice of a few."""
 
 from collections.abc import Sequence
 
@@ -13,3 +13,33 @@ def full(blocks: Sequence[Block]) -> Schedule:
 def linear_probe(blocks: Sequence[Block]) -> Schedule:
     """Linear probing: the head at the base rate, everything else frozen."""
     return Schedule(tuple(blocks), (0.0,) * (len(blocks) - 1) + (1.0,))
+
+
+def layer_decay(blocks: Sequence[Block], decay: float) -> Schedule:
+    """Layer-wise decay: W_b = decay^(B − b), the head at the base rate.
+
+    Source: the definition of timm; Clark et al., *ELECTRA*, ICLR 2020; Bao et al., *BEiT*, ICLR 2022.
+    """
+    last = len(blocks) - 1
+    return Schedule(tuple(blocks), tuple(decay ** (last - index) for index in range(len(blocks))))
+
+
+def discriminative(blocks: Sequence[Block], spread: float) -> Schedule:
+    """Discriminative rates: spread geometrically from λ_0 / spread at the first block to λ_0 at the head.
+
+    Source: Howard and Ruder, *Universal language model fine-tuning*, ACL 2018; spread as in fastai's `slice`.
+    """
+    last = len(blocks) - 1
+    return Schedule(tuple(blocks), tuple(spread ** ((index - last) / max(last, 1)) for index in range(len(blocks))))
+
+
+def surgical(blocks: Sequence[Block], fresh_head: bool) -> list[Schedule]:
+    """Surgical fine-tuning: one block at the base rate, the rest frozen; a schedule a block, of which validation data choose.
+
+    A head with random weights must learn in each of them; one that is kept is a block like the others.
+
+    Source: Lee et al., *Surgical fine-tuning improves adaptation to distribution shifts*, ICLR 2023.
+    """
+    last = len(blocks) - 1
+    chosen = [{index, last} if fresh_head else {index} for index in range(len(blocks))]
+    return [Schedule(tuple(blocks), tuple(float(index in own) for index in range(len(blocks)))) for own in chosen]

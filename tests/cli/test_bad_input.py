@@ -19,7 +19,7 @@ FEW = ["experiment=smoke"]
 # what was typed, and what the line must hold
 BAD = [
     (["rnu"], ["rnu: no such command", "Did you mean run?"]),
-    (["frobnicate"], ["no such command", "Commands: run, train, evaluate"]),
+    (["frobnicate"], ["no such command", "Commands: run, train, compare, evaluate"]),
     (["run", "dataset=CUB"], ["dataset=CUB", "Did you mean cub?", "biotune list datasets"]),
     (["run", "backbone=resnet-50"], ["backbone=resnet-50", "no such backbone", "resnet50", "biotune list backbones"]),
     (["run", "evolution=frob"], ["evolution=frob", "biotune list evolution'"]),

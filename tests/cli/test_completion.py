@@ -188,7 +188,7 @@ def line_after(terminal: Any, keys: str) -> str:
 
 
 TAB_CASES = {
-    "biotune comp\t": "biotune completion ",
+    "biotune comple\t": "biotune completion ",
     "biotune run dataset=cu\t": "biotune run dataset=cub ",
     "biotune run -m dataset=digits,cu\t": "biotune run -m dataset=digits,cub",
     "biotune run training.opt\tadamw": "biotune run training.optimizer=adamw",

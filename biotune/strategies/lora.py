@@ -1,0 +1,95 @@
+"""LoRA by the peft library: low-rank adapters beside every convolution and linear layer, the head trained fully.
+
+Source: Hu et al., *LoRA: low-rank adaptation of large language models*, ICLR 2022.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from biotune.backbones._base import block_parameters
+from biotune.errors import ConfigError
+from biotune.param_groups import freeze
+from biotune.strategies._base import Groups, Hooks, Scene
+
+_KINDS = (nn.Conv2d, nn.Linear)
+
+
+def hooks(scene: Scene) -> Hooks:
+    """Adapters go into the network in place; at the end they are merged, and the network has its own modules again."""
+    head = block_parameters(scene.model, scene.blocks)[scene.blocks[-1].name]
+    freeze(scene.model, scene.blocks, [False] * (len(scene.blocks) - 1) + [True], "eval")
+    insert(scene.model, scene.example(), scene.blocks[-1].modules, int(scene.method["rank"]), scene.method["scale"])
+    adapters = [p for name, p in scene.model.named_parameters() if ".lora_" in name]
+    groups: Groups = [
+        {"params": adapters, "lr": scene.lr, "name": "adapters"},
+        {"params": [parameter for _, parameter in head], "lr": scene.lr, "name": scene.blocks[-1].name},
+    ]
+    return Hooks(groups, fold_in=lambda: remove(scene.model, merged=True), undo=lambda: remove(scene.model, merged=False))
+
+
+def insert(model: nn.Module, example: Tensor, head: tuple[str, ...], rank: int, scale: float) -> None:
+    """Put adapters beside every ungrouped convolution and linear layer outside the head that is really called as a module.
+
+    Raises:
+        ConfigError: peft is not installed.
+    """
+    try:
+        import peft
+    except ImportError:
+        raise ConfigError("strategy=lora: needs the peft library. Install it with: pip install 'biotune[lora]'.") from None
+    names = adaptable(model, example, head)
+    pattern = "|".join(re.escape(name) for name in names)
+    config = peft.LoraConfig(r=rank, lora_alpha=scale, target_modules=f"({pattern})")  # type: ignore[arg-type]
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    peft.inject_adapter_in_model(config, model)
+    for name, parameter in model.named_parameters():
+        # peft freezes everything else, the head too
+        parameter.requires_grad_(".lora_" in name or id(parameter) in trained)
+
+
+def adaptable(model: nn.Module, example: Tensor, head: tuple[str, ...]) -> list[str]:
+    """Paths of the layers that take an adapter: seen by watching which are called when pictures go through the network.
+
+    Layers whose weights are handed to a function, as attention layers do, are never called; grouped convolutions peft refuses.
+    """
+    called: list[str] = []
+    handles = [
+        module.register_forward_hook(lambda module, inputs, output, name=name: called.append(name))
+        for name, module in model.named_modules()
+        if isinstance(module, _KINDS)
+        and getattr(module, "groups", 1) == 1
+        and not any(name == path or name.startswith(f"{path}.") for path in head)
+    ]
+    before = model.training
+    model.eval()
+    with torch.no_grad():
+        model(example)
+    model.train(before)
+    for handle in handles:
+        handle.remove()
+    return list(dict.fromkeys(called))
+
+
+def remove(model: nn.Module, merged: bool) -> None:
+    """Give the network its own layers back, with the adapters added to their weights or without them."""
+    for parent, name, layer in list(_adapted(model)):
+        if merged:
+            layer.merge()
+        setattr(parent, name, layer.get_base_layer())
+    model.__dict__.pop("peft_config", None)  # peft's own note, by which it would take the next adapters for further ones
+
+
+def _adapted(model: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+    """Every layer with adapters, with its parent and its name there."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, BaseTunerLayer):
+                yield parent, name, child

@@ -1,0 +1,56 @@
+"""A toy network with a stem, a normalised middle and a head, and trainings on made-up pictures."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from biotune.param_groups import apply_schedule
+from biotune.schedule import Block, Schedule
+from biotune.strategies import Method, hooks_of
+from biotune.strategies._base import Hooks, Scene
+
+BLOCKS = (Block("stem", ("0",)), Block("middle", ("1", "2")), Block("head", ("5",)))
+
+
+@pytest.fixture
+def toy() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.Conv2d(4, 4, 1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Linear(4, 2),
+    )
+
+
+@pytest.fixture
+def pictures() -> Tensor:
+    return torch.rand((8, 3, 6, 6), generator=torch.Generator().manual_seed(1))
+
+
+Stage = Callable[..., tuple[Scene, Hooks]]
+
+
+@pytest.fixture
+def stage(toy: nn.Sequential, pictures: Tensor) -> Stage:
+    """Sets a strategy up on the toy network."""
+
+    def make(name: str, epochs: int = 6, fresh_head: bool = True, **settings: float) -> tuple[Scene, Hooks]:
+        groups = apply_schedule(toy, Schedule(BLOCKS, (1.0, 1.0, 1.0)), 0.1)
+        labels = torch.tensor([0, 1] * 4)
+
+        def losses(epoch: int, batches: int) -> Iterator[Tensor]:
+            toy.train()
+            for number in range(batches):
+                rows = slice(2 * number, 2 * number + 4)
+                yield nn.functional.cross_entropy(toy(pictures[rows]), labels[rows])
+
+        method = Method(name, tuple(settings.items()))
+        scene = Scene(toy, BLOCKS, "5", fresh_head, groups, 0.1, epochs, method, "eval", losses, lambda: pictures[:2])
+        return scene, hooks_of(scene)
+
+    return make

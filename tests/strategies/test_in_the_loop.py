@@ -1,0 +1,141 @@
+"""Every strategy through the one training loop, on a few digits: it trains, and leaves nothing behind for the next trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from biotune.config import BackboneConfig, StrategyConfig
+from biotune.finetune import finetune
+from biotune.fitness import Trial
+from biotune.strategies import STRATEGIES, plans
+from biotune.strategies.size import trainable_parameters
+from biotune.workspace import Workspace
+
+HOOKED = [name for name, strategy in STRATEGIES.items() if strategy.hooks]
+
+
+def trial_of(name: str, workspace: Workspace, epochs: int = 2, **more: Any) -> Trial:
+    network = workspace.network
+    plan = plans(StrategyConfig(name), network.blocks, network.fresh_head)[0]
+    return Trial(plan.schedule, None, 3, epochs, True, method=plan.method, **more)
+
+
+@pytest.mark.parametrize("name", HOOKED)
+def test_a_strategy_leaves_nothing_behind_for_the_next_training(make_workspace: Callable[..., Any], name: str) -> None:
+    workspace = make_workspace(lr=0.003, batch_size=16)
+    full = trial_of("full", workspace)
+    before = finetune(full, workspace)
+    kinds = [type(module) for module in workspace.network.module.modules()]
+    own = finetune(trial_of(name, workspace), workspace)
+    assert own.status == "ok" and len(own.curve) == 2
+    assert own.scores != before.scores
+    assert [type(module) for module in workspace.network.module.modules()] == kinds
+    again = finetune(full, workspace)
+    assert (again.curve, again.scores) == (before.curve, before.scores)
+
+
+@pytest.mark.parametrize("name", HOOKED)
+def test_the_same_trial_twice_is_the_same_to_the_bit(make_workspace: Callable[..., Any], name: str) -> None:
+    workspace = make_workspace(lr=0.003, batch_size=16)
+    trial = trial_of(name, workspace)
+    first, second = finetune(trial, workspace), finetune(trial, workspace)
+    assert (first.curve, first.scores) == (second.curve, second.scores)
+
+
+@pytest.mark.parametrize("name", HOOKED)
+def test_an_error_in_mid_training_leaves_the_network_whole(make_workspace: Callable[..., Any], name: str) -> None:
+    workspace = make_workspace(lr=0.003, batch_size=16)
+    names = list(workspace.network.module.state_dict())
+    with pytest.raises(Exception, match="loss became"):
+        finetune(trial_of(name, workspace, lr=1e30, epochs=3), workspace)
+    assert list(workspace.network.module.state_dict()) == names
+    workspace.reset()
+
+
+def test_gradual_unfreezing_does_not_end_before_everything_is_trained(make_workspace: Callable[..., Any]) -> None:
+    workspace = make_workspace(lr=1e-9, batch_size=16, patience=1)  # nothing gets better
+    count = len(workspace.network.blocks)
+    result = finetune(trial_of("gradual_last_to_first", workspace, epochs=30), workspace)
+    assert len(result.curve) == count + 1
+    assert len(finetune(trial_of("full", workspace, epochs=30), workspace).curve) == 2
+
+
+def test_the_rate_of_a_trial_takes_the_place_of_the_base_rate(make_workspace: Callable[..., Any]) -> None:
+    slow, fast = make_workspace(lr=0.001, batch_size=16), make_workspace(lr=0.01, batch_size=16)
+    assert finetune(trial_of("full", slow, lr=0.01), slow).curve == finetune(trial_of("full", fast), fast).curve
+
+
+def test_lora_keeps_a_plain_network_that_scores_as_it_did(make_workspace: Callable[..., Any]) -> None:
+    workspace = make_workspace(lr=0.01, batch_size=16)
+    names = set(workspace.network.module.state_dict())
+    result = finetune(trial_of("lora", workspace, keep="lora"), workspace)
+    from safetensors.torch import load_file
+
+    (file,) = workspace.folder.rglob("*.safetensors")
+    assert set(load_file(file)) == names
+    workspace.network.module.load_state_dict(load_file(file))
+    from biotune.finetune import predict
+
+    rows = workspace.data.test
+    right = predict(workspace, rows).argmax(1).cpu() == torch.from_numpy(workspace.data.labels[rows])
+    assert float(right.double().mean()) == pytest.approx(result.scores["accuracy"])
+
+
+def test_sizes_count_what_is_trained(make_workspace: Callable[..., Any]) -> None:
+    workspace = make_workspace()
+    network = workspace.network
+    total = sum(network.parameters.values())
+    size = {
+        name: trainable_parameters(plans(StrategyConfig(name), network.blocks, True)[0], network, 16)
+        for name in ("full", "linear_probe", "auto_rgn", "lora")
+    }
+    norms = sum(p.numel() for m in network.module.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False))
+    assert norms > 0
+    assert (size["full"], size["linear_probe"]) == (total, network.parameters["head"])
+    assert size["auto_rgn"] == total - norms
+    adapters = sum(
+        8 * (m.in_channels * m.kernel_size[0] * m.kernel_size[1] + m.out_channels)
+        for m in network.module.modules()
+        if isinstance(m, torch.nn.Conv2d) and m.groups == 1
+    )
+    assert size["lora"] == adapters + network.parameters["head"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["swin_t", "vit_b_16", "mobilenet_v3_large", "resnet18"])
+@pytest.mark.parametrize("name", HOOKED)
+def test_every_strategy_takes_a_step_on_other_networks(backbone: str, name: str) -> None:
+    from biotune.backbones import build
+    from biotune.param_groups import apply_schedule
+    from biotune.strategies import hooks_of
+    from biotune.strategies._base import Scene
+
+    network = build(BackboneConfig("torchvision", backbone, "none"), 3)
+    side = 224 if backbone == "vit_b_16" else 64
+    pictures, labels = torch.rand(4, 3, side, side), torch.tensor([0, 1, 2, 0])
+    plan = plans(StrategyConfig(name), network.blocks, True)[0]
+    groups = apply_schedule(network.module, plan.schedule, 0.01)
+
+    def losses(epoch: int, batches: int) -> Any:
+        for _ in range(batches):
+            yield torch.nn.functional.cross_entropy(network.module(pictures), labels)
+
+    scene = Scene(
+        network.module, network.blocks, network.head, True, groups, 0.01, 1, plan.method, "eval", losses, lambda: pictures[:1]
+    )
+    hooks = hooks_of(scene)
+    before = [p.detach().clone() for group in hooks.groups for p in group["params"]]
+    optimizer = torch.optim.Adam(hooks.groups)
+    hooks.before_epoch(0, optimizer)
+    network.module.train()
+    loss = torch.nn.functional.cross_entropy(network.module(pictures), labels)
+    (loss + hooks.penalty() if hooks.penalty else loss).backward()
+    optimizer.step()
+    after = [p for group in hooks.groups for p in group["params"]]
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    hooks.fold_in()
+    assert not any("lora" in path for path in network.module.state_dict())
