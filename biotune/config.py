@@ -67,7 +67,7 @@ class BackboneConfig:
 class EvolutionConfig:
     """The search (BioTune, section 2)."""
 
-    algorithm: str = key(MISSING, "Name of the searcher.", choices=("biotune",))
+    algorithm: str = key(MISSING, "Name of the searcher.", choices=("biotune", "random", "genetic", "cma_es"))
     population_size: int = key(10, "Number of individuals N.", ge=4, le=10_000)
     generations: int = key(10, "Generations G after the initial one.", ge=0, le=100_000)
     elites: int = key(3, "Elites E that survive a generation.", ge=0)
@@ -88,6 +88,17 @@ class EvolutionConfig:
     adoption: bool = key(True, "Draw children towards their parents' mean and a prototype.")
     mutate_first_brood: bool = key(True, "Compute extinction factors already for generation 0.")
     reevaluate_elites: bool = key(True, "Evaluate the elites anew when the fold has changed.")
+    seeded: bool = key(False, "Begin with the usual heuristics among the random individuals.")
+    surrogate: str = key(
+        "none",
+        "Regression over all evaluations so far that screens children: a Gaussian process (gp), or none.",
+        choices=("none", "gp"),
+    )
+    screen: int = key(1, "Children drawn for each one that is evaluated, the most promising; 1 evaluates all.", ge=1, le=1000)
+    freezing: bool = key(True, "Let the threshold freeze blocks; otherwise all are trained, at their rates.")
+    rates: bool = key(True, "Give blocks rates of their own; otherwise trained blocks have the base rate.")
+    fixed_threshold: float | None = key(None, "The freezing threshold of every individual; null lets it evolve.", ge=0, le=1)
+    always_head: bool = key(False, "Train the head whatever the threshold says.")
 
 
 @dataclass
@@ -129,6 +140,12 @@ class TrainingConfig:
 class FitnessConfig:
     """How schedules become numbers."""
 
+    metric: str = key(
+        "acc",
+        "What fitness is made of: validation macro accuracy (acc), the same less its deviation over the seeds (acc+std), or "
+        "validation loss (loss).",
+        choices=("acc", "acc+std", "loss"),
+    )
     max_failed_share: float = key(0.5, "Stop the search if more than this share of a generation fails.", gt=0, le=1)
 
 
@@ -179,6 +196,12 @@ class ConfirmConfig:
     """The confirmation after the search."""
 
     top_k: int = key(5, "Best distinct schedules to confirm with fresh seeds; 0 takes the best search score.", ge=0)
+    choose: str = key(
+        "score",
+        "Choose by the confirmation's own mean score (score), or by a regression over it and all evaluations of the search "
+        "(smoothed).",
+        choices=("score", "smoothed"),
+    )
     seeds: list[int] = key([71, 72, 73], "Training seeds of the confirmation, none of training.seeds.", ge=0, le=2**63 - 1)
 
 
@@ -397,6 +420,8 @@ def _disagreements(config: Section) -> Iterator[str]:
         yield (
             f"evolution.elites={evolution.elites}: must be smaller than evolution.population_size={evolution.population_size}."
         )
+    if evolution is not None:
+        yield from _search_that_disagrees(evolution)
     confirm = getattr(config, "confirm", None)
     if confirm is not None and confirm.top_k > 0:
         shared = sorted(set(confirm.seeds) & set(config.training.seeds))
@@ -422,6 +447,21 @@ def _disagreements(config: Section) -> Iterator[str]:
         yield "strategy=schedule: needs schedule=FILE, for example the best_schedule.yaml of a run."
     if strategy is not None and strategy.name not in ("schedule", MISSING) and config.schedule is not None:
         yield f"schedule={config.schedule}: does not go with strategy={strategy.name}; give one of the two."
+
+
+def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
+    if evolution.screen > 1 and evolution.surrogate == "none":
+        yield f"evolution.screen={evolution.screen}: needs evolution.surrogate=gp, which says which children are promising."
+    if evolution.screen > 1 and evolution.mating == "sequential":
+        yield f"evolution.screen={evolution.screen}: needs evolution.mating=brood, children that are drawn together."
+    if evolution.surrogate != "none" and evolution.screen == 1:
+        yield f"evolution.surrogate={evolution.surrogate}: has nothing to screen with evolution.screen=1; give 2 or more."
+    if evolution.algorithm not in ("biotune", MISSING) and evolution.screen > 1:
+        yield f"evolution.screen={evolution.screen}: goes with evolution=biotune only, not with {evolution.algorithm}."
+    if not evolution.freezing and evolution.fixed_threshold is not None:
+        yield (
+            f"evolution.fixed_threshold={evolution.fixed_threshold}: has no meaning with evolution.freezing=false; give one."
+        )
 
 
 def _strategies_that_disagree(config: Section) -> Iterator[str]:

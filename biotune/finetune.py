@@ -52,7 +52,7 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
     loss_function = nn.CrossEntropyLoss(weight=class_weights(data, part.train, training, workspace.device))
     hooks = _hooks(trial, workspace, entry, part.train, loss_function)
     try:
-        status, curve, best_state = _fit(trial, workspace, entry, hooks, loss_function)
+        status, curve, losses, best_state = _fit(trial, workspace, entry, hooks, loss_function)
         scores = {}
         if trial.test:
             workspace.network.module.load_state_dict(best_state)
@@ -60,13 +60,13 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
             scores = _score_on_test(trial, workspace)
     finally:
         hooks.undo()
-    return TrialResult(status, tuple(curve), time.perf_counter() - started, scores)
+    return TrialResult(status, tuple(curve), time.perf_counter() - started, scores, losses=tuple(losses))
 
 
 def _fit(
     trial: Trial, workspace: Workspace, entry: Entry, hooks: Hooks, loss_function: nn.Module
-) -> tuple[str, list[float], dict[str, Tensor]]:
-    """Epoch after epoch: how it ended, the validation scores, and, for a trial with test scores, the best epoch's weights."""
+) -> tuple[str, list[float], list[float], dict[str, Tensor]]:
+    """Epoch after epoch: how it ended, validation scores and losses, and, for a trial with test scores, the best weights."""
     model, training, data = workspace.network.module, workspace.training, workspace.data
     optimizer = build_optimizer(hooks.groups, training, workspace.device)
     prove_coverage(model, optimizer)
@@ -75,22 +75,24 @@ def _fit(
     order = np.random.default_rng(trial.seed)
     truth = workspace.labels(part.val)
     curve: list[float] = []
+    losses: list[float] = []
     best_state: dict[str, Tensor] = {}
     for epoch in range(trial.epochs):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * lr_factor(epoch, training)
         hooks.before_epoch(epoch, optimizer)
         _train_epoch(workspace, entry, part.train, order, optimizer, loss_function, hooks.penalty, epoch)
-        predicted = predict(workspace, part.val, entry).argmax(1)
-        curve.append(macro_accuracy(predicted, truth, len(data.classes)))
+        logits = predict(workspace, part.val, entry)
+        curve.append(macro_accuracy(logits.argmax(1), truth, len(data.classes)))
+        losses.append(float(nn.functional.cross_entropy(logits, truth)))
         best = curve.index(max(curve))
         if best == epoch and trial.test:
             best_state = {name: value.clone() for name, value in model.state_dict().items()}
         if epoch - max(best, hooks.settled) >= training.patience or epoch + 1 == trial.epochs:
             break  # over anyway, and as good as any other
         if trial.floor and curve[best] < trial.floor[epoch]:
-            return "pruned", curve, best_state
-    return "ok", curve, best_state
+            return "pruned", curve, losses, best_state
+    return "ok", curve, losses, best_state
 
 
 def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_function: nn.Module) -> Hooks:

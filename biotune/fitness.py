@@ -67,6 +67,7 @@ class TrialResult:
         seconds: Wall time.
         scores: Test scores by name, only where the trial asked for them.
         error: The reason of a failure, one line.
+        losses: The mean validation cross-entropy after each epoch trained, without class weights.
     """
 
     status: str
@@ -74,6 +75,7 @@ class TrialResult:
     seconds: float
     scores: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    losses: tuple[float, ...] = ()
 
     @property
     def score(self) -> float:
@@ -98,7 +100,8 @@ class Evaluation:
     """One candidate on one fold.
 
     Attributes:
-        fitness: Φ = 1 − mean ψ, in [0, 1], smaller is better; 1 for an empty or failed candidate, an estimate for a pruned one.
+        fitness: By default Φ = 1 − mean ψ, see `fitness_by`; smaller is better, 1 for an empty or failed candidate, an estimate
+            for a pruned one.
         status: ok, cached (no training was needed), pruned (not trained to the end, or not with all seeds), empty or failed.
         scores: ψ of every training seed, in [0, 1], of the seeds trained where pruned; empty where empty or failed.
         seconds: Wall time of the trainings made for it.
@@ -124,6 +127,21 @@ class Evaluation:
     def val_accuracy_sd(self) -> float:
         """Sample standard deviation over the seeds; 0 for one seed, NaN where there is none."""
         return sample_sd(self.scores) if self.scores else math.nan
+
+
+def fitness_by(metric: str, results: Sequence[TrialResult]) -> float:
+    """The fitness of a candidate from its trainings, in [0, 1], smaller is better.
+
+    Args:
+        metric: acc, 1 − mean ψ (BioTune, section 1); acc+std, that plus the deviation of ψ over the seeds, at most 1; loss,
+            1 − mean of exp(−least validation loss), the geometric mean of the probabilities given to the true classes.
+        results: One training a seed.
+    """
+    if metric == "loss":
+        return 1.0 - statistics.fmean(math.exp(-min(result.losses)) for result in results)
+    scores = [result.score for result in results]
+    lack = 1.0 - statistics.fmean(scores)
+    return min(1.0, lack + sample_sd(scores)) if metric == "acc+std" else lack
 
 
 def sample_sd(values: Sequence[float]) -> float:
@@ -159,6 +177,7 @@ class ScheduleFitness:
         epochs: Most epochs of one fine-tune.
         fingerprint: The data's fingerprint, part of the cache key.
         economy: What is spared on candidates that cannot win; by default nothing.
+        metric: What fitness is made of, see `fitness_by`.
         trainings: Trainings made so far.
     """
 
@@ -167,6 +186,7 @@ class ScheduleFitness:
     epochs: int
     fingerprint: str
     economy: Economy = field(default_factory=Economy)
+    metric: str = "acc"
     trainings: int = 0
     _cache: dict[tuple[str, str], TrialResult] = field(default_factory=dict)
     _complete: dict[int, dict[str, Scores]] = field(default_factory=dict)
@@ -271,7 +291,10 @@ class ScheduleFitness:
         scores = {position: result.score for position, result in results.items()}
         values = tuple(scores.values())
         if len(scores) == len(self.seeds) and _all_ok(results.values()):
-            return Evaluation(1.0 - statistics.fmean(values), "ok" if own else "cached", values, **cost)
+            fitness = fitness_by(self.metric, list(results.values()))
+            return Evaluation(fitness, "ok" if own else "cached", values, **cost)
+        if self.metric == "loss":
+            return Evaluation(fitness_by("loss", list(results.values())), "pruned", values, **cost)
         expected = expected_mean(scores, list(self._complete[fold].values()))
         return Evaluation(1.0 - expected, "pruned", values, **cost)
 

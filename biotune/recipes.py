@@ -22,12 +22,11 @@ from biotune.comparison import COMPARISON, summarise
 from biotune.config import CompareConfig, EvaluateConfig, RunConfig, StrategyConfig, TrainConfig, TrialsConfig
 from biotune.device import describe
 from biotune.errors import ConfigError, ScheduleError, SearchError
-from biotune.evolution import evolve, most_candidates, most_evaluations
-from biotune.evolution.books import Entry
-from biotune.fitness import Economy, ScheduleFitness, Trial, TrialResult, stop_if_too_many_failed
+from biotune.evolution import most_evaluations
+from biotune.fitness import Economy, Trial, TrialResult, stop_if_too_many_failed
 from biotune.genotypes import read_genotypes
-from biotune.keys import show
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
+from biotune.searching import confirm, fitness_of, search
 from biotune.session import Session, folder_in_use, prepare, session
 from biotune.store import (
     MODEL_FACTS,
@@ -67,13 +66,13 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
     with session("run", config, folder, config.evolution.folds, view.decoding) as bench:
         bench.executor.on_result = view.trained
         view.header("biotune run", _facts(bench) + _search_facts(config))
-        search, hall = _search(bench, config, view)
-        winner, confirmed = _confirm(bench, config, hall, view)
+        costs, last = search(bench, config, view)
+        winner, confirmed = confirm(bench, config, last, view)
         # written before the final trainings: whatever becomes of them, the schedule is there
         write_text(folder / "best_schedule.yaml", save_text(winner.schedule, config.training.lr, _origin(config)))
         finals = _final_trainings(bench, config, {"biotune": Plan(winner.schedule)} | _baselines(bench), view)
         result = {
-            "search": search,
+            "search": costs,
             "confirmed": confirmed,
             "test": tables.spreads([outcome for _, outcome in finals["biotune"]]),
             "baselines": {
@@ -156,8 +155,8 @@ def _compare_one(bench: Session, config: CompareConfig, name: str, seed: int, vi
     view.line(f"  {name}")
     if name == "biotune":
         own = settings_of(config, seed)
-        _, hall = _search(bench, own, view)
-        winner, _ = _confirm(bench, own, hall, view)
+        _, last = search(bench, own, view)
+        winner, _ = confirm(bench, own, last, view)
         found = [Plan(winner.schedule)]
     else:
         found = _plans_to_compare(config, bench.network)[name]
@@ -187,7 +186,7 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
         bench.settle("genotypes", repr(genotypes).encode(), "the genotypes have")
         bench.executor.on_result = view.trained
         view.header("biotune evaluate", [*_facts(bench), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
-        fitness = _fitness(bench, config, Economy())
+        fitness = fitness_of(bench, config, Economy())
         schedules = [decode(genes, bench.network.blocks) for genes in genotypes]
         view.begin("evaluating", len(genotypes) * num_folds * len(config.training.seeds))
         evaluations = [fitness(schedules, fold) for fold in range(num_folds)]
@@ -216,77 +215,6 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
         )
         view.final(f"Files: {_shown_path(folder)}")
     return {"fitness": means}
-
-
-def _search(bench: Session, config: RunConfig | CompareConfig, view: View) -> tuple[dict[str, Any], list[Entry]]:
-    """Evolve; the tables grow with every generation. Returns the search's result entry and the hall of fame."""
-    blocks, settings = bench.network.blocks, config.evolution
-    places = max(settings.elites, config.confirm.top_k, 1)
-    fitness = _fitness(bench, config, Economy(config.fitness.prune, config.fitness.racing, places))
-    at_most = most_evaluations(settings) * len(config.training.seeds)
-    ranking = statistics.fmean if config.confirm.top_k else min
-    generations = evolve(settings, blocks, fitness, config.seed, max(config.confirm.top_k, 1), ranking)
-    rows: list[dict[str, Any]] = []
-    summary: list[dict[str, Any]] = []
-    hall: list[Entry] = []
-    epochs = 0
-    view.begin("searching", at_most)
-    view.begin_generation(0, settings.generations, settings.population_size, len(config.training.seeds))
-    for generation in generations:
-        fitness.close_generation()
-        hall = generation.hall
-        rows += tables.generation_rows(generation, bench.network.parameters)
-        summary.append(tables.summary_row(generation))
-        epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
-        hours = bench.close_generation(tables.journal_record(generation))
-        write_table(bench.folder / "generations.csv", rows)
-        write_table(bench.folder / "summary.csv", summary)
-        evaluations = [candidate.evaluation for candidate in generation.candidates]
-        stop_if_too_many_failed(evaluations, config.fitness.max_failed_share)
-        view.generation(generation, settings.generations, fitness.trainings, at_most)
-        view.begin_generation(
-            generation.number + 1, settings.generations, most_candidates(settings), len(config.training.seeds)
-        )
-        if settings.max_hours is not None and hours >= settings.max_hours:
-            view.line(f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}.")
-            break
-    view.end()
-    if not hall:
-        raise SearchError("no candidate could be trained: every one was empty or failed; the journal holds the reasons.")
-    return {
-        "best_fitness": hall[0].score,
-        "evaluations": sum(row["evaluations"] for row in summary),
-        "trainings": fitness.trainings,
-        "epochs": epochs,
-        "seconds": sum(row["seconds"] for row in summary),
-    }, hall
-
-
-def _confirm(bench: Session, config: RunConfig | CompareConfig, hall: list[Entry], view: View) -> tuple[Entry, dict[str, Any]]:
-    """Fine-tune the best distinct schedules on every fold with fresh seeds; the best mean wins."""
-    if config.confirm.top_k == 0:
-        write_table(bench.folder / "confirm.csv", [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
-        return hall[0], {"macro_accuracy": None}
-    plan = [
-        (entry, Trial(entry.schedule, fold, seed, config.training.epochs))
-        for entry in hall[: config.confirm.top_k]
-        for fold in range(config.evolution.folds)
-        for seed in config.confirm.seeds
-    ]
-    view.begin("confirming", len(plan))
-    results = bench.executor.run([trial for _, trial in plan])
-    view.end()
-    rows = [tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)]
-    write_table(bench.folder / "confirm.csv", rows)
-    scores: dict[int, list[float]] = {}
-    for row in rows:
-        scores.setdefault(row["schedule"], []).append(row["macro_accuracy"])
-    means = {number: statistics.fmean(values) for number, values in scores.items()}
-    sound = [entry for entry in hall if means.get(entry.number, float("nan")) == means.get(entry.number)]
-    if not sound:
-        raise SearchError("no schedule could be confirmed: in each one a training failed; the journal holds the reasons.")
-    best = max(sound, key=lambda entry: (means[entry.number], -entry.score))
-    return best, {"macro_accuracy": tables.spread(scores[best.number])}
 
 
 def _final_trainings(
@@ -344,16 +272,6 @@ def _keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) ->
         "training": best.key,
     }
     write_json(bench.folder / MODEL_FACTS, facts)
-
-
-def _fitness(bench: Session, config: RunConfig | CompareConfig | EvaluateConfig, economy: Economy) -> ScheduleFitness:
-    return ScheduleFitness(
-        bench.executor,
-        tuple(config.training.seeds),
-        config.training.epochs,
-        bench.data.fingerprint,
-        economy,
-    )
 
 
 def _baselines(bench: Session) -> dict[str, Plan]:

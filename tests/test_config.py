@@ -113,7 +113,7 @@ def test_defaults_are_the_papers_setting() -> None:
         ("evolution.exploitation_radius", 0.0, "greater than 0"),
         ("evolution.exploitation_radius", 1.5, "at most 1"),
         ("evolution.mating", "harem", "one of brood, sequential"),
-        ("evolution.algorithm", "pso", "one of biotune"),
+        ("evolution.algorithm", "pso", "one of biotune, random, genetic, cma_es"),
         ("training.lr", 0.0, "greater than 0"),
         ("training.lr", math.nan, "a finite number"),
         ("training.lr", math.inf, "a finite number"),

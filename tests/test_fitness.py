@@ -27,6 +27,7 @@ from biotune.fitness import (
     ScheduleFitness,
     Trial,
     TrialResult,
+    fitness_by,
     sample_sd,
     stop_if_too_many_failed,
 )
@@ -691,4 +692,19 @@ class TestSearch:
 def test_given_genotypes_are_never_spared() -> None:
     keys = {schema: {key.path for key in keys_of(schema)} for schema in (RunConfig, EvaluateConfig)}
     assert {"fitness.prune", "fitness.racing"} <= keys[RunConfig]
-    assert {path for path in keys[EvaluateConfig] if path.startswith("fitness.")} == {"fitness.max_failed_share"}
+    assert {path for path in keys[EvaluateConfig] if path.startswith("fitness.")} == {
+        "fitness.metric",
+        "fitness.max_failed_share",
+    }
+
+
+def result_of(score: float, *losses: float) -> TrialResult:
+    return TrialResult("ok", (score,), 1.0, losses=losses)
+
+
+def test_what_fitness_can_be_made_of_by_hand() -> None:
+    results = [result_of(0.5, math.log(2), 3.0), result_of(0.7, 5.0, math.log(4))]
+    assert fitness_by("acc", results) == pytest.approx(0.4)
+    assert fitness_by("acc+std", results) == pytest.approx(0.4 + math.sqrt(0.02))
+    assert fitness_by("acc+std", [result_of(0.0), result_of(1.0)]) == 1.0
+    assert fitness_by("loss", results) == pytest.approx(1 - (1 / 2 + 1 / 4) / 2)

@@ -182,7 +182,7 @@ def test_a_run_that_fails_says_so_in_a_line_in_the_status_and_in_the_log(
     def explode(*arguments: object) -> None:
         raise ZeroDivisionError("a bug\nof two lines")
 
-    monkeypatch.setattr("biotune.recipes.evolve", explode)
+    monkeypatch.setattr("biotune.searching.evolve", explode)
     assert main(["run", "experiment=smoke", "hydra.run.dir=out"]) == 1
     error = capsys.readouterr().err
     assert error.splitlines() == [f"biotune: ZeroDivisionError: a bug of two lines The traceback is in {tmp_path}/out/run.log."]

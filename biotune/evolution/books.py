@@ -10,6 +10,7 @@ import numpy as np
 from deap import tools
 
 from biotune.evolution.individual import Fitness, Individual
+from biotune.evolution.surrogate import Surrogate
 from biotune.fitness import WORST
 from biotune.schedule import Schedule
 
@@ -79,9 +80,18 @@ class Books:
         self.hall.update(sorted(self._entries.values(), key=_by_score))
         return dict(self.logbook[-1])
 
-    def best(self) -> list[Entry]:
-        """The hall of fame, best first, ties to the older."""
-        return sorted(self.hall, key=_by_score)
+    def best(self, surrogate: Surrogate | None = None) -> list[Entry]:
+        """The hall of fame, best first, ties to the older.
+
+        Args:
+            surrogate: Ranks by its smooth guess, among all schedules seen, instead of their own scores.
+        """
+        if surrogate is None or not self._entries:
+            return sorted(self.hall, key=_by_score)
+        entries = list(self._entries.values())
+        guesses, _ = surrogate.predict([entry.schedule for entry in entries])
+        ranked = sorted(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))
+        return [entry for _, entry in ranked[: self.hall.maxsize]]
 
 
 def _mean_sd_of_genes(genes: Sequence[Any]) -> float:

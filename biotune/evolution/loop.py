@@ -15,10 +15,14 @@ from deap import base
 
 from biotune.config import EvolutionConfig
 from biotune.evolution.books import Books, Entry, OverFolds
+from biotune.evolution.expression import constrain, express
+from biotune.evolution.heuristics import heuristics
 from biotune.evolution.individual import Genes, Individual, by_fitness
+from biotune.evolution.rivals import SEARCHERS
+from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, most_promising
 from biotune.evolution.toolbox import breed, build_toolbox
 from biotune.fitness import Evaluation
-from biotune.schedule import Block, Schedule, decode
+from biotune.schedule import Block, Schedule
 
 Evaluate = Callable[[Sequence[Schedule], int], list[Evaluation]]
 _FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer left, newcomers are random
@@ -57,6 +61,7 @@ class Generation:
         candidates: All candidates considered: elites, their probes, then the others.
         record: The logbook's line: statistics of the survivors and counts.
         hall: The best distinct schedules seen so far, best first.
+        observations: Every evaluation of a trained candidate so far, for a regression.
         survivors: State of the population: number, extinction factor and momentum of each, best first.
         random_state: State of the generator after this generation.
     """
@@ -66,6 +71,7 @@ class Generation:
     candidates: list[Candidate]
     record: dict[str, Any]
     hall: list[Entry]
+    observations: list[Observation]
     survivors: list[dict[str, Any]]
     random_state: dict[str, Any]
 
@@ -90,6 +96,7 @@ def evolve(
     seed: int,
     hall_size: int = 10,
     over_folds: OverFolds = statistics.fmean,
+    smoothed: bool = False,
 ) -> Iterator[Generation]:
     """Run the search, yielding generation 0 to G.
 
@@ -101,9 +108,10 @@ def evolve(
         hall_size: Distinct schedules to remember, at least 1.
         over_folds: How the fitness values of one schedule on several folds become the one it is ranked by; the
             published procedure takes the luckiest (`min`).
+        smoothed: Rank the hall of fame by a regression over all evaluations instead.
     """
     books = Books(hall_size, over_folds)
-    search = _Search(settings, tuple(blocks), evaluate, np.random.default_rng(seed), books)
+    search = _Search(settings, tuple(blocks), evaluate, np.random.default_rng(seed), books, smoothed)
     yield search.initial()
     for number in range(1, settings.generations + 1):
         yield search.step(number)
@@ -119,21 +127,32 @@ class _Search:
         evaluate: Evaluate,
         rng: np.random.Generator,
         books: Books,
+        smoothed: bool,
     ) -> None:
         self._settings = settings
         self._blocks = blocks
         self._evaluate = evaluate
         self._rng = rng
         self._toolbox: base.Toolbox = build_toolbox(settings, rng, len(blocks) + 1)
+        rival = SEARCHERS.get(settings.algorithm)
+        self._rival = None if rival is None else rival(rng, len(blocks) + 1)
         self._books = books
+        self._smoothed = smoothed
+        self._observations: list[Observation] = []
+        self._fitted: tuple[int, Surrogate] | None = None
         self._population: list[Individual] = []
         self._fold = 0
         self._born = 0
+        self._latest: list[Individual] = []
         self._considered: list[Individual] = []
         self._evaluated: list[Evaluation] = []
 
     def initial(self) -> Generation:
-        individuals = [self._newborn(self._toolbox.genes(), "initial") for _ in range(self._settings.population_size)]
+        size = self._settings.population_size
+        first = heuristics(len(self._blocks))[: size - 2] if self._settings.seeded else []
+        genes = [*first, *(self._toolbox.genes() for _ in range(size - len(first)))]
+        individuals = [self._newborn(own, "initial") for own in genes]
+        self._latest = individuals
         self._measure(individuals)
         return self._close(0, individuals)
 
@@ -141,18 +160,20 @@ class _Search:
         fold_before, self._fold = self._fold, number % self._settings.folds
         self._considered, self._evaluated = [], []
         elites = self._population[: self._settings.elites]
-        self._exploit(elites, fold_changed=self._fold != fold_before)
+        again = self._exploit(elites, fold_changed=self._fold != fold_before)
+        if self._rival is not None:
+            return self._close(number, elites + self._propose(len(self._population) - len(elites), again))
         mate = self._mate_brood if self._settings.mating == "brood" else self._mate_sequentially
         children = mate(len(self._population) - len(elites))
         return self._close(number, elites + children)
 
-    def _exploit(self, elites: list[Individual], fold_changed: bool) -> None:
-        """Step 1: probe each elite along one selected block, in one batch with the elites' re-evaluation."""
+    def _exploit(self, elites: list[Individual], fold_changed: bool) -> int:
+        """Step 1: probe each elite along one selected block, in one batch with the elites' re-evaluation; how many of these."""
         again = elites if fold_changed and self._settings.reevaluate_elites else []
         probes: list[tuple[Individual, list[Individual]]] = []
         for elite in elites:
             pair: list[Individual] = []
-            if self._settings.exploitation and not self._decode(elite.genes).is_empty:
+            if self._rival is None and self._settings.exploitation and not self._decode(elite.genes).is_empty:
                 pair = [self._newborn(genes, "probe") for genes in self._toolbox.probe(elite.genes)]
             probes.append((elite, pair))
         carried = [elite for elite in elites if elite not in again]
@@ -168,11 +189,29 @@ class _Search:
                 elite.genes, elite.number = better.genes, better.number
                 elite.fold, elite.evaluation = better.fold, better.evaluation
                 elite.fitness.values = better.fitness.values
+        return len(again)
+
+    def _propose(self, places: int, spent: int) -> list[Individual]:
+        """Another searcher's generation, at the cost of BioTune's; the best of it survive."""
+        assert self._rival is not None
+        genes = self._rival.propose(self._population, self._latest, most_candidates(self._settings) - spent)
+        self._latest = [self._newborn(own, "child") for own in genes]
+        self._measure(self._latest)
+        self._considered += self._latest
+        return sorted(self._latest, key=by_fitness)[:places]
 
     def _mate_brood(self, count: int) -> list[Individual]:
         """Steps 2 and 3: all children drawn, then evaluated in one batch."""
         ranks = range(len(self._population))
-        children = [self._child(*self._toolbox.select(ranks)) for _ in range(count)]
+        surrogate = self._surrogate() if self._settings.screen > 1 else None
+        if surrogate is None:
+            children = [self._child(*self._toolbox.select(ranks)) for _ in range(count)]
+        else:
+            drawn = [self._bred(*self._toolbox.select(ranks)) for _ in range(count * self._settings.screen)]
+            schedules = [self._decode(constrain(self._settings, genes)) for genes, _ in drawn]
+            known = {one.schedule.key for one in self._observations if one.fold == self._fold}
+            chosen = most_promising(surrogate, schedules, known, count)
+            children = [self._born_with(*drawn[position]) for position in chosen]
         self._measure(children)
         self._considered += children
         return children
@@ -196,17 +235,29 @@ class _Search:
         return children
 
     def _child(self, first: int, second: int, prototype: int) -> Individual:
-        genes, momentum = breed(self._toolbox, self._population[first], self._population[second], self._population[prototype])
+        return self._born_with(*self._bred(first, second, prototype))
+
+    def _bred(self, first: int, second: int, prototype: int) -> tuple[Genes, Genes]:
+        return breed(self._toolbox, self._population[first], self._population[second], self._population[prototype])
+
+    def _born_with(self, genes: Genes, momentum: Genes) -> Individual:
         child = self._newborn(genes, "child")
         child.momentum = momentum
         return child
 
     def _newborn(self, genes: Genes, origin: str) -> Individual:
         self._born += 1
-        return Individual(genes, np.zeros_like(genes), self._born - 1, origin)
+        return Individual(constrain(self._settings, genes), np.zeros_like(genes), self._born - 1, origin)
 
     def _decode(self, genes: Genes) -> Schedule:
-        return decode(genes.tolist(), self._blocks)
+        return express(self._settings, genes, self._blocks)
+
+    def _surrogate(self) -> Surrogate | None:
+        """The regression over all evaluations so far, fitted once between two of them."""
+        count = len(self._observations)
+        if count >= FEWEST and (self._fitted is None or self._fitted[0] != count):
+            self._fitted = count, Surrogate(self._observations)
+        return None if self._fitted is None else self._fitted[1]
 
     def _measure(self, individuals: Sequence[Individual]) -> None:
         if not individuals:
@@ -214,7 +265,10 @@ class _Search:
         evaluations = self._evaluate([self._decode(individual.genes) for individual in individuals], self._fold)
         for individual, evaluation in zip(individuals, evaluations, strict=True):
             individual.receive(evaluation, self._fold)
-            self._books.remember(self._decode(individual.genes), individual)
+            schedule = self._decode(individual.genes)
+            self._books.remember(schedule, individual)
+            if evaluation.scores and evaluation.status != "failed":
+                self._observations.append(Observation(schedule, self._fold, evaluation.fitness))
         self._evaluated += evaluations
 
     def _close(self, number: int, survivors: list[Individual]) -> Generation:
@@ -244,7 +298,8 @@ class _Search:
             self._fold,
             [self._as_candidate(individual, individual.number in kept) for individual in self._considered],
             record,
-            self._books.best(),
+            self._books.best(self._surrogate() if self._smoothed else None),
+            list(self._observations),
             [_state(individual) for individual in self._population],
             dict(self._rng.bit_generator.state),
         )

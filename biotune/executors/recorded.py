@@ -64,4 +64,7 @@ class Recorded:
 
 
 def _from_record(record: dict[str, Any]) -> TrialResult:
-    return TrialResult(record["status"], tuple(record["curve"]), record["seconds"], dict(record["scores"]), record["error"])
+    losses = tuple(record.get("losses", ()))  # journals of earlier versions have none
+    return TrialResult(
+        record["status"], tuple(record["curve"]), record["seconds"], dict(record["scores"]), record["error"], losses
+    )

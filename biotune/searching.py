@@ -1,0 +1,127 @@
+"""The search and the confirmation of its best, from a session to the schedule that wins."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from biotune import tables
+from biotune.config import CompareConfig, EvaluateConfig, RunConfig
+from biotune.errors import SearchError
+from biotune.evolution import Generation, evolve, most_candidates, most_evaluations
+from biotune.evolution.books import Entry
+from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
+from biotune.fitness import Economy, ScheduleFitness, Trial, stop_if_too_many_failed
+from biotune.keys import show
+from biotune.session import Session
+from biotune.store import write_table
+from biotune.view import View
+
+
+def search(bench: Session, config: RunConfig | CompareConfig, view: View) -> tuple[dict[str, Any], Generation]:
+    """Evolve; the tables grow with every generation. Returns the search's result entry and the last generation."""
+    blocks, settings = bench.network.blocks, config.evolution
+    places = max(settings.elites, config.confirm.top_k, 1)
+    fitness = fitness_of(bench, config, Economy(config.fitness.prune, config.fitness.racing, places))
+    at_most = most_evaluations(settings) * len(config.training.seeds)
+    ranking = statistics.fmean if config.confirm.top_k else min
+    generations = evolve(
+        settings, blocks, fitness, config.seed, max(config.confirm.top_k, 1), ranking, config.confirm.choose == "smoothed"
+    )
+    rows: list[dict[str, Any]] = []
+    summary: list[dict[str, Any]] = []
+    last: Generation | None = None
+    epochs = 0
+    view.begin("searching", at_most)
+    view.begin_generation(0, settings.generations, settings.population_size, len(config.training.seeds))
+    for generation in generations:
+        fitness.close_generation()
+        last = generation
+        rows += tables.generation_rows(generation, bench.network.parameters)
+        summary.append(tables.summary_row(generation))
+        epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
+        hours = bench.close_generation(tables.journal_record(generation))
+        write_table(bench.folder / "generations.csv", rows)
+        write_table(bench.folder / "summary.csv", summary)
+        evaluations = [candidate.evaluation for candidate in generation.candidates]
+        stop_if_too_many_failed(evaluations, config.fitness.max_failed_share)
+        view.generation(generation, settings.generations, fitness.trainings, at_most)
+        view.begin_generation(
+            generation.number + 1, settings.generations, most_candidates(settings), len(config.training.seeds)
+        )
+        if settings.max_hours is not None and hours >= settings.max_hours:
+            view.line(f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}.")
+            break
+    view.end()
+    if last is None or not last.hall:
+        raise SearchError("no candidate could be trained: every one was empty or failed; the journal holds the reasons.")
+    return {
+        "best_fitness": min(entry.score for entry in last.hall),
+        "evaluations": sum(row["evaluations"] for row in summary),
+        "trainings": fitness.trainings,
+        "epochs": epochs,
+        "seconds": sum(row["seconds"] for row in summary),
+    }, last
+
+
+def confirm(bench: Session, config: RunConfig | CompareConfig, last: Generation, view: View) -> tuple[Entry, dict[str, Any]]:
+    """Fine-tune the best distinct schedules on every fold with fresh seeds; the best mean, or smooth guess, wins."""
+    hall = last.hall
+    if config.confirm.top_k == 0:
+        write_table(bench.folder / "confirm.csv", [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
+        return hall[0], {"macro_accuracy": None}
+    plan = [
+        (entry, Trial(entry.schedule, fold, seed, config.training.epochs))
+        for entry in hall[: config.confirm.top_k]
+        for fold in range(config.evolution.folds)
+        for seed in config.confirm.seeds
+    ]
+    view.begin("confirming", len(plan))
+    results = bench.executor.run([trial for _, trial in plan])
+    view.end()
+    rows = [tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)]
+    write_table(bench.folder / "confirm.csv", rows)
+    scores: dict[int, list[float]] = {}
+    for row in rows:
+        scores.setdefault(row["schedule"], []).append(row["macro_accuracy"])
+    means = {number: statistics.fmean(values) for number, values in scores.items()}
+    sound = [entry for entry in hall if means.get(entry.number, float("nan")) == means.get(entry.number)]
+    if not sound:
+        raise SearchError("no schedule could be confirmed: in each one a training failed; the journal holds the reasons.")
+    best = max(sound, key=lambda entry: (means[entry.number], -entry.score))
+    if config.confirm.choose == "smoothed":
+        best = _smoothest(sound, [*last.observations, *_confirming_observations(hall, rows)], best)
+    return best, {"macro_accuracy": tables.spread(scores[best.number])}
+
+
+def _confirming_observations(hall: Sequence[Entry], rows: Sequence[dict[str, Any]]) -> Iterator[Observation]:
+    """A confirmed schedule on a fold as one more evaluation of it."""
+    schedules = {entry.number: entry.schedule for entry in hall}
+    scores: dict[tuple[int, int], list[float]] = {}
+    for row in rows:
+        scores.setdefault((row["schedule"], row["fold"]), []).append(row["macro_accuracy"])
+    for (number, fold), values in scores.items():
+        mean = statistics.fmean(values)
+        if mean == mean:
+            yield Observation(schedules[number], fold, 1.0 - mean)
+
+
+def _smoothest(entries: Sequence[Entry], observations: Sequence[Observation], otherwise: Entry) -> Entry:
+    """The entry of which a regression over all evaluations expects the most."""
+    if len(observations) < FEWEST:
+        return otherwise
+    guesses, _ = Surrogate(observations).predict([entry.schedule for entry in entries])
+    return min(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))[1]
+
+
+def fitness_of(bench: Session, config: RunConfig | CompareConfig | EvaluateConfig, economy: Economy) -> ScheduleFitness:
+    """What turns schedules into numbers in this session."""
+    return ScheduleFitness(
+        bench.executor,
+        tuple(config.training.seeds),
+        config.training.epochs,
+        bench.data.fingerprint,
+        economy,
+        config.fitness.metric,
+    )

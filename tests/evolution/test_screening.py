@@ -1,0 +1,80 @@
+"""A search with heuristics and a screen, on a noisy landscape."""
+
+from __future__ import annotations
+
+import statistics
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from biotune.config import EvolutionConfig
+from biotune.evolution import Generation, evolve
+from biotune.evolution.heuristics import heuristics
+from biotune.fitness import Evaluation
+from biotune.schedule import Block, Schedule
+
+BLOCKS = tuple(Block(f"b{index}", (f"b{index}",)) for index in range(6))
+SCREENED = {"surrogate": "gp", "screen": 10, "adoption": False}
+
+
+def true_fitness(schedule: Schedule) -> float:
+    """Best with the first two frozen and the rest at 3."""
+    cost = 0.0
+    for index, weight in enumerate(schedule.lr_weights):
+        if index < 2:
+            cost += 0.06 if weight > 0 else 0.0
+        else:
+            cost += 0.1 if weight == 0 else 0.06 * (np.log10(weight) - 0.5) ** 2
+    return 0.2 + cost
+
+
+def search(seed: int, smoothed: bool = False, **settings) -> list[Generation]:
+    def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
+        answers = []
+        for one in schedules:
+            if one.is_empty:
+                answers.append(Evaluation(1.0, "empty"))
+                continue
+            noise = np.random.default_rng([seed, fold, zlib.crc32(one.key.encode())]).normal(0, 0.04)
+            fitness = float(np.clip(true_fitness(one) + noise, 0, 1))
+            answers.append(Evaluation(fitness, "ok", (1 - fitness,), trainings=1))
+        return answers
+
+    return list(evolve(EvolutionConfig("biotune", **{"generations": 5, **settings}), BLOCKS, evaluate, seed, smoothed=smoothed))
+
+
+def quality(seeds: range, **settings) -> float:
+    return statistics.fmean(true_fitness(search(seed, **settings)[-1].hall[0].schedule) for seed in seeds)
+
+
+def test_a_screened_search_is_better_at_the_same_cost_where_neighbours_are_alike() -> None:
+    seeds = range(6)
+    assert quality(seeds, smoothed=True, **SCREENED) < quality(seeds) - 0.01
+
+
+def test_a_seeded_search_begins_with_the_heuristics() -> None:
+    first = search(0, seeded=True)[0]
+    genes = [candidate.genes for candidate in first.candidates]
+    expected = [tuple(own.tolist()) for own in heuristics(6)][:8]  # two of the ten stay random
+    assert genes[:8] == expected
+    assert {candidate.origin for candidate in first.candidates} == {"initial"}
+
+
+def test_a_screen_evaluates_no_schedule_twice_in_a_batch_and_costs_no_more() -> None:
+    for plain, screened in zip(search(1), search(1, **SCREENED), strict=True):
+        assert screened.record["evaluations"] == plain.record["evaluations"]
+        keys = [one.schedule.key for one in screened.candidates if one.origin == "child"]
+        assert len(set(keys)) == len(keys)
+
+
+def test_one_seed_is_one_search() -> None:
+    assert [g.survivors for g in search(2, **SCREENED)] == [g.survivors for g in search(2, **SCREENED)]
+
+
+def test_the_smoothed_hall_is_ranked_by_the_regression_and_holds_distinct_schedules() -> None:
+    raw, smooth = search(3)[-1], search(3, smoothed=True)[-1]
+    assert [g.genes for g in raw.candidates] == [g.genes for g in smooth.candidates]  # ranking changes no search
+    keys = [entry.schedule.key for entry in smooth.hall]
+    assert len(set(keys)) == len(keys) == 10
+    assert true_fitness(smooth.hall[0].schedule) <= true_fitness(raw.hall[0].schedule) + 0.02

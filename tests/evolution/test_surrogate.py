@@ -1,0 +1,79 @@
+"""The regression on functions that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, features, most_promising
+from biotune.schedule import Block, Schedule
+
+BLOCKS = tuple(Block(name, (name,)) for name in ("a", "b", "c"))
+
+
+def schedule(*weights: float) -> Schedule:
+    return Schedule(BLOCKS, weights)
+
+
+def drawn(count: int, seed: int) -> list[Schedule]:
+    rng = np.random.default_rng(seed)
+    logs = rng.uniform(-1, 1, (count, 3))
+    frozen = rng.random((count, 3)) < 0.3
+    return [schedule(*np.where(off, 0.0, 10.0**log).tolist()) for log, off in zip(logs, frozen, strict=True)]
+
+
+def truth(one: Schedule) -> float:
+    """Best with `a` frozen and `b` at 3."""
+    a, b, _ = one.lr_weights
+    return 0.3 + (0.1 if a > 0 else 0.0) + (0.05 * (np.log10(b) - 0.5) ** 2 if b > 0 else 0.2)
+
+
+def noisy(schedules: list[Schedule], sd: float = 0.03, kindness: tuple[float, float] = (0.0, 0.0)) -> list[Observation]:
+    rng = np.random.default_rng(0)
+    return [
+        Observation(one, index % 2, truth(one) + kindness[index % 2] + sd * rng.standard_normal())
+        for index, one in enumerate(schedules)
+    ]
+
+
+def test_features_tell_frozen_from_slow() -> None:
+    found = features([schedule(0.0, 1.0, 10.0), schedule(0.1, 0.0, 1.0)])
+    assert found.tolist() == [[0, 1, 1, 0, 0, 1], [1, 0, 1, -1, 0, 0]]
+
+
+def test_its_guess_is_nearer_to_the_truth_than_single_evaluations() -> None:
+    schedules = drawn(80, 1)
+    observations = noisy(schedules)
+    mean, sd = Surrogate(observations).predict(schedules)
+    right = np.array([truth(one) for one in schedules])
+    measured = np.array([one.fitness for one in observations])
+    assert np.sqrt(np.mean((mean - right) ** 2)) < 0.6 * np.sqrt(np.mean((measured - right) ** 2))
+    assert np.mean(np.abs(mean - right) < 2 * sd) > 0.8  # and it knows how sure it is
+
+
+def test_a_harder_fold_makes_no_schedule_worse() -> None:
+    schedules = drawn(80, 2)
+    even, _ = Surrogate(noisy(schedules)).predict(schedules)
+    odd, _ = Surrogate(noisy(schedules, kindness=(0.2, -0.2))).predict(schedules)
+    assert np.corrcoef(even, odd)[0, 1] > 0.98
+
+
+def test_the_same_evaluations_give_the_same_guess_to_the_bit() -> None:
+    schedules = drawn(40, 3)
+    first, second = (Surrogate(noisy(schedules)).predict(schedules) for _ in range(2))
+    assert first[0].tobytes() == second[0].tobytes() and first[1].tobytes() == second[1].tobytes()
+
+
+def test_evaluations_that_are_all_alike_are_no_error() -> None:
+    mean, sd = Surrogate([Observation(one, 0, 0.5) for one in drawn(FEWEST, 4)]).predict(drawn(3, 5))
+    assert mean == pytest.approx([0.5] * 3)
+    assert np.isfinite(sd).all()
+
+
+def test_the_most_promising_are_good_ones_none_twice_and_known_ones_last() -> None:
+    surrogate = Surrogate(noisy(drawn(80, 6), sd=0.01))
+    good, fair, bad, empty = schedule(0.0, 3.0, 1.0), schedule(0.0, 0.5, 1.0), schedule(1.0, 0.0, 1.0), schedule(0.0, 0.0, 0.0)
+    candidates = [bad, good, empty, good, fair]
+    assert most_promising(surrogate, candidates, set(), 2) == [1, 4]
+    assert most_promising(surrogate, candidates, {good.key}, 2) == [4, 0]
+    assert sorted(most_promising(surrogate, candidates, set(), 9)) == [0, 1, 2, 3, 4]
