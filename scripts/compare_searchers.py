@@ -147,8 +147,8 @@ def asked(
         if not schedule.is_empty:
             seen.setdefault(schedule.key, (schedule, []))[1].append(evaluation.fitness)
             number += 1
-        if number % BATCH == 0:
-            yield Known(fitness.trainings, finalists(seen, searcher))
+            if number % BATCH == 0:
+                yield Known(fitness.trainings, finalists(seen, searcher))
     yield Known(fitness.trainings, finalists(seen, searcher))
 
 
