@@ -69,6 +69,7 @@ class Searcher:
         preset: Name of a preset in configs/evolution.
         changes: What differs from the preset.
         top_k: How many of the best are confirmed with fresh seeds.
+        confirmed_on: On `folds`, each of them, as the library does, or at the same cost on `all` data.
         over_folds: How fitness values of one schedule on several folds become one.
         dear: Whether it takes so long that it gets a fifth of the seeds.
     """
@@ -78,6 +79,7 @@ class Searcher:
     preset: str = "biotune"
     changes: dict[str, Any] = field(default_factory=dict)
     top_k: int = CONFIRM.top_k
+    confirmed_on: str = "folds"
     over_folds: Callable[[Sequence[float]], float] = statistics.fmean
     dear: bool = False
 
@@ -162,6 +164,7 @@ SEARCHERS = {
     "published": Searcher("published procedure", evolved, "published", top_k=0, over_folds=min),
     "published_confirmed": Searcher("published search, its best five confirmed", evolved, "published"),
     "default": Searcher("default", evolved),
+    "confirmed_on_all": Searcher("default, confirmed on all data", evolved, confirmed_on="all"),
     "no_adoption": Searcher("default without adoption", evolved, changes={"adoption": False}),
     "all_data": Searcher("default, all data", evolved, changes={"folds": 1}),
     "all_data_no_adoption": Searcher("default without adoption, all data", evolved, changes={"folds": 1, "adoption": False}),
@@ -206,15 +209,16 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
     for known in searcher.search(searcher, settings, task, fitness, seed, budget // unit - confirming):
         hall = known.hall
         path.append((known.cost * unit, task.quality(hall[0].schedule)))
-    choice = confirm(executor, hall, settings.folds) if searcher.top_k else hall[0].schedule
+    folds: list[int | None] = [*range(settings.folds)] if searcher.confirmed_on == "folds" else [None]
+    choice = confirm(executor, hall, folds) if searcher.top_k else hall[0].schedule
     return Outcome(task.quality(choice), (fitness.trainings + confirming) * unit, path)
 
 
-def confirm(executor: Simulated, hall: Sequence[Finalist], folds: int) -> Schedule:
-    """The best mean over every fold with fresh seeds, as after a real search."""
+def confirm(executor: Simulated, hall: Sequence[Finalist], folds: Sequence[int | None]) -> Schedule:
+    """The best mean over the folds (None is all data) with fresh seeds, as after a real search."""
     means = []
     for entry in hall:
-        trials = [Trial(entry.schedule, fold, seed, 1) for fold in range(folds) for seed in CONFIRM.seeds]
+        trials = [Trial(entry.schedule, fold, seed, 1) for fold in folds for seed in CONFIRM.seeds]
         means.append(statistics.fmean(result.score for result in executor.run(trials)))
     return max(zip(means, hall, strict=True), key=lambda pair: (pair[0], -pair[1].score))[1].schedule
 

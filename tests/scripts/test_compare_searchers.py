@@ -147,6 +147,17 @@ def test_a_searcher_keeps_its_budget_and_finds_more_than_chance(script: ModuleTy
     assert script.search_once(task, name, 240, 0) == outcomes[0]
 
 
+def test_confirmation_asks_the_data_it_is_told_to(script: ModuleType, tasks: ModuleType) -> None:
+    slow, fast = Schedule(BLOCKS, (1.0, 1.0, 1.0)), Schedule(BLOCKS, (10.0, 10.0, 10.0))
+    surfaces = {"fold0": lambda points: 0.5 - points[:, 5] / 10, "fold1": lambda points: 0.5 - points[:, 5] / 10}
+    surfaces["all"] = lambda points: 0.5 + points[:, 5] / 10  # all data like the fast one, half of them the slow one
+    task = tasks.Task("opposed", BLOCKS, surfaces, dict.fromkeys(surfaces, tasks.Noise(0.0, 0.0, 0.01)), {})
+    hall = [script.Finalist(slow, 0.5), script.Finalist(fast, 0.5)]
+    executor = tasks.Simulated(task, 2, np.random.default_rng(0))
+    assert script.confirm(executor, hall, [0, 1]) == slow
+    assert script.confirm(executor, hall, [None]) == fast
+
+
 def test_a_course_is_a_step_function(script: ModuleType) -> None:
     values = script.course([(10, 0.5), (20, 0.7)], np.array([5, 10, 19, 20, 99]))
     assert np.isnan(values[0]) and values[1:].tolist() == [0.5, 0.5, 0.7, 0.7]
