@@ -1,0 +1,372 @@
+"""Compare searchers on tabulated tasks: the true quality of what each returns, at equal cost, over many seeds.
+
+Cost is counted in fine-tunes on half of the data; one on all data counts as two. What a searcher spends on confirming its
+choice counts too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from draw_figures import FIGURES
+from matplotlib.figure import Figure
+from measure_default import write_between_marks
+from numpy.typing import NDArray
+from tabulated_task import Simulated, Task, best_quality, read_task
+
+from biotune.config import ConfirmConfig, EvolutionConfig, TrainingConfig
+from biotune.evolution import evolve
+from biotune.fitness import ScheduleFitness, Trial
+from biotune.schedule import Block, Schedule, decode
+from biotune.strategies import FIXED
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLES = Path(__file__).parent / "tables"
+MODELS = {"gp": "Gaussian process", "trees": "boosted trees"}
+BATCH = 10  # candidates a fold in turn, as a generation of the default search, for searchers that know no generations
+ENDLESS = 1000  # generations: the cost ends a search
+CONFIRM = ConfirmConfig()
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+SEEDS = tuple(TrainingConfig().seeds)
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A schedule that a search may return, with its fitness."""
+
+    schedule: Schedule
+    score: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a search knows after some step: its cost so far and its best schedules, best first."""
+
+    cost: int
+    hall: list[Finalist]
+
+
+Steps = Iterator[Known]
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """One line of the table.
+
+    Attributes:
+        words: How the table names it.
+        search: What runs it; gets the settings.
+        preset: Name of a preset in configs/evolution.
+        changes: What differs from the preset.
+        top_k: How many of the best are confirmed with fresh seeds.
+        confirmed_on: On `folds`, each of them, as the library does, or at the same cost on `all` data.
+        over_folds: How fitness values of one schedule on several folds become one.
+        dear: Whether it takes so long that it gets a fifth of the seeds.
+    """
+
+    words: str
+    search: Callable[[Searcher, EvolutionConfig, Task, ScheduleFitness, int, int], Steps]
+    preset: str = "biotune"
+    changes: dict[str, Any] = field(default_factory=dict)
+    top_k: int = CONFIRM.top_k
+    confirmed_on: str = "folds"
+    over_folds: Callable[[Sequence[float]], float] = statistics.fmean
+    dear: bool = False
+
+    @property
+    def settings(self) -> EvolutionConfig:
+        """The preset with the changes."""
+        preset = yaml.safe_load((ROOT / "configs" / "evolution" / f"{self.preset}.yaml").read_text(encoding="utf-8"))
+        return EvolutionConfig(**{**preset, "generations": ENDLESS, **self.changes})
+
+
+def evolved(
+    searcher: Searcher, settings: EvolutionConfig, task: Task, fitness: ScheduleFitness, seed: int, budget: int
+) -> Steps:
+    """The library's own search."""
+    spent = 0
+    for generation in evolve(settings, task.blocks, fitness, seed, max(searcher.top_k, 1), searcher.over_folds):
+        last, spent = fitness.trainings - spent, fitness.trainings
+        yield Known(spent, [Finalist(entry.schedule, entry.score) for entry in generation.hall])
+        if spent + last > budget:
+            return
+
+
+def random_draws(
+    searcher: Searcher, settings: EvolutionConfig, task: Task, fitness: ScheduleFitness, seed: int, budget: int
+) -> Steps:
+    """Genotypes drawn uniformly."""
+    rng = np.random.default_rng(seed)
+    genes = len(task.blocks) + 1
+    return asked(lambda: rng.random(genes).tolist(), lambda fitness: None, searcher, settings, task, fitness, budget)
+
+
+def parzen(
+    searcher: Searcher, settings: EvolutionConfig, task: Task, fitness: ScheduleFitness, seed: int, budget: int
+) -> Steps:
+    """Optuna's tree-structured Parzen estimator over the genes."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    names = [*(block.name for block in task.blocks), "threshold"]
+    open_trials: list[optuna.Trial] = []
+
+    def ask() -> list[float]:
+        trial = study.ask()
+        open_trials.append(trial)
+        return [trial.suggest_float(name, 0.0, 1.0) for name in names]
+
+    return asked(ask, lambda score: study.tell(open_trials.pop(), score), searcher, settings, task, fitness, budget)
+
+
+def asked(
+    ask: Callable[[], list[float]],
+    tell: Callable[[float], object],
+    searcher: Searcher,
+    settings: EvolutionConfig,
+    task: Task,
+    fitness: ScheduleFitness,
+    budget: int,
+) -> Steps:
+    """One candidate after the other, a batch on each fold in turn."""
+    seen: dict[str, tuple[Schedule, list[float]]] = {}
+    number = 0
+    while fitness.trainings + len(SEEDS) <= budget:
+        schedule = decode(ask(), task.blocks)
+        (evaluation,) = fitness([schedule], number // BATCH % settings.folds)
+        tell(evaluation.fitness)
+        if not schedule.is_empty:
+            seen.setdefault(schedule.key, (schedule, []))[1].append(evaluation.fitness)
+            number += 1
+            if number % BATCH == 0:
+                yield Known(fitness.trainings, finalists(seen, searcher))
+    yield Known(fitness.trainings, finalists(seen, searcher))
+
+
+def finalists(seen: dict[str, tuple[Schedule, list[float]]], searcher: Searcher) -> list[Finalist]:
+    """The best so far."""
+    ranked = sorted((searcher.over_folds(scores), key) for key, (_, scores) in seen.items())
+    return [Finalist(seen[key][0], score) for score, key in ranked[: max(searcher.top_k, 1)]]
+
+
+SEARCHERS = {
+    "published": Searcher("published procedure", evolved, "published", top_k=0, over_folds=min),
+    "published_confirmed": Searcher("published search, its best five confirmed", evolved, "published"),
+    "default": Searcher("default", evolved),
+    "confirmed_on_all": Searcher("default, confirmed on all data", evolved, confirmed_on="all"),
+    "no_adoption": Searcher("default without adoption", evolved, changes={"adoption": False}),
+    "all_data": Searcher("default, all data", evolved, changes={"folds": 1}),
+    "all_data_no_adoption": Searcher("default without adoption, all data", evolved, changes={"folds": 1, "adoption": False}),
+    "random": Searcher("random draws", random_draws),
+    "random_all_data": Searcher("random draws, all data", random_draws, changes={"folds": 1}),
+    "parzen": Searcher("Optuna's TPE", parzen, dear=True),
+    "parzen_all_data": Searcher("Optuna's TPE, all data", parzen, changes={"folds": 1}, dear=True),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one search came to.
+
+    Attributes:
+        quality: True quality of what it returned.
+        cost: What it spent in all.
+        path: Cost so far and true quality of the best so far, by step.
+    """
+
+    quality: float
+    cost: int
+    path: list[tuple[int, float]]
+
+
+def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
+    """Search and confirm once.
+
+    Args:
+        task: What to search on.
+        name: The searcher.
+        budget: What it may spend in all.
+        seed: Seed of the search and of the noise.
+    """
+    searcher = SEARCHERS[name]
+    settings = searcher.settings
+    unit = 2 if settings.folds == 1 else 1
+    confirming = searcher.top_k * settings.folds * len(CONFIRM.seeds)
+    executor = Simulated(task, settings.folds, np.random.default_rng([seed, 1]))
+    fitness = ScheduleFitness(executor, SEEDS, 1, task.name)
+    path, hall = [], []
+    for known in searcher.search(searcher, settings, task, fitness, seed, budget // unit - confirming):
+        hall = known.hall
+        path.append((known.cost * unit, task.quality(hall[0].schedule)))
+    folds: list[int | None] = [*range(settings.folds)] if searcher.confirmed_on == "folds" else [None]
+    choice = confirm(executor, hall, folds) if searcher.top_k else hall[0].schedule
+    return Outcome(task.quality(choice), (fitness.trainings + confirming) * unit, path)
+
+
+def confirm(executor: Simulated, hall: Sequence[Finalist], folds: Sequence[int | None]) -> Schedule:
+    """The best mean over the folds (None is all data) with fresh seeds, as after a real search."""
+    means = []
+    for entry in hall:
+        trials = [Trial(entry.schedule, fold, seed, 1) for fold in folds for seed in CONFIRM.seeds]
+        means.append(statistics.fmean(result.score for result in executor.run(trials)))
+    return max(zip(means, hall, strict=True), key=lambda pair: (pair[0], -pair[1].score))[1].schedule
+
+
+_TASKS: dict[tuple[Path, str], Task] = {}
+
+
+def search_many(path: Path, kind: str, name: str, budget: int, seeds: Sequence[int]) -> list[Outcome]:
+    """Some searches in a worker process, which fits a task once."""
+    if (path, kind) not in _TASKS:
+        _TASKS[path, kind] = read_task(path, kind)
+    return [search_once(_TASKS[path, kind], name, budget, seed) for seed in seeds]
+
+
+def main() -> None:
+    """Search, print the table, draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
+    parser.add_argument("--tasks", nargs="+", default=["noise", "invert", "clean"])
+    parser.add_argument("--searchers", nargs="+", default=list(SEARCHERS), choices=list(SEARCHERS))
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--budgets", type=int, nargs="+", default=[510, 255], help="cost of a search, in half-data fine-tunes")
+    parser.add_argument("--seeds", type=int, default=100, help="searches a cell")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="where the figure goes")
+    parser.add_argument("--readme", type=Path, help="file to write the table into, between the script's marks")
+    parser.add_argument("--small", action="store_true", help="few seeds and a small budget, to try it out")
+    given = parser.parse_args()
+    if given.small:
+        given.seeds, given.budgets = min(given.seeds, 3), [120]
+    lines: list[str] = []
+    for task in given.tasks:
+        lines += compare(next(given.tables.glob(f"{task}.csv*")), given)
+    text = "\n".join(lines).strip()
+    print(text)
+    if given.readme is not None:
+        write_between_marks(given.readme, text, "<!-- measured by scripts/compare_searchers.py -->", "<!-- end of compared -->")
+
+
+def compare(path: Path, given: argparse.Namespace) -> list[str]:
+    """One task's table, and its figure."""
+    cells = [(kind, budget) for kind in given.models for budget in given.budgets]
+    with ProcessPoolExecutor(given.workers) as pool:
+        futures = {
+            (name, *cell): pool.submit(search_many, path, cell[0], name, cell[1], range(seeds_of(name, given.seeds)))
+            for cell in cells
+            for name in given.searchers
+        }
+        outcomes = {key: future.result() for key, future in futures.items()}
+    tasks = {kind: read_task(path, kind) for kind in given.models}
+    first = {name: outcomes[name, *cells[0]] for name in given.searchers}
+    given.figures.mkdir(parents=True, exist_ok=True)
+    figure = draw(tasks[given.models[0]], first)
+    figure.savefig(given.figures / f"searchers_{task_name(path)}.png", dpi=130, metadata={"Software": None})
+    return table(path, tasks, cells, outcomes, given.seeds)
+
+
+def seeds_of(name: str, seeds: int) -> int:
+    """Number of searches a cell."""
+    return max(seeds // 5, 2) if SEARCHERS[name].dear else seeds
+
+
+def table(
+    path: Path,
+    tasks: dict[str, Task],
+    cells: Sequence[tuple[str, int]],
+    outcomes: dict[tuple[str, str, int], list[Outcome]],
+    seeds: int,
+) -> list[str]:
+    """A row a searcher, a column a model and budget, and below them fixed schedules and the best there is."""
+    heads = [f"{MODELS[kind]}, cost {budget}" for kind, budget in cells]
+    names = list(dict.fromkeys(name for name, _, _ in outcomes))
+    rows = [(SEARCHERS[name].words, [mean_and_error(outcomes[name, *cell]) for cell in cells]) for name in names]
+    blocks = next(iter(tasks.values())).blocks
+    count = len(blocks)
+    fixed = {
+        "linear probing": FIXED["linear_probe"](blocks),
+        "full fine-tuning": FIXED["full"](blocks),
+        "full fine-tuning at five times the rate": Schedule(blocks, (5.0,) * count),
+    }
+    rows += [(words, [f"{tasks[kind].quality(one):.4f}" for kind, _ in cells]) for words, one in fixed.items()]
+    best = {kind: best_quality(task, tabulated(path, blocks), np.random.default_rng(0)) for kind, task in tasks.items()}
+    rows.append(("the best there is", [f"{best[kind]:.4f}" for kind, _ in cells]))
+    spent = [statistics.fmean(outcome.cost for outcome in own) for own in outcomes.values()]
+    facts = "; ".join(f"{MODELS[kind]}: {explanation(task)}" for kind, task in tasks.items())
+    return [
+        f"**{task_name(path)}**",
+        "",
+        f"| searcher | {' | '.join(heads)} |",
+        "|---" * (1 + len(cells)) + "|",
+        *(f"| {words} | {' | '.join(values)} |" for words, values in rows),
+        "",
+        f"True test macro accuracy of what is returned, mean ± standard error over {seeds} searches"
+        + (f" (TPE {seeds_of('parzen', seeds)})" if any(SEARCHERS[name].dear for name in names) else "")
+        + f"; a search spends {min(spent):.0f} to {max(spent):.0f}. {facts}.",
+        "",
+    ]
+
+
+def mean_and_error(outcomes: Sequence[Outcome]) -> str:
+    """Mean and standard error of the quality."""
+    qualities = [outcome.quality for outcome in outcomes]
+    return f"{statistics.fmean(qualities):.4f} ± {statistics.stdev(qualities) / math.sqrt(len(qualities)):.4f}"
+
+
+def explanation(task: Task) -> str:
+    """How good a task's model is, and how strong the noise at a good schedule."""
+    shares = ", ".join(f"{data} {share:.2f}" for data, share in task.explained.items())
+    noises = ", ".join(f"{data} {float(noise.sd(0.8)):.3f} and {noise.shared:.3f}" for data, noise in task.noise.items())
+    return f"share of unseen genotypes' variance explained {shares}; noise of a fine-tune at 0.8, own and shared {noises}"
+
+
+def task_name(path: Path) -> str:
+    """The task that a table is of."""
+    return path.name.partition(".")[0]
+
+
+def tabulated(path: Path, blocks: Sequence[Block]) -> list[Schedule]:
+    """The schedules of a table."""
+    genes = pd.read_csv(path).drop_duplicates("genotype")[[*(block.name for block in blocks), "threshold"]]
+    return [decode(row, blocks) for row in genes.to_numpy().tolist()]
+
+
+def draw(task: Task, outcomes: dict[str, list[Outcome]]) -> Figure:
+    """True quality of the best so far against cost: mean over the searches, and the middle half of them."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, own) in enumerate(outcomes.items()):
+        begin = max(outcome.path[0][0] for outcome in own)
+        grid = np.arange(begin, max(cost for outcome in own for cost, _ in outcome.path) + 1, 10)
+        courses = np.stack([course(outcome.path, grid) for outcome in own])
+        colour, style = COLOURS[index % len(COLOURS)], ("-", "--", ":")[index // len(COLOURS) % 3]
+        axes.plot(grid, courses.mean(axis=0), color=colour, linestyle=style, label=SEARCHERS[name].words)
+        if index < len(COLOURS):
+            axes.fill_between(grid, *np.quantile(courses, (0.25, 0.75), axis=0), color=colour, alpha=0.08, linewidth=0)
+    axes.set_xlabel("cost so far (fine-tunes on half of the data)")
+    axes.set_ylabel("true test macro accuracy")
+    axes.set_title(f"{task.name}: quality of the best so far", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False, loc="lower right")
+    return figure
+
+
+def course(path: Sequence[tuple[int, float]], grid: NDArray[np.int_]) -> NDArray[np.float64]:
+    """The quality at each cost of a grid: what the last step until then has left; NaN before the first."""
+    costs, qualities = [cost for cost, _ in path], np.array([np.nan, *(quality for _, quality in path)])
+    return qualities[np.searchsorted(costs, grid, side="right")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Tabulate tasks: fine-tune some hundred genotypes on every fold and on all data, and write what came of each training.
+
+A table is what searchers are compared on (scripts/compare_searchers.py): once it is there, a search costs milliseconds. The
+genotypes are random ones as in generation 0, the usual heuristics, and perturbations of the best so far, since searches end
+up among these. Every genotype meets the same training seeds. Finished trainings are answered from the journal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biotune.config import BackboneConfig, DatasetConfig, EvaluateConfig, EvolutionConfig, ExecutorConfig, TrainingConfig, check
+from biotune.evolution.operators import random_genes
+from biotune.fitness import Trial, TrialResult
+from biotune.schedule import Block, decode
+from biotune.session import Session, session
+from biotune.store import write_table
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDS = 2
+DECIMALS = 4  # of a gene, so that a table reads back to exactly the schedules that were trained
+RANDOM_SHARE = 0.4
+ROUNDS = 3  # of perturbations, each around the best of what was known before
+PARENTS = 12
+STEP_SD = 0.12  # of a perturbation along each gene
+FIRST_SEED = 1000
+TASKS = {
+    "noise": {"shift": "noise"},
+    "invert": {"shift": "invert", "max_per_class": 10},
+    "clean": {},
+}
+GENOTYPES = {"noise": 200, "invert": 140, "clean": 140}  # the most where searchers differ most
+Genotype = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A genotype and where it comes from: the name of a heuristic, `random` or `perturbed`."""
+
+    kind: str
+    genes: Genotype
+
+
+def main() -> None:
+    """Tabulate the tasks one after another."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--genotypes", type=int, help="genotypes a task; as many as in scripts/tables if not given")
+    parser.add_argument("--seeds", type=int, default=2, help="training seeds of each genotype on each fold and on all data")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes")
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "tables", help="where tables and journals go")
+    parser.add_argument("--small", action="store_true", help="a few short trainings, to try it out")
+    given = parser.parse_args()
+    if given.small:
+        given.genotypes, given.seeds = given.genotypes or 8, 1
+    for task in given.tasks:
+        config = configured(task, given.workers, epochs=2 if given.small else TrainingConfig().epochs)
+        tabulate(task, config, given.genotypes or GENOTYPES[task], range(FIRST_SEED, FIRST_SEED + given.seeds), given.out)
+
+
+def configured(task: str, workers: int, epochs: int) -> EvaluateConfig:
+    """The settings of a task's trainings: the defaults but for the data."""
+    executor = ExecutorConfig("in_process") if workers == 1 else ExecutorConfig("process_pool", workers=workers)
+    config = EvaluateConfig(
+        dataset=DatasetConfig("digits", "digits", **TASKS[task]),  # type: ignore[arg-type]
+        backbone=BackboneConfig("biotune", "glyphnet"),
+        training=TrainingConfig(epochs=epochs),
+        executor=executor,
+        evolution=EvolutionConfig("biotune", folds=FOLDS),
+        genotypes=f"{task}.csv",
+    )
+    check(config)
+    return config
+
+
+def tabulate(task: str, config: EvaluateConfig, count: int, seeds: Sequence[int], out: Path) -> None:
+    """Train what is not trained yet; the table `TASK.csv` grows with every round.
+
+    Args:
+        task: Name of the task.
+        config: How to train.
+        count: Number of genotypes.
+        seeds: Training seeds, the same for all genotypes.
+        out: Where the table goes, and the journal in a folder of the task's name.
+    """
+    folder = out / task
+    folder.mkdir(parents=True, exist_ok=True)
+    with session("evaluate", config, folder, FOLDS) as bench:
+        blocks = bench.network.blocks
+        rng = np.random.default_rng(0)
+        known = first_genotypes(blocks, rng, count)
+        rows = train(bench, known, 0, seeds)
+        left = count - len(known)
+        for round_number in range(ROUNDS):
+            write_table(out / f"{task}.csv", rows)
+            share = left // (ROUNDS - round_number)
+            best = best_genotypes(rows, known)
+            fresh = [Named("perturbed", perturbed(best[index % len(best)], rng)) for index in range(share)]
+            rows += train(bench, fresh, len(known), seeds)
+            known, left = known + fresh, left - share
+        write_table(out / f"{task}.csv", rows)
+
+
+def first_genotypes(blocks: Sequence[Block], rng: np.random.Generator, count: int) -> list[Named]:
+    """Heuristics, as far as they fit, and random genotypes as in generation 0."""
+    randoms = round(RANDOM_SHARE * count)
+    drawn = [Named("random", rounded(random_genes(rng, len(blocks) + 1))) for _ in range(randoms)]
+    return [*list(heuristics(len(blocks)))[: count - randoms], *drawn]
+
+
+def heuristics(num_blocks: int) -> Iterator[Named]:
+    """The schedules that people usually try, at several rates (multiples of the base rate; 0 is frozen)."""
+    last = num_blocks - 1
+    for rate in (1.0, 5.0, 0.2, 2.0, 10.0, 0.5):
+        yield Named("full", genes_of([rate] * num_blocks))
+    for rate in (1.0, 3.0, 10.0):
+        yield Named("linear_probe", genes_of([0.0] * last + [rate]))
+    for rate in (1.0, 5.0):
+        for trained in range(2, num_blocks):
+            yield Named("last_blocks", genes_of([0.0] * (num_blocks - trained) + [rate] * trained))
+        for trained in range(1, last):
+            yield Named("first_blocks", genes_of([rate] * trained + [0.0] * (last - trained) + [rate]))
+    for rate in (1.0, 5.0):
+        for block in range(1, last - 1):  # the first and the last body block stand above
+            yield Named("surgical", genes_of([rate if place in (block, last) else 0.0 for place in range(num_blocks)]))
+    for top, bottom in ((1.0, 0.1), (10.0, 0.1), (10.0, 1.0), (1.0, 10.0), (5.0, 0.5)):
+        yield Named("discriminative", genes_of(list(np.geomspace(bottom, top, num_blocks))))
+    for rate in (1.0, 5.0, 10.0):
+        for decay in (0.75, 0.5):
+            yield Named("layer_decay", genes_of([rate * decay ** (last - place) for place in range(num_blocks)]))
+
+
+def genes_of(lr_weights: Sequence[float]) -> Genotype:
+    """The genotype with threshold 0 that decodes to these multiples, as far as they lie in 0.1 to 10; 0 is frozen."""
+    floor = 10.0**-DECIMALS  # the smallest importance above the threshold
+    importances = [0.5 + np.log10(weight) / 2 if weight > 0 else 0.0 for weight in lr_weights]
+    kept = [max(gene, floor) if weight > 0 else 0.0 for gene, weight in zip(importances, lr_weights, strict=True)]
+    return rounded([*kept, 0.0])
+
+
+def perturbed(genes: Genotype, rng: np.random.Generator) -> Genotype:
+    """A neighbour: a normal step along every gene, and one block in six the other way round."""
+    *importances, threshold = np.clip(np.array(genes) + rng.normal(0.0, STEP_SD, len(genes)), 0.0, 1.0)
+    frozen = [gene <= genes[-1] for gene in genes[:-1]]
+    turned = rng.random(len(frozen)) < 1 / len(frozen)
+    threshold = min(threshold, 0.5)
+    moved = [
+        rng.uniform(0.0, threshold) if is_frozen != is_turned else max(gene, threshold + 10.0**-DECIMALS)
+        for gene, is_frozen, is_turned in zip(importances, frozen, turned, strict=True)
+    ]
+    if all(gene <= threshold for gene in moved):
+        moved[-1] = threshold + 0.3
+    return rounded([*moved, threshold])
+
+
+def rounded(genes: Iterable[float]) -> Genotype:
+    """Genes as the table holds them."""
+    return tuple(round(float(gene), DECIMALS) for gene in genes)
+
+
+def best_genotypes(rows: Sequence[dict[str, Any]], known: Sequence[Named]) -> list[Genotype]:
+    """The genotypes with the best mean validation score on all data."""
+    scores: dict[int, list[float]] = {}
+    for row in rows:
+        if row["data"] == "all":
+            scores.setdefault(row["genotype"], []).append(row["val_accuracy"])
+    ranked = sorted(scores, key=lambda index: (-statistics.fmean(scores[index]), index))
+    return [known[index].genes for index in ranked[:PARENTS]]
+
+
+def train(bench: Session, named: Sequence[Named], first: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """A row a training that came to its end, for the table."""
+    blocks, epochs = bench.network.blocks, bench.config.training.epochs
+    plan = []
+    for index, one in enumerate(named, first):
+        schedule = decode(one.genes, blocks)
+        for fold in (*range(FOLDS), None):
+            plan += [(index, one, Trial(schedule, fold, seed, epochs, test=fold is None)) for seed in seeds]
+    results = bench.executor.run([trial for _, _, trial in plan])
+    return [
+        row(index, one, blocks, trial, result)
+        for (index, one, trial), result in zip(plan, results, strict=True)
+        if result.status == "ok"
+    ]
+
+
+def row(index: int, named: Named, blocks: Sequence[Block], trial: Trial, result: TrialResult) -> dict[str, Any]:
+    """One training: genotype, data, seed, scores."""
+    return {
+        "genotype": index,
+        "kind": named.kind,
+        **dict(zip([*(block.name for block in blocks), "threshold"], named.genes, strict=True)),
+        "data": "all" if trial.fold is None else f"fold{trial.fold}",
+        "seed": trial.seed,
+        "val_accuracy": round(result.score, 6),
+        "test_accuracy": round(result.scores["macro_accuracy"], 6) if trial.test else None,
+        "epochs": len(result.curve),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""A tabulated task as something to search on: smooth mean scores, and the noise of single fine-tunes around them.
+
+The mean is fitted to a table that scripts/tabulate_tasks.py wrote, once by a Gaussian process and once by boosted trees: a
+searcher that fits a Gaussian process itself must not be judged on a Gaussian process alone.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.model_selection import KFold, cross_val_predict
+
+from biotune.fitness import Trial, TrialResult
+from biotune.schedule import Block, Schedule, decode
+
+Floats = NDArray[np.float64]
+TEST = "test"  # the scores on the test split after training on all data; beside them fold0, fold1 and all are validation scores
+ALL = "all"
+_FEWEST_SD = 0.002
+_NOT_GENES = ("genotype", "kind", "data", "seed", "val_accuracy", "test_accuracy", "epochs", "threshold")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How single fine-tunes scatter around their mean.
+
+    Attributes:
+        base: Standard deviation of a fine-tune whose mean score is 0.
+        slope: What it gains as the mean score goes to 1.
+        shared: Standard deviation of what all fine-tunes with one seed on one fold have in common.
+    """
+
+    base: float
+    slope: float
+    shared: float
+
+    def sd(self, mean: Floats | float) -> Floats:
+        """Standard deviation of single fine-tunes around their means, what they share left out."""
+        return np.maximum(self.base + self.slope * np.asarray(mean), _FEWEST_SD)
+
+
+@dataclass
+class Task:
+    """Mean scores of any schedule, by data, and the noise.
+
+    Attributes:
+        name: Its name.
+        blocks: The network's blocks.
+        surfaces: From features (n, 2 blocks) to mean scores (n,), for `fold0`, `fold1`, `all` and `test`.
+        noise: For `fold0`, `fold1` and `all`.
+        explained: Share of the variance of unseen genotypes' mean scores that a model of the same kind explains.
+    """
+
+    name: str
+    blocks: tuple[Block, ...]
+    surfaces: dict[str, Callable[[Floats], Floats]]
+    noise: dict[str, Noise]
+    explained: dict[str, float]
+    _known: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def means(self, schedules: Sequence[Schedule], data: str) -> Floats:
+        """Mean scores; each distinct schedule is looked up in the model once."""
+        unknown = {schedule.key: schedule for schedule in schedules if (schedule.key, data) not in self._known}
+        if unknown:
+            scores = self.surfaces[data](np.stack([features(schedule) for schedule in unknown.values()]))
+            self._known.update({(key, data): float(score) for key, score in zip(unknown, scores, strict=True)})
+        return np.array([self._known[schedule.key, data] for schedule in schedules])
+
+    def quality(self, schedule: Schedule) -> float:
+        """What counts in the end: the mean test score after training on all data."""
+        return float(self.means([schedule], TEST)[0])
+
+
+class Simulated:
+    """An executor that answers trials from a task: mean plus noise, fresh for each run."""
+
+    def __init__(self, task: Task, folds: int, rng: np.random.Generator) -> None:
+        """Set up for one run.
+
+        Args:
+            task: What is searched on.
+            folds: With one fold all data are used.
+            rng: Source of the noise.
+        """
+        self._task, self._rng = task, rng
+        self._names = {0: ALL} if folds == 1 else {fold: f"fold{fold}" for fold in range(folds)}
+        self._shared: dict[tuple[str, int], float] = {}
+
+    def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
+        """Draw a score a trial."""
+        scores = {}
+        for data in sorted({self._data(trial) for trial in trials}):
+            own = [trial for trial in trials if self._data(trial) == data]
+            means, noise = self._task.means([trial.schedule for trial in own], data), self._task.noise[data]
+            single = self._rng.normal(0.0, 1.0, len(own)) * noise.sd(means)
+            for trial, score in zip(own, means + single, strict=True):
+                shared = self._shared.setdefault((data, trial.seed), self._rng.normal(0.0, noise.shared))
+                scores[trial.key] = float(np.clip(score + shared, 0.0, 1.0))
+        return [TrialResult("ok", (scores[trial.key],), 0.0) for trial in trials]
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _data(self, trial: Trial) -> str:
+        return ALL if trial.fold is None else self._names[trial.fold]
+
+
+def read_task(path: Path, kind: str) -> Task:
+    """Fit a task's model to its table.
+
+    Args:
+        path: A table that scripts/tabulate_tasks.py wrote.
+        kind: gp or trees.
+    """
+    table = pd.read_csv(path)
+    blocks = tuple(Block(str(name), (str(name),)) for name in table.columns if name not in _NOT_GENES)
+    columns = [*(block.name for block in blocks), "threshold"]
+    surfaces, noise, explained = {}, {}, {}
+    for data in (*sorted(set(table["data"])), TEST):
+        own = table[table["data"] == (ALL if data == TEST else data)]
+        scores = own.pivot_table(index="genotype", columns="seed", values="test_accuracy" if data == TEST else "val_accuracy")
+        genes = own.drop_duplicates("genotype").set_index("genotype").loc[scores.index, columns]
+        points = np.stack([features(decode(row, blocks)) for row in genes.to_numpy().tolist()])
+        means = scores.to_numpy().mean(axis=1)
+        with warnings.catch_warnings():
+            # a feature without influence wants a length scale without end
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            surfaces[data] = bounded(MODELS[kind](points.shape[1]).fit(points, means).predict)
+            guesses = cross_val_predict(MODELS[kind](points.shape[1]), points, means, cv=KFold(5, shuffle=True, random_state=0))
+        explained[data] = 1 - float(np.var(means - guesses) / np.var(means))
+        if data != TEST:
+            noise[data] = estimate_noise(scores.to_numpy())
+    return Task(path.name.partition(".")[0], blocks, surfaces, noise, explained)
+
+
+def features(schedule: Schedule) -> Floats:
+    """For each block whether it is trained, then for each block log10 of its multiple of the base rate, 0 where frozen."""
+    weights = np.array(schedule.lr_weights)
+    trained = weights > 0
+    return np.concatenate([trained.astype(float), np.log10(np.where(trained, weights, 1.0))])
+
+
+def estimate_noise(scores: Floats) -> Noise:
+    """Noise of single fine-tunes.
+
+    Args:
+        scores: (genotypes, seeds), two seeds at least.
+    """
+    seeds = scores.shape[1]
+    effects = scores.mean(axis=0) - scores.mean()
+    means = scores.mean(axis=1)
+    rest = scores - means[:, None] - effects[None, :]
+    # a normal variable's mean absolute value is sqrt(2/π) of its sd, and a deviation from a mean of n smaller by sqrt(1−1/n)
+    single = np.abs(rest).mean(axis=1) * math.sqrt(math.pi / 2) / math.sqrt(1 - 1 / seeds)
+    slope, base = np.polyfit(means, single, 1)
+    own = float(np.mean(single**2)) / len(scores)  # what of the effects is nothing but single noise, averaged
+    shared = math.sqrt(max(0.0, float(effects.var(ddof=1)) - own))
+    return Noise(float(base), float(slope), shared)
+
+
+def bounded(predict: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
+    """A model's answers as accuracies."""
+    return lambda points: np.clip(predict(points), 0.0, 1.0)
+
+
+def gaussian_process(num_features: int) -> GaussianProcessRegressor:
+    """A smooth model with a length scale a feature."""
+    scales = RBF(np.full(num_features, 2.0), (0.2, 50.0))
+    kernel = ConstantKernel(1.0, (0.05, 100.0)) * scales + WhiteKernel(0.05, (1e-3, 1.0))
+    return GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
+
+
+def boosted_trees(num_features: int) -> GradientBoostingRegressor:
+    """A model of steps, for however many features."""
+    return GradientBoostingRegressor(
+        n_estimators=300, learning_rate=0.05, max_depth=4, subsample=0.5, min_samples_leaf=3, random_state=0
+    )
+
+
+MODELS: dict[str, Callable[[int], GaussianProcessRegressor | GradientBoostingRegressor]] = {
+    "gp": gaussian_process,
+    "trees": boosted_trees,
+}
+
+
+def best_quality(task: Task, candidates: Iterable[Schedule], rng: np.random.Generator, steps: int = 40) -> float:
+    """The best mean test score that a climb from the best candidates finds: an upper mark for searchers."""
+    ranked = sorted(candidates, key=task.quality, reverse=True)[:20]
+    for _ in range(steps):
+        moved = [neighbour(parent.lr_weights, rng) for parent in ranked for _ in range(10)]
+        offspring = [Schedule(task.blocks, weights) for weights in moved if any(weights)]
+        task.means(offspring, TEST)  # all at once, which is faster
+        ranked = sorted([*ranked, *offspring], key=task.quality, reverse=True)[:20]
+    return task.quality(ranked[0])
+
+
+def neighbour(lr_weights: Sequence[float], rng: np.random.Generator) -> tuple[float, ...]:
+    """Other rates near by and, three times in ten, one block the other way round."""
+    moved = [float(np.clip(weight * 10 ** rng.normal(0.0, 0.2), 0.1, 10.0)) if weight > 0 else 0.0 for weight in lr_weights]
+    if rng.random() < 0.3:
+        block = int(rng.integers(len(moved)))
+        moved[block] = 0.0 if moved[block] > 0 else float(10 ** rng.uniform(-1, 1))
+    return tuple(moved)

@@ -1,0 +1,183 @@
+"""Tests of the tabulated tasks and of the comparison of searchers on them."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biotune.fitness import Trial
+from biotune.schedule import Block, Schedule, decode
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+NAMES = ("stem", "body", "head")
+BLOCKS = tuple(Block(name, (name,)) for name in NAMES)
+SEEDS = (7, 8, 9)
+OWN_SD, SHARED = 0.03, {7: -0.05, 8: 0.0, 9: 0.05}
+
+
+def load(name: str, patch: pytest.MonkeyPatch) -> ModuleType:
+    patch.syspath_prepend(str(SCRIPTS))
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    patch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def truth(weights: np.ndarray) -> float:
+    """Best with a frozen stem, the body at 1 and the head at 10: 0.8."""
+    rates = np.log10(np.where(weights > 0, weights, 1.0))
+    head = 0.2 * (rates[2] + 1) if weights[2] > 0 else 0.0
+    body = 0.2 * (1 - rates[1] ** 2) if weights[1] > 0 else 0.0
+    return 0.2 + head + body - (0.1 if weights[0] > 0 else 0.0)
+
+
+def write_made_up_table(path: Path, genotypes: int = 90) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(genotypes):
+        genes = rng.random(4).round(4)
+        weights = np.array(decode(genes.tolist(), BLOCKS).lr_weights)
+        for data in ("fold0", "fold1", "all"):
+            for seed in SEEDS:
+                score = truth(weights) + SHARED[seed] + rng.normal(0, OWN_SD)
+                row = {"genotype": index, "kind": "random", **dict(zip([*NAMES, "threshold"], genes, strict=True))}
+                test = truth(weights) + rng.normal(0, OWN_SD) if data == "all" else None
+                rows.append({**row, "data": data, "seed": seed, "val_accuracy": score, "test_accuracy": test, "epochs": 9})
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+@pytest.fixture(scope="module")
+def patch():
+    with pytest.MonkeyPatch.context() as context:
+        yield context
+
+
+@pytest.fixture(scope="module")
+def tasks(patch: pytest.MonkeyPatch) -> ModuleType:
+    return load("tabulated_task", patch)
+
+
+@pytest.fixture(scope="module")
+def script(patch: pytest.MonkeyPatch, tasks: ModuleType) -> ModuleType:
+    return load("compare_searchers", patch)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tables") / "made_up.csv"
+    write_made_up_table(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fitted(tasks: ModuleType, table: Path) -> dict[str, Any]:
+    return {kind: tasks.read_task(table, kind) for kind in ("gp", "trees")}
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("gp", 0.02), ("trees", 0.04)])
+def test_a_model_finds_the_truth_behind_the_table(fitted: dict[str, Any], kind: str, tolerance: float) -> None:
+    task = fitted[kind]
+    rng = np.random.default_rng(1)
+    unseen = [decode(rng.random(4).tolist(), BLOCKS) for _ in range(200)]
+    errors = [task.quality(one) - truth(np.array(one.lr_weights)) for one in unseen if not one.is_empty]
+    assert np.sqrt(np.mean(np.square(errors))) < tolerance
+    assert min(task.explained.values()) > 0.8
+
+
+def test_the_noise_is_what_was_put_in(fitted: dict[str, Any]) -> None:
+    noise = fitted["gp"].noise["fold0"]
+    assert float(noise.sd(0.5)) == pytest.approx(OWN_SD, rel=0.1)
+    assert noise.shared == pytest.approx(0.05, rel=0.1)
+
+
+def test_simulated_fine_tunes_scatter_as_the_noise_says_and_share_what_a_seed_brings(tasks: ModuleType) -> None:
+    task = tasks.Task(
+        "flat", BLOCKS, {"fold0": lambda points: np.full(len(points), 0.5)}, {"fold0": tasks.Noise(0.02, 0.0, 0.1)}, {}
+    )
+    schedules = [Schedule(BLOCKS, (1.0, 1.0, 1.0 + index / 1000)) for index in range(400)]
+    rows = []
+    for run in range(60):
+        executor = tasks.Simulated(task, 2, np.random.default_rng(run))
+        rows.append([result.score for result in executor.run([Trial(one, 0, 3, 1) for one in schedules])])
+    scores = np.array(rows)
+    assert scores.std(axis=1).mean() == pytest.approx(0.02, rel=0.05)
+    assert scores.mean(axis=1).std() == pytest.approx(0.1, rel=0.3)
+
+
+def test_one_fold_is_all_data_and_confirmation_sees_every_fold(tasks: ModuleType) -> None:
+    levels = {"fold0": 0.1, "fold1": 0.2, "all": 0.3}
+    surfaces = {data: (lambda points, level=level: np.full(len(points), level)) for data, level in levels.items()}
+    task = tasks.Task("levels", BLOCKS, surfaces, dict.fromkeys(levels, tasks.Noise(0.0, 0.0, 0.0)), {})
+    schedule = Schedule(BLOCKS, (1.0, 1.0, 1.0))
+
+    def seen(folds: int, fold: int) -> float:
+        executor = tasks.Simulated(task, folds, np.random.default_rng(0))
+        return float(np.mean([executor.run([Trial(schedule, fold, seed, 1)])[0].score for seed in range(200)]))
+
+    assert [seen(2, 0), seen(2, 1), seen(1, 0)] == pytest.approx([0.1, 0.2, 0.3], abs=0.001)
+
+
+def test_the_climb_reaches_the_top(tasks: ModuleType) -> None:
+    task = tasks.Task(
+        "truth",
+        BLOCKS,
+        {"test": lambda points: np.array([truth(np.where(one[:3] > 0, 10 ** one[3:], 0.0)) for one in points])},
+        {},
+        {},
+    )
+    start = [Schedule(BLOCKS, (1.0, 0.2, 0.1)), Schedule(BLOCKS, (1.0, 1.0, 1.0))]
+    assert tasks.best_quality(task, start, np.random.default_rng(0)) == pytest.approx(0.8, abs=0.003)
+
+
+@pytest.mark.parametrize("name", ["published", "default", "all_data", "random", "parzen"])
+def test_a_searcher_keeps_its_budget_and_finds_more_than_chance(script: ModuleType, fitted: dict[str, Any], name: str) -> None:
+    if name == "parzen":
+        pytest.importorskip("optuna")
+    task = fitted["gp"]
+    outcomes = [script.search_once(task, name, 240, seed) for seed in range(4)]
+    assert all(120 < outcome.cost <= 240 for outcome in outcomes)
+    assert np.mean([outcome.quality for outcome in outcomes]) > 0.6  # a random genotype has 0.38
+    assert script.search_once(task, name, 240, 0) == outcomes[0]
+
+
+def test_confirmation_asks_the_data_it_is_told_to(script: ModuleType, tasks: ModuleType) -> None:
+    slow, fast = Schedule(BLOCKS, (1.0, 1.0, 1.0)), Schedule(BLOCKS, (10.0, 10.0, 10.0))
+    surfaces = {"fold0": lambda points: 0.5 - points[:, 5] / 10, "fold1": lambda points: 0.5 - points[:, 5] / 10}
+    surfaces["all"] = lambda points: 0.5 + points[:, 5] / 10  # all data like the fast one, half of them the slow one
+    task = tasks.Task("opposed", BLOCKS, surfaces, dict.fromkeys(surfaces, tasks.Noise(0.0, 0.0, 0.01)), {})
+    hall = [script.Finalist(slow, 0.5), script.Finalist(fast, 0.5)]
+    executor = tasks.Simulated(task, 2, np.random.default_rng(0))
+    assert script.confirm(executor, hall, [0, 1]) == slow
+    assert script.confirm(executor, hall, [None]) == fast
+
+
+def test_a_course_is_a_step_function(script: ModuleType) -> None:
+    values = script.course([(10, 0.5), (20, 0.7)], np.array([5, 10, 19, 20, 99]))
+    assert np.isnan(values[0]) and values[1:].tolist() == [0.5, 0.5, 0.7, 0.7]
+
+
+def test_mean_and_standard_error(script: ModuleType) -> None:
+    outcomes = [script.Outcome(quality, 1, []) for quality in (0.5, 0.6, 0.7)]
+    assert script.mean_and_error(outcomes) == "0.6000 ± 0.0577"  # sd 0.1 over sqrt(3)
+
+
+def test_the_small_preset_writes_table_and_figure(
+    script: ModuleType, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- measured by scripts/compare_searchers.py -->\n<!-- end of compared -->\n")
+    chosen = ["--tasks", "made_up", "--searchers", "published", "random", "--models", "gp", "--small"]
+    places = ["--tables", str(table.parent), "--figures", str(tmp_path), "--readme", str(readme)]
+    monkeypatch.setattr(sys, "argv", ["compare_searchers.py", *chosen, *places])
+    script.main()
+    rows = [line for line in readme.read_text().splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[1:3]] == ["| published procedure", "| random draws"]
+    assert len(rows) == 1 + 2 + 4
+    assert (tmp_path / "searchers_made_up.png").read_bytes()[:4] == b"\x89PNG"
