@@ -81,7 +81,7 @@ def fitted(tasks: ModuleType, table: Path) -> dict[str, Any]:
     return {kind: tasks.read_task(table, kind) for kind in ("gp", "trees")}
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [("gp", 0.02), ("trees", 0.04)])
+@pytest.mark.parametrize(("kind", "tolerance"), [("gp", 0.02), ("trees", 0.05)])
 def test_a_model_finds_the_truth_behind_the_table(fitted: dict[str, Any], kind: str, tolerance: float) -> None:
     task = fitted[kind]
     rng = np.random.default_rng(1)
@@ -89,6 +89,14 @@ def test_a_model_finds_the_truth_behind_the_table(fitted: dict[str, Any], kind: 
     errors = [task.quality(one) - truth(np.array(one.lr_weights)) for one in unseen if not one.is_empty]
     assert np.sqrt(np.mean(np.square(errors))) < tolerance
     assert min(task.explained.values()) > 0.8
+
+
+def test_no_model_promises_what_no_training_has_reached(tasks: ModuleType, fitted: dict[str, Any], table: Path) -> None:
+    scores = pd.read_csv(table)
+    reached = scores[scores["data"] == "all"].groupby("genotype")["test_accuracy"].mean().max()
+    start = [Schedule(BLOCKS, (0.0, 1.0, 5.0)), Schedule(BLOCKS, (1.0, 1.0, 1.0))]
+    for task in fitted.values():
+        assert tasks.best_quality(task, start, np.random.default_rng(0)) < reached + 0.06
 
 
 def test_the_noise_is_what_was_put_in(fitted: dict[str, Any]) -> None:
