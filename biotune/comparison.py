@@ -100,17 +100,23 @@ def _finite(over: Difference) -> dict[str, float | None]:
     return {"mean": over.mean, "low": over.low if has_interval else None, "high": over.high if has_interval else None}
 
 
-def table_rows(result: Mapping[str, Any]) -> Iterator[list[str]]:
-    """The lines of the table that people read, the strategies in the order they were given."""
+def table_rows(result: Mapping[str, Any], in_percent: bool = False) -> Iterator[list[str]]:
+    """The lines of the table that people read, the strategies in the order they were given.
+
+    Args:
+        result: What `summarise` made.
+        in_percent: Scores and differences in percent with one decimal, for narrow pages, instead of shares with four.
+    """
+    form, times = (".1f", 100.0) if in_percent else (".4f", 1.0)
     for name, entry in result["strategies"].items():
         over = entry["over_full"]
         yield [
             f"{name} *" if name == result["best"] else name,
             *(
-                _mean_sd(entry["test"].get(metric))
+                _mean_sd(entry["test"].get(metric), form, times)
                 for metric in ("macro_accuracy", "accuracy", "average_precision", "kappa", "f1")
             ),
-            "" if over is None else interval_text(over),
+            "" if over is None else interval_text(over, form, times),
             f"{100 * entry['trainable_share']:.1f} %",
             f"{entry['trainings']:.0f}",
             f"{entry['epochs']:.0f}",
@@ -133,12 +139,11 @@ COLUMNS = (
 )
 
 
-def interval_text(over: Mapping[str, float | None]) -> str:
+def interval_text(over: Mapping[str, float | None], form: str = ".4f", times: float = 1.0) -> str:
     """A difference with its interval, as text."""
-    if over["low"] is None:
-        return f"{over['mean']:+.4f}"
-    return f"{over['mean']:+.4f} ({over['low']:+.4f} to {over['high']:+.4f})"
+    mean, low, high = (None if value is None else f"{times * value:+{form}}" for value in over.values())
+    return f"{mean}" if low is None else f"{mean} ({low} to {high})"
 
 
-def _mean_sd(score: Mapping[str, Any] | None) -> str:
-    return "failed" if score is None else f"{score['mean']:.4f} ± {score['sd']:.4f}"
+def _mean_sd(score: Mapping[str, Any] | None, form: str, times: float) -> str:
+    return "failed" if score is None else f"{times * score['mean']:{form}} ± {times * score['sd']:{form}}"

@@ -197,7 +197,7 @@ class ConfirmConfig:
 
     top_k: int = key(5, "Best distinct schedules to confirm with fresh seeds; 0 takes the best search score.", ge=0)
     choose: str = key(
-        "score",
+        "smoothed",
         "Choose by the confirmation's own mean score (score), or by a regression over it and all evaluations of the search "
         "(smoothed).",
         choices=("score", "smoothed"),

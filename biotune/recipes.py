@@ -25,6 +25,7 @@ from biotune.errors import ConfigError, ScheduleError, SearchError
 from biotune.evolution import most_evaluations
 from biotune.fitness import Economy, Trial, TrialResult, stop_if_too_many_failed
 from biotune.genotypes import read_genotypes
+from biotune.report.strategies import read_compared, write_strategies
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
 from biotune.searching import confirm, fitness_of, search
 from biotune.session import Session, folder_in_use, prepare, session
@@ -140,6 +141,8 @@ def compare(config: CompareConfig, folder: Path, view: View) -> dict[str, Any]:
         write_json(folder / RESULT, result)
         view.comparison(result, len(config.test.seeds))
         view.final(f"Files: {_shown_path(folder)}")
+    compared = read_compared(folder)  # all that was computed is safe by now, and the comparison finished
+    write_strategies([compared], folder / report.REPORT, folder / "plots")
     return result
 
 

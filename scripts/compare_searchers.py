@@ -74,10 +74,9 @@ class Searcher:
         preset: Name of a preset in configs/evolution.
         changes: What differs from the preset.
         top_k: How many of the best are confirmed with fresh seeds.
-        confirmed_on: On `folds`, each of them, as the library does, or at the same cost on `all` data.
         over_folds: How fitness values of one schedule on several folds become one.
         smoothed: Whether a regression over all evaluations ranks and chooses, as `confirm.choose=smoothed` does.
-        dear: Whether it takes so long that it gets a fifth of the seeds.
+        dear: Whether it takes so long that it gets a third of the seeds.
     """
 
     words: str
@@ -85,7 +84,6 @@ class Searcher:
     preset: str = "biotune"
     changes: dict[str, Any] = field(default_factory=dict)
     top_k: int = CONFIRM.top_k
-    confirmed_on: str = "folds"
     over_folds: Callable[[Sequence[float]], float] = statistics.fmean
     smoothed: bool = False
     dear: bool = False
@@ -169,45 +167,31 @@ def finalists(seen: dict[str, tuple[Schedule, list[float]]], searcher: Searcher)
     return [Finalist(seen[key][0], score) for score, key in ranked[: max(searcher.top_k, 1)]]
 
 
-SEEDED = {"seeded": True, "adoption": False}
-SCREENED = {**SEEDED, "surrogate": "gp", "screen": 10}
+PLAIN = {"folds": 2, "adoption": True, "seeded": False, "surrogate": "none", "screen": 1}
+BARE = {**PLAIN, "adoption": False}
+SCREENED = {**BARE, "surrogate": "gp", "screen": 10}
+WHOLE = {"folds": 1}
 SEARCHERS = {
+    "default": Searcher("**biotune's default**", evolved, smoothed=True),
+    "default_seeded": Searcher("the default, seeded with heuristics", evolved, changes={"seeded": True}, smoothed=True),
+    "default_adopting": Searcher("the default with adoption", evolved, changes={"adoption": True}, smoothed=True),
+    "default_screen_3": Searcher("the default, three children drawn for one", evolved, changes={"screen": 3}, smoothed=True),
+    "default_by_score": Searcher("the default, chosen by score", evolved),
+    "default_two_folds": Searcher("the default on two folds", evolved, changes=SCREENED, smoothed=True),
+    "whole": Searcher("BioTune's operators without adoption, all data", evolved, changes={**BARE, **WHOLE}),
+    "whole_seeded": Searcher("the same, seeded", evolved, changes={**BARE, **WHOLE, "seeded": True}),
+    "bare": Searcher("BioTune's operators without adoption", evolved, changes=BARE),
+    "smoothed": Searcher("BioTune's operators, smoothed choice", evolved, changes=PLAIN, smoothed=True),
+    "plain": Searcher("BioTune's operators, confirmed", evolved, changes=PLAIN),
     "published": Searcher("published procedure", evolved, "published", top_k=0, over_folds=min),
-    "published_confirmed": Searcher("published search, its best five confirmed", evolved, "published"),
-    "default": Searcher("default", evolved),
-    "confirmed_on_all": Searcher("default, confirmed on all data", evolved, confirmed_on="all"),
-    "no_adoption": Searcher("default without adoption", evolved, changes={"adoption": False}),
-    "all_data": Searcher("default, all data", evolved, changes={"folds": 1}),
-    "all_data_no_adoption": Searcher("default without adoption, all data", evolved, changes={"folds": 1, "adoption": False}),
-    "seeded": Searcher("default, seeded, without adoption", evolved, changes=SEEDED),
-    "smoothed": Searcher("default, smoothed choice", evolved, smoothed=True, dear=True),
-    "screened": Searcher("seeded, screened, smoothed", evolved, changes=SCREENED, smoothed=True, dear=True),
-    "seeded_all_data": Searcher("default, seeded, without adoption, all data", evolved, changes={**SEEDED, "folds": 1}),
-    "screened_all_data": Searcher(
-        "seeded, screened, smoothed, all data", evolved, changes={**SCREENED, "folds": 1}, smoothed=True, dear=True
-    ),
-    "unseeded_screened_all_data": Searcher(
-        "screened, smoothed, all data, not seeded",
-        evolved,
-        changes={**SCREENED, "seeded": False, "folds": 1},
-        smoothed=True,
-        dear=True,
-    ),
-    "screened_3_all_data": Searcher(
-        "seeded, screened 3, smoothed, all data",
-        evolved,
-        changes={**SCREENED, "screen": 3, "folds": 1},
-        smoothed=True,
-        dear=True,
-    ),
+    "random": Searcher("random draws", random_draws, changes={"folds": 2}),
+    "random_whole": Searcher("random draws, all data", random_draws, changes=WHOLE),
     "genetic": Searcher("DEAP's genetic algorithm", evolved, "genetic"),
-    "genetic_all_data": Searcher("DEAP's genetic algorithm, all data", evolved, "genetic", changes={"folds": 1}),
+    "genetic_whole": Searcher("DEAP's genetic algorithm, all data", evolved, "genetic", changes=WHOLE),
     "cma_es": Searcher("DEAP's CMA-ES", evolved, "cma_es"),
-    "cma_es_all_data": Searcher("DEAP's CMA-ES, all data", evolved, "cma_es", changes={"folds": 1}),
-    "random": Searcher("random draws", random_draws),
-    "random_all_data": Searcher("random draws, all data", random_draws, changes={"folds": 1}),
-    "parzen": Searcher("Optuna's TPE", parzen, dear=True),
-    "parzen_all_data": Searcher("Optuna's TPE, all data", parzen, changes={"folds": 1}, dear=True),
+    "cma_es_whole": Searcher("DEAP's CMA-ES, all data", evolved, "cma_es", changes=WHOLE),
+    "parzen": Searcher("Optuna's TPE", parzen, changes={"folds": 2}, dear=True),
+    "parzen_whole": Searcher("Optuna's TPE, all data", parzen, changes=WHOLE, dear=True),
 }
 
 
@@ -246,9 +230,9 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
     for known in searcher.search(searcher, settings, task, fitness, seed, budget // unit - confirming):
         last, hall = known, known.hall
         path.append((known.cost * unit, task.quality(hall[0].schedule)))
-    folds: list[int | None] = [*range(settings.folds)] if searcher.confirmed_on == "folds" else [None]
+    folds = range(settings.folds)
     if searcher.smoothed and searcher.top_k:
-        choice = confirm_smoothly(executor, last, range(settings.folds))
+        choice = confirm_smoothly(executor, last, folds)
     else:
         choice = confirm(executor, hall, folds) if searcher.top_k else hall[0].schedule
     return Outcome(task.quality(choice), (fitness.trainings + confirming) * unit, path)
@@ -329,7 +313,7 @@ def compare(path: Path, given: argparse.Namespace) -> list[str]:
 
 def seeds_of(name: str, seeds: int) -> int:
     """Number of searches a cell."""
-    return max(seeds // 5, 2) if SEARCHERS[name].dear else seeds
+    return max(seeds // 3, 2) if SEARCHERS[name].dear else seeds
 
 
 def table(

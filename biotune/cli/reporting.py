@@ -34,8 +34,18 @@ def report(arguments: list[str]) -> int:
     twice = [folder for folder, times in Counter(folder.resolve() for folder in folders).items() if times > 1]
     if twice:
         raise ConfigError(f"{twice[0]}: is named twice; name each run once.")
-    from biotune.report import read_finished_run, write_report
+    from biotune.report import REPORT, read_finished_run, write_report
+    from biotune.report.read import is_comparison
 
+    if any(is_comparison(folder) for folder in folders):
+        from biotune.report.strategies import check_comparable, read_compared, write_strategies
+
+        compared = [read_compared(folder) for folder in folders]
+        check_comparable(compared)
+        alone = folders[0] if len(folders) == 1 else None
+        default = Path(f"report-{len(folders)}-comparisons.html") if alone is None else alone / REPORT
+        print(write_strategies(compared, options.out or default, None if alone is None else alone / "plots"))
+        return 0
     runs = [read_finished_run(folder) for folder in folders]
     if len(runs) == 1:
         print(write_report(runs[0], options.out))

@@ -136,6 +136,63 @@ def read_run(folder: Path) -> Run:
         raise RunFolderError(f"{folder / RESULT}: is damaged ({type(error).__name__}: {one_line(error)}).") from error
 
 
+def read_state(folder: Path) -> tuple[str, Mapping[str, Any]]:
+    """The command and the config of a finished run or comparison.
+
+    Raises:
+        RunFolderError: It is none, or is not finished.
+    """
+    _check_is_run(folder)
+    status = _json(folder / STATUS)
+    command = str(status.get("command"))
+    if command not in ("run", "compare"):
+        raise RunFolderError(f"{folder}: comes from 'biotune {command}'; only comparisons and runs are set side by side here.")
+    if status.get("state") != "finished":
+        raise RunFolderError(f"{folder}: is not finished (its state is {status.get('state')}).")
+    return command, _yaml(folder / ".hydra/config.yaml", dict)
+
+
+def read_rows(folder: Path, command: str) -> list[dict[str, Any]]:
+    """The rows of a comparison, or a run's final trainings as such rows.
+
+    Raises:
+        RunFolderError: The table is missing or damaged.
+    """
+    costs = {"trainable_share", "trainings", "epochs", "seconds"}
+    if command == "compare":
+        table = _table(folder / "comparison.csv", {"seed", "base_lr", *costs}, {"test_macro_accuracy"}, texts=("strategy",))
+        return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    run = read_run(folder)
+    scores = [name for name in run.test.columns if name not in ("strategy", "seed", "epochs", "seconds", "val_macro_accuracy")]
+    search = run.search
+    extra = {"trainings": 0.0, "epochs": 0.0, "seconds": 0.0} if search is None else search.costs
+    head = 0.0 if run.parameters is None else run.parameters[run.schedule.names[-1]] / sum(run.parameters.values())
+    shares = {run.method: run.trainable_share, "full": 1.0, "linear_probe": head}
+    return [
+        {
+            "strategy": row["strategy"],
+            "seed": row["seed"],
+            "base_lr": run.base_lr,
+            **{f"test_{name}": row[name] for name in scores},
+            "trainable_share": shares.get(row["strategy"], 1.0),
+            "trainings": 1 + (extra["trainings"] if row["strategy"] == run.method else 0.0),
+            "epochs": row["epochs"] + (extra["epochs"] if row["strategy"] == run.method else 0.0),
+            "seconds": row["seconds"] + (extra["seconds"] if row["strategy"] == run.method else 0.0),
+        }
+        for row in run.test.to_dict("records")
+    ]
+
+
+def is_comparison(folder: Path) -> bool:
+    """Whether a folder comes from `biotune compare`.
+
+    Raises:
+        RunFolderError: It comes from no command of biotune.
+    """
+    _check_is_run(folder)
+    return bool(_json(folder / STATUS).get("command") == "compare")
+
+
 def _check_is_run(folder: Path) -> None:
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: {'is a file' if folder.exists() else 'no such folder'}; give a run's folder.")

@@ -144,7 +144,7 @@ def test_the_climb_reaches_the_top(tasks: ModuleType) -> None:
     assert tasks.best_quality(task, start, np.random.default_rng(0)) == pytest.approx(0.8, abs=0.003)
 
 
-@pytest.mark.parametrize("name", ["published", "default", "all_data", "random", "parzen"])
+@pytest.mark.parametrize("name", ["published", "default", "whole", "random", "cma_es", "parzen"])
 def test_a_searcher_keeps_its_budget_and_finds_more_than_chance(script: ModuleType, fitted: dict[str, Any], name: str) -> None:
     if name == "parzen":
         pytest.importorskip("optuna")
