@@ -91,11 +91,11 @@ def confirm(bench: Session, config: RunConfig | CompareConfig, last: Generation,
         raise SearchError("no schedule could be confirmed: in each one a training failed; the journal holds the reasons.")
     best = max(sound, key=lambda entry: (means[entry.number], -entry.score))
     if config.confirm.choose == "smoothed":
-        best = _smoothest(sound, [*last.observations, *_confirming_observations(hall, rows)], best)
+        best = smoothest(sound, [*last.observations, *confirming_observations(hall, rows)], best)
     return best, {"macro_accuracy": tables.spread(scores[best.number])}
 
 
-def _confirming_observations(hall: Sequence[Entry], rows: Sequence[dict[str, Any]]) -> Iterator[Observation]:
+def confirming_observations(hall: Sequence[Entry], rows: Sequence[dict[str, Any]]) -> Iterator[Observation]:
     """A confirmed schedule on a fold as one more evaluation of it."""
     schedules = {entry.number: entry.schedule for entry in hall}
     scores: dict[tuple[int, int], list[float]] = {}
@@ -107,7 +107,7 @@ def _confirming_observations(hall: Sequence[Entry], rows: Sequence[dict[str, Any
             yield Observation(schedules[number], fold, 1.0 - mean)
 
 
-def _smoothest(entries: Sequence[Entry], observations: Sequence[Observation], otherwise: Entry) -> Entry:
+def smoothest(entries: Sequence[Entry], observations: Sequence[Observation], otherwise: Entry) -> Entry:
     """The entry of which a regression over all evaluations expects the most."""
     if len(observations) < FEWEST:
         return otherwise

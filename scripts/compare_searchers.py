@@ -26,8 +26,11 @@ from tabulated_task import Simulated, Task, best_quality, read_task
 
 from biotune.config import ConfirmConfig, EvolutionConfig, TrainingConfig
 from biotune.evolution import evolve
+from biotune.evolution.books import Entry
+from biotune.evolution.surrogate import Observation
 from biotune.fitness import ScheduleFitness, Trial
 from biotune.schedule import Block, Schedule, decode
+from biotune.searching import confirming_observations, smoothest
 from biotune.strategies import fixed_schedule
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,10 +54,12 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Known:
-    """What a search knows after some step: its cost so far and its best schedules, best first."""
+    """What a search knows after some step: its cost so far, its best schedules, best first, and all that it has seen."""
 
     cost: int
     hall: list[Finalist]
+    observations: list[Observation] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
 
 
 Steps = Iterator[Known]
@@ -72,6 +77,7 @@ class Searcher:
         top_k: How many of the best are confirmed with fresh seeds.
         confirmed_on: On `folds`, each of them, as the library does, or at the same cost on `all` data.
         over_folds: How fitness values of one schedule on several folds become one.
+        smoothed: Whether a regression over all evaluations ranks and chooses, as `confirm.choose=smoothed` does.
         dear: Whether it takes so long that it gets a fifth of the seeds.
     """
 
@@ -82,6 +88,7 @@ class Searcher:
     top_k: int = CONFIRM.top_k
     confirmed_on: str = "folds"
     over_folds: Callable[[Sequence[float]], float] = statistics.fmean
+    smoothed: bool = False
     dear: bool = False
 
     @property
@@ -96,9 +103,11 @@ def evolved(
 ) -> Steps:
     """The library's own search."""
     spent = 0
-    for generation in evolve(settings, task.blocks, fitness, seed, max(searcher.top_k, 1), searcher.over_folds):
+    size = max(searcher.top_k, 1)
+    for generation in evolve(settings, task.blocks, fitness, seed, size, searcher.over_folds, searcher.smoothed):
         last, spent = fitness.trainings - spent, fitness.trainings
-        yield Known(spent, [Finalist(entry.schedule, entry.score) for entry in generation.hall])
+        hall = [Finalist(entry.schedule, entry.score) for entry in generation.hall]
+        yield Known(spent, hall, generation.observations, generation.hall)
         if spent + last > budget:
             return
 
@@ -161,6 +170,8 @@ def finalists(seen: dict[str, tuple[Schedule, list[float]]], searcher: Searcher)
     return [Finalist(seen[key][0], score) for score, key in ranked[: max(searcher.top_k, 1)]]
 
 
+SEEDED = {"seeded": True, "adoption": False}
+SCREENED = {**SEEDED, "surrogate": "gp", "screen": 10}
 SEARCHERS = {
     "published": Searcher("published procedure", evolved, "published", top_k=0, over_folds=min),
     "published_confirmed": Searcher("published search, its best five confirmed", evolved, "published"),
@@ -169,6 +180,31 @@ SEARCHERS = {
     "no_adoption": Searcher("default without adoption", evolved, changes={"adoption": False}),
     "all_data": Searcher("default, all data", evolved, changes={"folds": 1}),
     "all_data_no_adoption": Searcher("default without adoption, all data", evolved, changes={"folds": 1, "adoption": False}),
+    "seeded": Searcher("default, seeded, without adoption", evolved, changes=SEEDED),
+    "smoothed": Searcher("default, smoothed choice", evolved, smoothed=True, dear=True),
+    "screened": Searcher("seeded, screened, smoothed", evolved, changes=SCREENED, smoothed=True, dear=True),
+    "seeded_all_data": Searcher("default, seeded, without adoption, all data", evolved, changes={**SEEDED, "folds": 1}),
+    "screened_all_data": Searcher(
+        "seeded, screened, smoothed, all data", evolved, changes={**SCREENED, "folds": 1}, smoothed=True, dear=True
+    ),
+    "unseeded_screened_all_data": Searcher(
+        "screened, smoothed, all data, not seeded",
+        evolved,
+        changes={**SCREENED, "seeded": False, "folds": 1},
+        smoothed=True,
+        dear=True,
+    ),
+    "screened_3_all_data": Searcher(
+        "seeded, screened 3, smoothed, all data",
+        evolved,
+        changes={**SCREENED, "screen": 3, "folds": 1},
+        smoothed=True,
+        dear=True,
+    ),
+    "genetic": Searcher("DEAP's genetic algorithm", evolved, "genetic"),
+    "genetic_all_data": Searcher("DEAP's genetic algorithm, all data", evolved, "genetic", changes={"folds": 1}),
+    "cma_es": Searcher("DEAP's CMA-ES", evolved, "cma_es"),
+    "cma_es_all_data": Searcher("DEAP's CMA-ES, all data", evolved, "cma_es", changes={"folds": 1}),
     "random": Searcher("random draws", random_draws),
     "random_all_data": Searcher("random draws, all data", random_draws, changes={"folds": 1}),
     "parzen": Searcher("Optuna's TPE", parzen, dear=True),
@@ -207,11 +243,15 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
     executor = Simulated(task, settings.folds, np.random.default_rng([seed, 1]))
     fitness = ScheduleFitness(executor, SEEDS, 1, task.name)
     path, hall = [], []
+    last = Known(0, [])
     for known in searcher.search(searcher, settings, task, fitness, seed, budget // unit - confirming):
-        hall = known.hall
+        last, hall = known, known.hall
         path.append((known.cost * unit, task.quality(hall[0].schedule)))
     folds: list[int | None] = [*range(settings.folds)] if searcher.confirmed_on == "folds" else [None]
-    choice = confirm(executor, hall, folds) if searcher.top_k else hall[0].schedule
+    if searcher.smoothed and searcher.top_k:
+        choice = confirm_smoothly(executor, last, range(settings.folds))
+    else:
+        choice = confirm(executor, hall, folds) if searcher.top_k else hall[0].schedule
     return Outcome(task.quality(choice), (fitness.trainings + confirming) * unit, path)
 
 
@@ -222,6 +262,17 @@ def confirm(executor: Simulated, hall: Sequence[Finalist], folds: Sequence[int |
         trials = [Trial(entry.schedule, fold, seed, 1) for fold in folds for seed in CONFIRM.seeds]
         means.append(statistics.fmean(result.score for result in executor.run(trials)))
     return max(zip(means, hall, strict=True), key=lambda pair: (pair[0], -pair[1].score))[1].schedule
+
+
+def confirm_smoothly(executor: Simulated, known: Known, folds: Sequence[int]) -> Schedule:
+    """The one of which a regression over search and confirmation expects the most, as after a real search."""
+    rows = []
+    for entry in known.entries:
+        trials = [Trial(entry.schedule, fold, seed, 1) for fold in folds for seed in CONFIRM.seeds]
+        results = zip(trials, executor.run(trials), strict=True)
+        rows += [{"schedule": entry.number, "fold": trial.fold, "macro_accuracy": result.score} for trial, result in results]
+    observations = [*known.observations, *confirming_observations(known.entries, rows)]
+    return smoothest(known.entries, observations, known.entries[0]).schedule
 
 
 _TASKS: dict[tuple[Path, str], Task] = {}
