@@ -40,6 +40,7 @@ BATCH = 10  # candidates a fold in turn, as a generation of the default search, 
 ENDLESS = 1000  # generations: the cost ends a search
 CONFIRM = ConfirmConfig()
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+STYLES = ("-", "--", ":", "-.")
 SEEDS = tuple(TrainingConfig().seeds)
 
 
@@ -378,22 +379,23 @@ def tabulated(path: Path, blocks: Sequence[Block]) -> list[Schedule]:
 
 
 def draw(task: Task, outcomes: dict[str, list[Outcome]]) -> Figure:
-    """True quality of the best so far against cost: mean over the searches, and the middle half of them."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    """True quality of the best so far against cost: means, and the middle half of the first and of the best searcher."""
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
+    best = max(outcomes, key=lambda name: statistics.fmean(outcome.path[-1][1] for outcome in outcomes[name]))
     for index, (name, own) in enumerate(outcomes.items()):
         begin = max(outcome.path[0][0] for outcome in own)
         grid = np.arange(begin, max(cost for outcome in own for cost, _ in outcome.path) + 1, 10)
         courses = np.stack([course(outcome.path, grid) for outcome in own])
-        colour, style = COLOURS[index % len(COLOURS)], ("-", "--", ":")[index // len(COLOURS) % 3]
+        colour, style = COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS) % len(STYLES)]
         axes.plot(grid, courses.mean(axis=0), color=colour, linestyle=style, label=SEARCHERS[name].words)
-        if index < len(COLOURS):
-            axes.fill_between(grid, *np.quantile(courses, (0.25, 0.75), axis=0), color=colour, alpha=0.08, linewidth=0)
+        if index == 0 or name == best:
+            axes.fill_between(grid, *np.quantile(courses, (0.25, 0.75), axis=0), color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("cost so far (fine-tunes on half of the data)")
     axes.set_ylabel("true test macro accuracy")
     axes.set_title(f"{task.name}: quality of the best so far", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="lower right")
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     return figure
 
 

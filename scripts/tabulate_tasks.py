@@ -36,7 +36,7 @@ TASKS = {
     "invert": {"shift": "invert", "max_per_class": 10},
     "clean": {},
 }
-GENOTYPES = {"noise": 200, "invert": 140, "clean": 100}  # the most where searchers differ most
+GENOTYPES = {"noise": 200, "invert": 140, "clean": 60}  # the most where searchers differ most
 Genotype = tuple[float, ...]
 
 
