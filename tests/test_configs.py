@@ -110,19 +110,21 @@ def test_every_key_has_a_meaning() -> None:
             assert item.metadata["meaning"].endswith("."), item.path
 
 
-def test_the_default_run_is_the_papers_size() -> None:
+def test_the_default_run_has_the_papers_population_and_seeds_on_all_data() -> None:
     config: RunConfig = composed("run")
     evolution = config.evolution
-    assert (evolution.population_size, evolution.generations, evolution.elites, evolution.folds) == (10, 10, 3, 2)
+    assert (evolution.population_size, evolution.generations, evolution.elites, evolution.folds) == (10, 5, 3, 1)
     assert config.training.seeds == [684, 559, 629]
     assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "process_pool")
 
 
-def test_the_default_run_is_the_procedure_on_fair_terms() -> None:
+def test_the_default_search_screens_without_adoption_and_chooses_smoothly() -> None:
     config: RunConfig = composed("run")
     evolution = config.evolution
     assert (evolution.mutate_first_brood, evolution.reevaluate_elites, evolution.mating) == (True, True, "brood")
-    assert (evolution.exploitation, evolution.momentum, evolution.mutation, evolution.adoption) == (True,) * 4
+    assert (evolution.exploitation, evolution.momentum, evolution.mutation) == (True,) * 3
+    assert (evolution.adoption, evolution.surrogate, evolution.screen, evolution.seeded) == (False, "gp", 10, False)
+    assert config.confirm.choose == "smoothed"
     assert (evolution.exploitation_radius, evolution.max_hours) == (0.25, None)
     assert config.confirm.top_k > 0
     assert config.training.frozen_norm == "eval"

@@ -211,7 +211,7 @@ def test_one_failing_child_does_not_stop_a_sequential_search(tmp_path, failing, 
     # the fifth training is the first one after the initial population of four: a whole batch of its own
     asked = failing(lambda asked: len(asked) == 5)
     monkeypatch.setattr(recipes, "confirm", lambda *arguments: pytest.fail("searched to the end"))
-    arguments = ["experiment=smoke", "evolution.mating=sequential", "evolution.exploitation=false", "evolution.generations=2"]
+    arguments = ["experiment=smoke", "evolution=published", "evolution.exploitation=false", "evolution.generations=2"]
     with pytest.raises(pytest.fail.Exception, match="searched to the end"):
         main(["run", *arguments, f"hydra.run.dir={tmp_path / 'run'}"])
     assert len(asked) > 5
