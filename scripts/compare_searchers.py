@@ -168,22 +168,20 @@ def finalists(seen: dict[str, tuple[Schedule, list[float]]], searcher: Searcher)
     return [Finalist(seen[key][0], score) for score, key in ranked[: max(searcher.top_k, 1)]]
 
 
-PLAIN = {"folds": 2, "adoption": True, "seeded": False, "surrogate": "none", "screen": 1}
-BARE = {**PLAIN, "adoption": False}
-SCREENED = {**BARE, "surrogate": "gp", "screen": 10}
 WHOLE = {"folds": 1}
+BARE = {"adoption": False}
 SEARCHERS = {
     "default": Searcher("**biotune's default**", evolved, smoothed=True),
     "default_seeded": Searcher("the default, seeded with heuristics", evolved, changes={"seeded": True}, smoothed=True),
     "default_adopting": Searcher("the default with adoption", evolved, changes={"adoption": True}, smoothed=True),
     "default_screen_3": Searcher("the default, three children drawn for one", evolved, changes={"screen": 3}, smoothed=True),
     "default_by_score": Searcher("the default, chosen by score", evolved),
-    "default_two_folds": Searcher("the default on two folds", evolved, changes=SCREENED, smoothed=True),
-    "whole": Searcher("BioTune's operators without adoption, all data", evolved, changes={**BARE, **WHOLE}),
-    "whole_seeded": Searcher("the same, seeded", evolved, changes={**BARE, **WHOLE, "seeded": True}),
-    "bare": Searcher("BioTune's operators without adoption", evolved, changes=BARE),
-    "smoothed": Searcher("BioTune's operators, smoothed choice", evolved, changes=PLAIN, smoothed=True),
-    "plain": Searcher("BioTune's operators, confirmed", evolved, changes=PLAIN),
+    "default_two_folds": Searcher("the default on two folds", evolved, changes={"folds": 2}, smoothed=True),
+    "whole": Searcher("BioTune's operators without adoption, all data", evolved, "plain", changes={**BARE, **WHOLE}),
+    "whole_seeded": Searcher("the same, seeded", evolved, "plain", changes={**BARE, **WHOLE, "seeded": True}),
+    "bare": Searcher("BioTune's operators without adoption", evolved, "plain", changes=BARE),
+    "smoothed": Searcher("BioTune's operators, smoothed choice", evolved, "plain", smoothed=True),
+    "plain": Searcher("BioTune's operators, confirmed", evolved, "plain"),
     "published": Searcher("published procedure", evolved, "published", top_k=0, over_folds=min),
     "random": Searcher("random draws", random_draws, changes={"folds": 2}),
     "random_whole": Searcher("random draws, all data", random_draws, changes=WHOLE),
