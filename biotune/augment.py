@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from biotune.placement import send
+
 _SCALE = (0.08, 1.0)  # share of the area that is kept, as in torchvision's RandomResizedCrop
 _LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
 
@@ -46,7 +48,7 @@ def crop_and_flip(pictures: Tensor, boxes: np.ndarray, flips: np.ndarray) -> Ten
     theta[:, 1, 1] = height
     theta[:, 0, 2] = 2 * left + width - 1
     theta[:, 1, 2] = 2 * top + height - 1
-    on_device = torch.from_numpy(theta).to(pictures.device, pictures.dtype)
+    on_device = send(torch.from_numpy(theta).to(pictures.dtype), pictures.device)
     grid = functional.affine_grid(on_device, list(pictures.shape), align_corners=False)
     return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
 

@@ -35,6 +35,13 @@ def resident(sizes: Mapping[str, int], max_bytes: float) -> frozenset[str]:
     return frozenset(chosen)
 
 
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host's on a device; from pinned memory, so that a GPU is not waited for."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 class Placement:
     """Takes rows of tables, wherever these lie."""
 
@@ -69,7 +76,5 @@ class Placement:
         return self._copies[name].index_select(0, self.send(torch.from_numpy(rows)))
 
     def send(self, tensor: Tensor) -> Tensor:
-        """A tensor of the host's on the device; from pinned memory, so that a GPU is not waited for."""
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+        """A tensor of the host's on the device."""
+        return send(tensor, self.device)

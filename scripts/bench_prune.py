@@ -32,6 +32,8 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, default=ROOT / "outputs" / "bench_prune", help="folder of the runs")
     arguments.add_argument("overrides", nargs="*", help="further overrides of 'biotune run'")
     given = arguments.parse_args()
+    if len(set(given.seeds)) < 2:
+        arguments.error("argument --seeds: a spread needs at least two different seeds")
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in given.kinds}
     for seed in given.seeds:
         for kind in given.kinds:
@@ -49,7 +51,7 @@ def run(folder: Path, overrides: list[str]) -> dict[str, Any]:
         subprocess.run([sys.executable, "-m", "biotune", "run", "-q", f"hydra.run.dir={folder}", *overrides], check=True)
         seconds = time.perf_counter() - begun
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        trials = [json.loads(line) for line in (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+        trials = [json.loads(line) for line in (folder / "journal.jsonl").read_bytes().split(b"\n") if line]
         every = sum(len(trial["curve"]) for trial in trials if trial["kind"] == "trial")
         facts = {
             "search_epochs": result["search"]["epochs"],

@@ -63,6 +63,8 @@ def main() -> None:
     arguments.add_argument("--sample", type=int, default=20, help="trials that the plain loop repeats")
     arguments.add_argument("--seed", type=int, default=0, help="seed of the search and of the sample")
     given = arguments.parse_args()
+    if given.sample < 2:
+        arguments.error("argument --sample: a spread needs at least two trials")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BIOTUNE_CACHE_DIR"] = str(Path(folder) / "cache")
@@ -148,7 +150,7 @@ def measure(case: Case, folder: Path, given: argparse.Namespace) -> list[str]:
 
 def records(folder: Path) -> list[dict[str, Any]]:
     """The journal's records."""
-    return [json.loads(line) for line in (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (folder / "journal.jsonl").read_bytes().split(b"\n") if line]
 
 
 def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace) -> list[float]:

@@ -452,7 +452,7 @@ def by_chance(trial: Trial) -> TrialResult:
 
 
 @pytest.mark.parametrize("economy", [Economy("median"), Economy(racing=True), Economy("median", True, 3)])
-def test_a_candidate_let_go_is_in_no_hall_of_fame(economy: Economy) -> None:
+def test_a_candidate_let_go_is_in_no_hall_of_fame_but_counts_against_what_it_was_elsewhere(economy: Economy) -> None:
     fitness = ScheduleFitness(Counting(by_chance), (1, 2, 3), 5, "data", economy)
     settings = EvolutionConfig("biotune", population_size=10, generations=8, elites=2, folds=2)
     blocks = tuple(Block(f"b{index}", (f"m{index}",)) for index in range(4))
@@ -463,6 +463,8 @@ def test_a_candidate_let_go_is_in_no_hall_of_fame(economy: Economy) -> None:
         for candidate in generation.candidates:
             if candidate.evaluation.status in ("ok", "cached"):
                 sound.setdefault(candidate.schedule.key, {})[candidate.fold] = candidate.evaluation.fitness
+            elif candidate.evaluation.status == "pruned" and candidate.schedule.key in sound:
+                sound[candidate.schedule.key].setdefault(candidate.fold, candidate.evaluation.fitness)
         pruned += generation.record["pruned"]
         for entry in generation.hall:
             assert entry.score == pytest.approx(statistics.fmean(sound[entry.schedule.key].values()), abs=1e-12)

@@ -59,11 +59,15 @@ class Books:
         self._statistics = tools.MultiStatistics(fitness=over_fitness, genes=over_genes)
 
     def remember(self, schedule: Schedule, individual: Individual) -> None:
-        """Note an evaluation; empty and failed candidates leave no entry and are never confirmed."""
+        """Note an evaluation; empty, failed and pruned candidates make no entry, but pruning on another fold counts in one."""
         evaluation = individual.evaluation
+        entry = self._entries.get(schedule.key)
+        if evaluation is not None and evaluation.status == "pruned" and entry is not None:
+            # an estimate stands where nothing was measured: else a lucky fold would keep its rank
+            entry.by_fold.setdefault(individual.fold, individual.score)
+            entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
         if evaluation is None or evaluation.status not in ("ok", "cached"):
             return
-        entry = self._entries.get(schedule.key)
         if entry is None:
             entry = self._entries[schedule.key] = Entry(schedule, individual.number, {}, Fitness((WORST,)))
         entry.by_fold[individual.fold] = individual.score

@@ -73,6 +73,27 @@ def test_failed_and_empty_candidates_never_enter_the_hall(status: str) -> None:
     assert hall_of(books, [note(books, 0, [0.9, 0.1, 0.5], 1.0, status=status)]) == []
 
 
+def test_a_candidate_pruned_on_its_first_fold_makes_no_entry() -> None:
+    books = Books(2, statistics.fmean)
+    assert hall_of(books, [note(books, 0, [0.9, 0.1, 0.5], 0.6, status="pruned")]) == []
+
+
+def test_a_schedule_good_on_one_fold_and_pruned_on_another_loses_its_rank() -> None:
+    books = Books(2, statistics.fmean)
+    lucky = note(books, 0, [0.9, 0.1, 0.5], 0.1, fold=0)
+    steady = note(books, 1, [0.1, 0.9, 0.5], 0.2, fold=0)
+    note(books, 0, [0.9, 0.1, 0.5], 0.7, fold=1, status="pruned")
+    note(books, 1, [0.1, 0.9, 0.5], 0.2, fold=1)
+    assert hall_of(books, [lucky, steady]) == [(1, 0.2), (0, 0.4)]
+
+
+def test_what_was_measured_on_a_fold_stands_against_an_estimate_on_the_same() -> None:
+    books = Books(2, statistics.fmean)
+    survivor = note(books, 0, [0.9, 0.1, 0.5], 0.1)
+    note(books, 0, [0.9, 0.1, 0.5], 0.7, status="pruned")
+    assert hall_of(books, [survivor]) == [(0, 0.1)]
+
+
 def test_candidates_from_the_cache_enter_the_hall() -> None:
     books = Books(2, statistics.fmean)
     assert hall_of(books, [note(books, 0, [0.9, 0.1, 0.5], 0.4, status="cached")]) == [(0, 0.4)]

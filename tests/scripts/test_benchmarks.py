@@ -332,6 +332,28 @@ def test_help_says_what_is_measured_and_measures_nothing(
     assert "--device" in said and "--readme" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("bench_prune", ["--seeds", "7"]),
+        ("bench_prune", ["--seeds", "7", "7"]),
+        ("bench_search", ["--sample", "1"]),
+        ("bench_search", ["--sample", "0"]),
+    ],
+)
+def test_a_spread_of_fewer_than_two_numbers_is_refused_before_any_work(
+    name: str, given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = script(name)
+    monkeypatch.setattr(module.subprocess, "run", lambda *arguments, **options: pytest.fail("ran"))
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *given])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"{name}.py: error: argument {given[0]}: ") and "at least two" in last
+
+
 def test_files_of_rows_come_with_their_labels(tmp_path: Path) -> None:
     data = SimpleNamespace(names=("train/a/1.jpg", "train/b/2.jpg", "val/b/3.jpg"), labels=np.array([0, 1, 1]))
     found = script("bench_common").labelled_files(tmp_path, data, np.array([2, 0]))
@@ -379,7 +401,9 @@ class TestEvaluation:
 class TestSearch:
     def test_records_are_the_journals_lines(self, tmp_path: Path) -> None:
         records = [{"kind": "header", "format": 1}, {"kind": "trial", "key": "1.0|-@fold0/seed7/epochs3", "curve": [0.5]}]
-        (tmp_path / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        records[1]["error"] = "one line\u2028and no other\x85"
+        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        (tmp_path / "journal.jsonl").write_text(text, encoding="utf-8")
         assert script("bench_search").records(tmp_path) == records
 
     def test_a_trial_is_told_to_the_plain_loop_from_its_key_alone(
