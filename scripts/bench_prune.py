@@ -1,4 +1,4 @@
-"""The default search with and without pruning and racing, over several run seeds: trained epochs, wall time, test accuracy.
+"""A search with and without pruning and racing, over several run seeds: trained epochs, wall time, test accuracy.
 
 A run seed is a split seed too. Finished runs are not run again.
 """
@@ -16,6 +16,7 @@ from typing import Any
 from bench_common import ROOT, parser, report
 from measure_default import interval
 
+SEARCH = ["evolution=plain", "confirm.choose=score"]  # long enough for what is spared to show
 KINDS = {
     "neither": ["fitness.prune=none", "fitness.racing=false"],
     "pruning": ["fitness.prune=median", "fitness.racing=false"],
@@ -37,7 +38,8 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in given.kinds}
     for seed in given.seeds:
         for kind in given.kinds:
-            overrides = [*KINDS[kind], f"seed={seed}", f"dataset.split_seed={seed}", f"device={given.device}", *given.overrides]
+            own = [f"seed={seed}", f"dataset.split_seed={seed}", f"device={given.device}"]
+            overrides = [*SEARCH, *KINDS[kind], *own, *given.overrides]
             found[kind].append(run(given.out / f"{kind}-{seed}", overrides))
             print(kind, seed, found[kind][-1], file=sys.stderr, flush=True)
     report("bench_prune", table(found), given.readme)
