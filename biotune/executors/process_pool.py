@@ -22,7 +22,7 @@ import numpy as np
 
 from biotune.errors import RunFolderError, WorkerError
 from biotune.executors._base import ATTEMPTS, OnResult, Site, failure, shortened
-from biotune.executors.slots import Slot, make_slots, usable_cores
+from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
 from biotune.executors.worker import BROKEN, FOLDER, HELLO, READY, SPOILT, Setup, serve
 from biotune.fitness import Trial, TrialResult
 
@@ -120,6 +120,7 @@ class ProcessPool:
         if not isinstance(pixels, np.memmap):
             np.save(path, pixels, allow_pickle=False)
         gpus = torch.cuda.device_count() if site.device.type == "cuda" else 0
+        slots = make_slots(config.device, site.device.type, config.executor, gpus, usable_cores(), os.environ)
         setup = Setup(
             plugins=tuple(config.plugins),
             backbone=config.backbone,
@@ -130,9 +131,8 @@ class ProcessPool:
             scratch=site.scratch,
             max_gb=config.features.max_gb,
             threads=config.executor.threads,
-            workers_per_gpu=config.executor.workers_per_gpu,
+            workers_per_gpu=workers_per_device(slots),
         )
-        slots = make_slots(config.device, site.device.type, config.executor, gpus, usable_cores(), os.environ)
         return ProcessPool(setup, slots, config.executor.trial_timeout)
 
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
@@ -242,6 +242,7 @@ class ProcessPool:
         elif not ready:
             self._dead_starts += 1
             if self._dead_starts >= _STARTS:
+                self._dead_starts = 0  # who goes on after this error begins anew
                 raise WorkerError(f"workers die before they are set up: the last one {how}. {LOG} may tell more.")
 
     def _remove(self, worker: Worker) -> None:
