@@ -28,6 +28,7 @@ from biotune.fitness import Trial, TrialResult
 
 DEATHS = 3  # so many workers may die of one trial before it is given up
 _LONGEST_WAIT = 3600.0  # seconds; the system counts a wait in milliseconds and takes no more than a C int of them
+_SETUP_SECONDS = 600.0  # a set-up may take so long, or executor.trial_timeout if that is longer
 _STARTS = 3  # so many workers in a row may die before they are set up
 LOG = "run.log"
 
@@ -42,7 +43,7 @@ class Worker:
         pipe: To it.
         ready: Whether it is set up.
         task: Index of the trial it is at, or None.
-        deadline: When that trial counts as hung, in monotonic seconds, or None.
+        deadline: When its set-up or that trial counts as hung, in monotonic seconds, or None.
     """
 
     slot: Slot
@@ -170,7 +171,8 @@ class ProcessPool:
             process = context.Process(target=serve, args=arguments, daemon=True)
             process.start()
             theirs.close()
-            self._workers.append(Worker(slot, process, ours))
+            deadline = time.monotonic() + max(_SETUP_SECONDS, self._timeout or 0.0)
+            self._workers.append(Worker(slot, process, ours, deadline=deadline))
             idle += 1
 
     def _hand_out(self, batch: _Batch) -> None:
@@ -193,9 +195,13 @@ class ProcessPool:
         for worker in heard.values():
             self._hear(worker, batch)
         for worker in list(self._workers):
-            if worker.deadline is not None and worker.task is not None and time.monotonic() >= worker.deadline:
-                task = worker.task
-                self._remove(worker)
+            if worker.deadline is None or time.monotonic() < worker.deadline:
+                continue
+            task = worker.task
+            self._remove(worker)
+            if task is None:
+                self._count_dead_start("hung")
+            else:
                 batch.fail(task, f"it took longer than executor.trial_timeout={self._timeout:g} seconds")
 
     def _hear(self, worker: Worker, batch: _Batch) -> None:
@@ -212,7 +218,7 @@ class ProcessPool:
             with suppress(OSError):  # a worker that died just now is found by its sentinel
                 worker.pipe.send(self._setup)
         elif kind == READY:
-            worker.ready, self._dead_starts = True, 0
+            worker.ready, worker.deadline, self._dead_starts = True, None, 0
         elif kind == BROKEN:
             raise WorkerError(f"a worker cannot be set up: {message[1]}")
         elif kind == FOLDER:
@@ -240,10 +246,13 @@ class ProcessPool:
         if task is not None:
             batch.lose(task, f"its worker {how}, {DEATHS} times")
         elif not ready:
-            self._dead_starts += 1
-            if self._dead_starts >= _STARTS:
-                self._dead_starts = 0  # who goes on after this error begins anew
-                raise WorkerError(f"workers die before they are set up: the last one {how}. {LOG} may tell more.")
+            self._count_dead_start(how)
+
+    def _count_dead_start(self, how: str) -> None:
+        self._dead_starts += 1
+        if self._dead_starts >= _STARTS:
+            self._dead_starts = 0  # who goes on after this error begins anew
+            raise WorkerError(f"workers die before they are set up: the last one {how}. {LOG} may tell more.")
 
     def _remove(self, worker: Worker) -> None:
         worker.end()

@@ -508,6 +508,32 @@ for name in "ab":
     assert make_stage(1, None, plugin(dies_twice)).play({}) == WELL
 
 
+def test_deaths_at_the_set_up_are_counted_anew_after_their_error(
+    make_stage: Callable[..., Stage], plugin: Callable[[str], list[str]]
+) -> None:
+    dies_five_times = """
+import os
+for name in "abcde":
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        continue
+    os._exit(5)
+"""
+    stage = make_stage(1, None, plugin(dies_five_times))
+    with pytest.raises(WorkerError):
+        stage.play({})
+    assert stage.play({}) == WELL
+
+
+def test_workers_that_hang_at_their_set_up_are_replaced_and_not_for_ever(
+    make_stage: Callable[..., Stage], plugin: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_pool, "_SETUP_SECONDS", 0.5)
+    with pytest.raises(WorkerError, match="the last one hung"):
+        make_stage(1, None, plugin("import time\ntime.sleep(1000)")).play({})
+
+
 def test_workers_that_die_before_they_read_their_set_up_are_told_as_such(
     make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
