@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biotune.errors import RunFolderError, WorkerError
+from biotune.errors import RunFolderError, WorkerError, one_line
 from biotune.executors._base import ATTEMPTS, OnResult, Site, failure, shortened
 from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
 from biotune.executors.worker import BROKEN, FOLDER, HELLO, READY, SPOILT, Setup, serve
@@ -169,7 +169,11 @@ class ProcessPool:
             ours, theirs = context.Pipe()
             arguments = (theirs, slot.environment, slot.device, self._setup.folder / LOG)
             process = context.Process(target=serve, args=arguments, daemon=True)
-            process.start()
+            try:
+                process.start()
+            except OSError as error:
+                self._free.insert(0, slot)
+                raise WorkerError(f"a worker cannot be started: {one_line(error)}. Set fewer executor.workers.") from None
             theirs.close()
             deadline = time.monotonic() + max(_SETUP_SECONDS, self._timeout or 0.0)
             self._workers.append(Worker(slot, process, ours, deadline=deadline))

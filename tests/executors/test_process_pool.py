@@ -526,6 +526,20 @@ for name in "abcde":
     assert stage.play({}) == WELL
 
 
+def test_a_worker_that_the_system_does_not_start_is_told_in_one_line(
+    make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(process: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    stage = make_stage(1)
+    with monkeypatch.context() as patch:
+        patch.setattr("multiprocessing.process.BaseProcess.start", refuse)
+        with pytest.raises(WorkerError, match="cannot be started.*Resource temporarily unavailable.*executor.workers"):
+            stage.play({})
+    assert stage.play({}) == WELL
+
+
 def test_workers_that_hang_at_their_set_up_are_replaced_and_not_for_ever(
     make_stage: Callable[..., Stage], plugin: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
