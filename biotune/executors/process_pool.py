@@ -119,7 +119,10 @@ class ProcessPool:
         pixels = site.data.pixels
         path = Path(str(pixels.filename)) if isinstance(pixels, np.memmap) else site.scratch / "pixels.npy"
         if not isinstance(pixels, np.memmap):
-            np.save(path, pixels, allow_pickle=False)
+            try:
+                np.save(path, pixels, allow_pickle=False)
+            except OSError as error:
+                raise RunFolderError(f"{path}: cannot be written: {one_line(error)}. Free or choose another disk.") from None
         gpus = torch.cuda.device_count() if site.device.type == "cuda" else 0
         slots = make_slots(config.device, site.device.type, config.executor, gpus, usable_cores(), os.environ)
         setup = Setup(

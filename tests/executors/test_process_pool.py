@@ -526,6 +526,19 @@ for name in "abcde":
     assert stage.play({}) == WELL
 
 
+def test_pictures_that_cannot_be_written_for_the_workers_are_told_in_one_line(
+    make_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site("process_pool")
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(process_pool.np, "save", full)
+    with pytest.raises(RunFolderError, match=r"pixels\.npy: cannot be written: .*No space left on device.*\. Free"):
+        ProcessPool.at(site)
+
+
 def test_a_worker_that_the_system_does_not_start_is_told_in_one_line(
     make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
