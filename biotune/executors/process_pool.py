@@ -20,14 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from biotune.errors import RunFolderError, WorkerError
+from biotune.errors import RunFolderError, WorkerError, one_line
 from biotune.executors._base import ATTEMPTS, OnResult, Site, failure, shortened
-from biotune.executors.slots import Slot, make_slots, usable_cores
+from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
 from biotune.executors.worker import BROKEN, FOLDER, HELLO, READY, SPOILT, Setup, serve
 from biotune.fitness import Trial, TrialResult
 
 DEATHS = 3  # so many workers may die of one trial before it is given up
 _LONGEST_WAIT = 3600.0  # seconds; the system counts a wait in milliseconds and takes no more than a C int of them
+_SETUP_SECONDS = 600.0  # a set-up may take so long, or executor.trial_timeout if that is longer
 _STARTS = 3  # so many workers in a row may die before they are set up
 LOG = "run.log"
 
@@ -42,7 +43,7 @@ class Worker:
         pipe: To it.
         ready: Whether it is set up.
         task: Index of the trial it is at, or None.
-        deadline: When that trial counts as hung, in monotonic seconds, or None.
+        deadline: When its set-up or that trial counts as hung, in monotonic seconds, or None.
     """
 
     slot: Slot
@@ -118,8 +119,12 @@ class ProcessPool:
         pixels = site.data.pixels
         path = Path(str(pixels.filename)) if isinstance(pixels, np.memmap) else site.scratch / "pixels.npy"
         if not isinstance(pixels, np.memmap):
-            np.save(path, pixels, allow_pickle=False)
+            try:
+                np.save(path, pixels, allow_pickle=False)
+            except OSError as error:
+                raise RunFolderError(f"{path}: cannot be written: {one_line(error)}. Free or choose another disk.") from None
         gpus = torch.cuda.device_count() if site.device.type == "cuda" else 0
+        slots = make_slots(config.device, site.device.type, config.executor, gpus, usable_cores(), os.environ)
         setup = Setup(
             plugins=tuple(config.plugins),
             backbone=config.backbone,
@@ -130,9 +135,8 @@ class ProcessPool:
             scratch=site.scratch,
             max_gb=config.features.max_gb,
             threads=config.executor.threads,
-            workers_per_gpu=config.executor.workers_per_gpu,
+            workers_per_gpu=workers_per_device(slots),
         )
-        slots = make_slots(config.device, site.device.type, config.executor, gpus, usable_cores(), os.environ)
         return ProcessPool(setup, slots, config.executor.trial_timeout)
 
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
@@ -168,9 +172,14 @@ class ProcessPool:
             ours, theirs = context.Pipe()
             arguments = (theirs, slot.environment, slot.device, self._setup.folder / LOG)
             process = context.Process(target=serve, args=arguments, daemon=True)
-            process.start()
+            try:
+                process.start()
+            except OSError as error:
+                self._free.insert(0, slot)
+                raise WorkerError(f"a worker cannot be started: {one_line(error)}. Set fewer executor.workers.") from None
             theirs.close()
-            self._workers.append(Worker(slot, process, ours))
+            deadline = time.monotonic() + max(_SETUP_SECONDS, self._timeout or 0.0)
+            self._workers.append(Worker(slot, process, ours, deadline=deadline))
             idle += 1
 
     def _hand_out(self, batch: _Batch) -> None:
@@ -193,9 +202,13 @@ class ProcessPool:
         for worker in heard.values():
             self._hear(worker, batch)
         for worker in list(self._workers):
-            if worker.deadline is not None and worker.task is not None and time.monotonic() >= worker.deadline:
-                task = worker.task
-                self._remove(worker)
+            if worker.deadline is None or time.monotonic() < worker.deadline:
+                continue
+            task = worker.task
+            self._remove(worker)
+            if task is None:
+                self._count_dead_start("hung")
+            else:
                 batch.fail(task, f"it took longer than executor.trial_timeout={self._timeout:g} seconds")
 
     def _hear(self, worker: Worker, batch: _Batch) -> None:
@@ -212,7 +225,7 @@ class ProcessPool:
             with suppress(OSError):  # a worker that died just now is found by its sentinel
                 worker.pipe.send(self._setup)
         elif kind == READY:
-            worker.ready, self._dead_starts = True, 0
+            worker.ready, worker.deadline, self._dead_starts = True, None, 0
         elif kind == BROKEN:
             raise WorkerError(f"a worker cannot be set up: {message[1]}")
         elif kind == FOLDER:
@@ -240,9 +253,13 @@ class ProcessPool:
         if task is not None:
             batch.lose(task, f"its worker {how}, {DEATHS} times")
         elif not ready:
-            self._dead_starts += 1
-            if self._dead_starts >= _STARTS:
-                raise WorkerError(f"workers die before they are set up: the last one {how}. {LOG} may tell more.")
+            self._count_dead_start(how)
+
+    def _count_dead_start(self, how: str) -> None:
+        self._dead_starts += 1
+        if self._dead_starts >= _STARTS:
+            self._dead_starts = 0  # who goes on after this error begins anew
+            raise WorkerError(f"workers die before they are set up: the last one {how}. {LOG} may tell more.")
 
     def _remove(self, worker: Worker) -> None:
         worker.end()

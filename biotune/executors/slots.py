@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from biotune.config import ExecutorConfig
 
@@ -49,9 +52,31 @@ def make_slots(
     return [Slot("cuda:0", {**threads, _VISIBLE: physical[named[index % len(named)]]}) for index in range(count)]
 
 
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
+def workers_per_device(slots: Sequence[Slot]) -> int:
+    """The most workers that share one device, at least 1."""
+    return max(Counter((slot.device, slot.environment.get(_VISIBLE)) for slot in slots).values(), default=1)
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Processor cores that this process may use: those it may run on, or fewer where a quota of CPU time allows fewer.
+
+    Args:
+        cgroup: Where the system tells the quotas of control groups, of version 2 or 1.
+    """
     try:
-        return len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not every system has it
-        return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+    quota = _quota(cgroup)
+    return cores if quota is None else min(cores, max(1, math.floor(quota)))
+
+
+def _quota(cgroup: Path) -> float | None:
+    """Cores' worth of CPU time that a control group may use; None for any."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((cgroup / name).read_text(encoding="ascii") for name in names).split()
+            return int(quota) / int(period) if quota not in ("max", "-1") else None
+        except (OSError, ValueError, ZeroDivisionError):  # not told there, or nothing that can be read
+            continue
+    return None

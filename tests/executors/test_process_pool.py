@@ -508,6 +508,59 @@ for name in "ab":
     assert make_stage(1, None, plugin(dies_twice)).play({}) == WELL
 
 
+def test_deaths_at_the_set_up_are_counted_anew_after_their_error(
+    make_stage: Callable[..., Stage], plugin: Callable[[str], list[str]]
+) -> None:
+    dies_five_times = """
+import os
+for name in "abcde":
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        continue
+    os._exit(5)
+"""
+    stage = make_stage(1, None, plugin(dies_five_times))
+    with pytest.raises(WorkerError):
+        stage.play({})
+    assert stage.play({}) == WELL
+
+
+def test_pictures_that_cannot_be_written_for_the_workers_are_told_in_one_line(
+    make_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site("process_pool")
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(process_pool.np, "save", full)
+    with pytest.raises(RunFolderError, match=r"pixels\.npy: cannot be written: .*No space left on device.*\. Free"):
+        ProcessPool.at(site)
+
+
+def test_a_worker_that_the_system_does_not_start_is_told_in_one_line(
+    make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(process: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    stage = make_stage(1)
+    with monkeypatch.context() as patch:
+        patch.setattr("multiprocessing.process.BaseProcess.start", refuse)
+        with pytest.raises(WorkerError, match="cannot be started.*Resource temporarily unavailable.*executor.workers"):
+            stage.play({})
+    assert stage.play({}) == WELL
+
+
+def test_workers_that_hang_at_their_set_up_are_replaced_and_not_for_ever(
+    make_stage: Callable[..., Stage], plugin: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_pool, "_SETUP_SECONDS", 0.5)
+    with pytest.raises(WorkerError, match="the last one hung"):
+        make_stage(1, None, plugin("import time\ntime.sleep(1000)")).play({})
+
+
 def test_workers_that_die_before_they_read_their_set_up_are_told_as_such(
     make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:

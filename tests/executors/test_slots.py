@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from biotune.config import ExecutorConfig
-from biotune.executors.slots import Slot, make_slots, usable_cores
+from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
 
 
 def settings(**changes: int) -> ExecutorConfig:
@@ -48,5 +51,42 @@ def test_each_worker_sees_one_gpu_which_it_calls_the_first(
     assert {slot.environment["OMP_NUM_THREADS"] for slot in slots} == {"1"}
 
 
-def test_there_is_a_core_at_least() -> None:
+@pytest.mark.parametrize(
+    ("device", "changes", "expected"),
+    [
+        ("auto", {"workers": 4}, 2),  # of three GPUs the first has two
+        ("auto", {"workers": 2, "workers_per_gpu": 4}, 1),
+        ("cuda:1", {"workers": 5}, 5),
+        ("auto", {"workers_per_gpu": 2}, 2),
+    ],
+)
+def test_as_many_workers_share_a_gpu_as_there_really_are(device: str, changes: dict[str, int], expected: int) -> None:
+    assert workers_per_device(make_slots(device, "cuda", settings(**changes), 3, 16, {})) == expected
+
+
+def test_there_is_a_core_at_least(tmp_path: Path) -> None:
     assert usable_cores() >= 1
+    assert usable_cores(tmp_path) >= 1
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "250000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "1600000 100000\n"}, 8),
+        ({"cpu.max": "nonsense\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({}, 8),
+    ],
+)
+def test_a_quota_of_cpu_time_leaves_fewer_cores(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert usable_cores(tmp_path) == expected
