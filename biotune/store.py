@@ -253,6 +253,18 @@ def state_of(folder: Path) -> str | None:
         return None
 
 
+def settle_state(folder: Path, state: str, error: str) -> None:
+    """Tell in `status.json` how a run ended that could not tell it itself.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
+    status: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    write_json(folder / STATUS, {**status, "state": state, "error": error})
+
+
 def model_origin(folder: Path) -> str | None:
     """Key of the training that a folder's final model comes from; None where there is no whole final model."""
     try:

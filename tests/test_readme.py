@@ -19,6 +19,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 TINY = {
     "run": ["experiment=smoke", "dataset.image_size=32"],
     "train": ["training.epochs=1", "test.seeds=[1]", "dataset.max_per_class=4", "dataset.max_eval_per_class=4"],
+    "compare": ["experiment=smoke", "strategies=[full,surgical]", "test.seeds=[1]", "compare.tune_lr=false"],
     "evaluate": ["training.epochs=1", "training.seeds=[1]", "evolution.folds=1"],
 }
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from biotune.cli.composing import CONFIGS, register
 from biotune.cli.interrupts import end_cleanly
-from biotune.cli.jobs import perform
+from biotune.cli.jobs import perform, perform_apart
 from biotune.cli.precheck import Checked, flags_first, precheck
 from biotune.cli.sweeping import summarise_sweep
 from biotune.errors import BiotuneError
@@ -104,7 +104,12 @@ def _job(command: str, cfg: DictConfig) -> None:
         if state_of(folder) == "finished":
             print(f"{title}: has finished already")
             return
-    if not perform(command, OmegaConf.to_object(cfg), folder, _voice(), title) and outcome is not None:
+    config: Any = OmegaConf.to_object(cfg)
+    if title is not None and config.executor.name == "in_process":
+        done = perform_apart(command, config, folder, _voice(), title)
+    else:  # trainings have processes of their own
+        done = perform(command, config, folder, _voice(), title)
+    if not done and outcome is not None:
         outcome.failed = True
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 
-_STATUS = 130
+INTERRUPTED = 130  # the exit status
 
 
 def end_cleanly() -> None:
@@ -21,7 +21,7 @@ def end_cleanly() -> None:
         if len(heard) > 1:
             for child in multiprocessing.active_children():
                 child.kill()
-            os._exit(_STATUS)
+            os._exit(INTERRUPTED)
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from biotune.errors import BiotuneError, one_line
+from biotune.children import end_with_parent, how_it_ended
+from biotune.cli.interrupts import INTERRUPTED, end_cleanly
+from biotune.errors import BiotuneError, RunFolderError, one_line
+from biotune.store import settle_state
 from biotune.voice import Voice
 
 WITH_FOLDER = ("run", "train", "compare", "evaluate")  # the commands that train and leave a run's folder
+_FAILED = 1
 _log = logging.getLogger("biotune")
 
 
@@ -56,6 +62,47 @@ def perform(command: str, config: Any, folder: Path, voice: Voice, title: str | 
         _log.removeHandler(handler)
         with suppress(OSError):  # a full disk; the run's own error has told of it
             handler.close()
+
+
+def perform_apart(command: str, config: Any, folder: Path, voice: Voice, title: str) -> bool:
+    """Do a job of a sweep in a process of its own, so that native code that dies in it takes no other job along.
+
+    Returns:
+        Whether it came to its end; one that died is `failed` in its status, with how.
+
+    Raises:
+        KeyboardInterrupt: The user, or a signal, wants the process to end.
+    """
+    sys.stdout.flush()
+    context = multiprocessing.get_context("spawn")
+    job = context.Process(target=_alone, args=(command, config, folder, voice, title))
+    job.start()
+    try:
+        job.join()
+    except KeyboardInterrupt:
+        job.terminate()  # a signal to this process alone; after Ctrl-C the job has heard of it already
+        job.join()
+        raise
+    if job.exitcode in (0, _FAILED):
+        return job.exitcode == 0
+    if job.exitcode == INTERRUPTED:
+        raise KeyboardInterrupt(f"'biotune resume {folder}' goes on from here.")
+    died = f"the job's process {how_it_ended(job.exitcode)}."
+    with suppress(RunFolderError):  # of a folder that is gone there is nothing to tell
+        settle_state(folder, "failed", died)
+    print(f"biotune: {died} 'biotune resume {folder}' goes on from its last training.", file=sys.stderr)
+    return False
+
+
+def _alone(command: str, config: Any, folder: Path, voice: Voice, title: str) -> None:
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_cleanly()
+    try:
+        status = 0 if perform(command, config, folder, voice, title) else _FAILED
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    sys.stdout.flush()
+    sys.exit(status)
 
 
 def _log_to(folder: Path) -> logging.Handler:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from biotune.children import how_it_ended
 from biotune.errors import RunFolderError, WorkerError, one_line
 from biotune.executors._base import ATTEMPTS, OnResult, Site, failure, shortened
 from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
@@ -249,7 +249,7 @@ class ProcessPool:
         """A worker has died."""
         task, ready = worker.task, worker.ready
         self._remove(worker)
-        how = _cause(worker.process.exitcode)
+        how = how_it_ended(worker.process.exitcode)
         if task is not None:
             batch.lose(task, f"its worker {how}, {DEATHS} times")
         elif not ready:
@@ -265,10 +265,3 @@ class ProcessPool:
         worker.end()
         self._workers.remove(worker)
         self._free.append(worker.slot)
-
-
-def _cause(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        with suppress(ValueError):
-            return f"was killed by {signal.Signals(-exitcode).name}"
-    return f"exited with status {exitcode}"

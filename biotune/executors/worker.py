@@ -13,11 +13,11 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import parent_process
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biotune.children import end_with_parent
 from biotune.config import BackboneConfig, TrainingConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.executors._base import reason_of
@@ -75,7 +75,7 @@ def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Pa
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's to hear
     _print_to(log)
-    threading.Thread(target=_end_with_the_pool, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         pipe.send((HELLO,))
         try:
@@ -147,11 +147,3 @@ def _print_to(log: Path) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a worker is ended by a kill, which flushes nothing
     faulthandler.enable()
-
-
-def _end_with_the_pool() -> None:
-    """End at once when the pool's process is gone, in mid-training too."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -115,7 +115,10 @@ def test_a_failing_job_of_a_multirun_keeps_the_others_and_the_status_tells(
         return run(config, folder, view)
 
     monkeypatch.setattr(recipes, "run", second_one_fails)
-    said = biotune("run", "-m", "experiment=smoke", "seed=1,2", "hydra.sweep.dir=sweep")
+    # with a pool the jobs run in this process, where the recipe can be replaced
+    said = biotune(
+        "run", "-m", "experiment=smoke", "executor=process_pool", "executor.workers=1", "seed=1,2", "hydra.sweep.dir=sweep"
+    )
     assert said.status == 1
     assert said.err == "biotune: the disk is gone.\n"
     assert (here / "sweep/1/result.json").is_file()
