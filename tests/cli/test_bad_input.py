@@ -102,6 +102,26 @@ BAD = [
     (["list", "dataset"], ["no such list", "Did you mean datasets?"]),
     (["list", "datasets", "--frob"], ["--frob", "--config-dir"]),
     (["list", "datasets", "--config-dir", "nowhere"], ["--config-dir nowhere", "no such folder"]),
+    (["train", "strategy=biotune"], ["strategy=biotune", "whole search", "biotune run"]),
+    (["train", "strategy=full", "strategy.alpha=0.1"], ["strategy.alpha=0.1", "strategy=full", "l2_sp and l1_sp"]),
+    (["train", "strategy=lora", "strategy.rank=0"], ["strategy.rank=0", "at least 1"]),
+    (["compare", "strategies=[linear_probe]"], ["strategies=[linear_probe]", "must hold full"]),
+    (["compare", "strategies=[full,lorra]"], ["lorra", "no such strategy", "Did you mean lora?"]),
+    (["compare", "strategies=[full,schedule]"], ["strategies=[full,schedule]", "schedule=FILE"]),
+    (["compare", "compare.tune_seeds=[1]"], ["compare.tune_seeds=[1]", "must be fresh", "test.seeds"]),
+    (["compare", "compare.lr_factors=[1,0]"], ["compare.lr_factors", "greater than 0"]),
+    (["compare", "strategy=lora"], ["strategy=lora", "'biotune compare' has no strategy"]),
+    (["run", "evolution.surrogate=none"], ["evolution.screen=10", "needs evolution.surrogate=gp"]),
+    (["run", "evolution.screen=1"], ["evolution.surrogate=gp", "evolution.screen=1", "2 or more"]),
+    (["run", "evolution.mating=sequential"], ["evolution.screen=10", "needs evolution.mating=brood"]),
+    (["run", "evolution=genetic", "evolution.surrogate=gp", "evolution.screen=5"], ["evolution.screen=5", "evolution=biotune"]),
+    (["run", "evolution.freezing=false", "evolution.fixed_threshold=0.5"], ["evolution.fixed_threshold=0.5", "freezing=false"]),
+    (["run", "fitness.metric=f1"], ["fitness.metric=f1", "acc, acc+std, loss"]),
+    (["resume"], ["DIR", "biotune resume --help"]),
+    (["resume", "nowhere"], ["nowhere", "no such folder"]),
+    (["resume", "pictures"], ["pictures", "holds no run", ".hydra/config.yaml"]),
+    (["resume", "pictures", "--frob"], ["--frob", "biotune resume --help"]),
+    (["report", "pictures"], ["pictures", "is no run's folder"]),
 ]
 
 
@@ -175,3 +195,8 @@ def test_one_bad_job_of_many_is_found_before_the_first_begins(biotune: Callable[
     assert said.status == 2
     assert "evolution.elites=4" in said.err
     assert list(here.iterdir()) == []
+
+
+def test_the_readme_says_how_many_there_are() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"| {len(BAD)} wrong command lines (`tests/cli/test_bad_input.py`)" in readme
