@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
@@ -245,6 +246,8 @@ def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictCo
         return config, hydra_config.hydra
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"the config cannot be composed: {one_line(error)}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"a config file is no plain YAML: {one_line(error)}") from None
 
 
 def _check_mode(overrides: list[Override]) -> None:
