@@ -104,6 +104,8 @@ def evolved(
     size = max(searcher.top_k, 1)
     for generation in evolve(settings, task.blocks, fitness, seed, size, searcher.over_folds, searcher.smoothed):
         last, spent = fitness.trainings - spent, fitness.trainings
+        if spent > budget:  # a generation that came dearer than the one before counts for nothing
+            return
         hall = [Finalist(entry.schedule, entry.score) for entry in generation.hall]
         yield Known(spent, hall, generation.observations, generation.hall)
         if spent + last > budget:
@@ -234,7 +236,7 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
         choice = confirm_smoothly(executor, last, folds)
     else:
         choice = confirm(executor, hall, folds) if searcher.top_k else hall[0].schedule
-    return Outcome(task.quality(choice), (fitness.trainings + confirming) * unit, path)
+    return Outcome(task.quality(choice), (last.cost + confirming) * unit, path)
 
 
 def confirm(executor: Simulated, hall: Sequence[Finalist], folds: Sequence[int | None]) -> Schedule:

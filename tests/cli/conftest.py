@@ -50,16 +50,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet_again: None) -> 
 
 
 @pytest.fixture
-def biotune(here: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`biotune(…)` as typed in the working folder `here`."""
+def biotune(here: Path, capfd: pytest.CaptureFixture[str]) -> Command:
+    """`biotune(…)` as typed in the working folder `here`; what its processes say counts too."""
 
     def run(*arguments: str) -> Said:
-        capsys.readouterr()
+        capfd.readouterr()
         try:
             status = main(list(arguments))
         except SystemExit as leaving:  # Hydra's --help ends so
             status = leaving.code if isinstance(leaving.code, int) else 1
-        return Said(status, *capsys.readouterr())
+        return Said(status, *capfd.readouterr())
 
     return run
 

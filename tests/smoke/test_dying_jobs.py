@@ -84,6 +84,37 @@ def test_a_job_that_dies_takes_no_other_along_and_is_run_again(shop: Path) -> No
 
 
 @pytest.mark.slow
+def test_an_interrupted_sweep_goes_on_in_the_job_that_was_interrupted(shop: Path) -> None:
+    more = ["test.seeds=[1,2,3]"]
+    process = subprocess.Popen(
+        [*command("full,linear_probe"), *more], cwd=shop, env=environment(shop), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 90
+    while not trained(shop / "sweep/1"):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "hydra.sweep.dir=sweep goes on with the sweep" in said
+    states = [json.loads((shop / "sweep" / job / "status.json").read_text())["state"] for job in "01"]
+    assert states == ["finished", "interrupted"]
+    first, second = (trained(shop / "sweep" / job) for job in "01")
+    assert [len(first), 0 < len(second) < 3] == [3, True]
+    again = subprocess.run([*command("full,linear_probe"), *more], cwd=shop, env=environment(shop), timeout=120, check=False)
+    assert again.returncode == 0
+    assert trained(shop / "sweep/0") == first
+    assert trained(shop / "sweep/1")[: len(second)] == second
+    assert len(trained(shop / "sweep/1")) == 3
+
+
+def trained(job: Path) -> list[str]:
+    """The trainings in a job's journal."""
+    journal = job / "journal.jsonl"
+    return [line for line in journal.read_text().splitlines() if "curve" in line] if journal.exists() else []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_the_job_ends_with_the_command_that_runs_the_sweep(shop: Path, end: signal.Signals) -> None:
     process = subprocess.Popen(
@@ -98,6 +129,7 @@ def test_the_job_ends_with_the_command_that_runs_the_sweep(shop: Path, end: sign
     _, said = process.communicate(timeout=10)
     if end == signal.SIGTERM:
         assert process.returncode == 130
+        assert json.loads((shop / "sweep/0/status.json").read_text())["state"] == "interrupted"
         assert "hydra.sweep.dir=" in said and "Traceback" not in said
     deadline = time.monotonic() + 10
     while is_alive(job):
