@@ -111,7 +111,7 @@ def smoothest(entries: Sequence[Entry], observations: Sequence[Observation], oth
     """The entry of which a regression over all evaluations expects the most."""
     if len(observations) < FEWEST:
         return otherwise
-    guesses, _ = Surrogate(observations).predict([entry.schedule for entry in entries])
+    guesses = Surrogate(observations).predict([entry.schedule for entry in entries])
     return min(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))[1]
 
 

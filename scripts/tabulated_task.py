@@ -31,6 +31,7 @@ Floats = NDArray[np.float64]
 TEST = "test"  # the scores on the test split after training on all data; beside them fold0, fold1 and all are validation scores
 ALL = "all"
 _SMALLEST_SD = 0.002
+_NOISE_GROUPS = 6
 _HEADROOM = (
     0.06  # of the ceiling over the best mean score of the table, by cross-validation of the better half of the genotypes
 )
@@ -39,21 +40,21 @@ _NOT_GENES = ("genotype", "kind", "data", "seed", "val_accuracy", "test_accuracy
 
 @dataclass(frozen=True)
 class Noise:
-    """How single fine-tunes scatter around their mean.
+    """How single fine-tunes scatter around their mean: evenly between the given points, as at the last ones beyond them.
 
     Attributes:
-        base: Standard deviation of a fine-tune whose mean score is 0.
-        slope: What it gains as the mean score goes to 1.
+        means: Mean scores, ascending.
+        sds: Standard deviation of a fine-tune at each of them, what all have in common left out.
         shared: Standard deviation of what all fine-tunes with one seed on one fold have in common.
     """
 
-    base: float
-    slope: float
+    means: tuple[float, ...]
+    sds: tuple[float, ...]
     shared: float
 
     def sd(self, mean: Floats | float) -> Floats:
         """Standard deviation of single fine-tunes around their means, what they share left out."""
-        return np.maximum(self.base + self.slope * np.asarray(mean), _SMALLEST_SD)
+        return np.maximum(np.interp(mean, self.means, self.sds), _SMALLEST_SD)
 
 
 @dataclass
@@ -159,7 +160,7 @@ def features(schedule: Schedule) -> Floats:
 
 
 def estimate_noise(scores: Floats) -> Noise:
-    """Noise of single fine-tunes.
+    """Noise of single fine-tunes: good schedules scatter much less than bad ones, so it is taken from groups of equals.
 
     Args:
         scores: (genotypes, seeds), two seeds at least.
@@ -168,12 +169,12 @@ def estimate_noise(scores: Floats) -> Noise:
     effects = scores.mean(axis=0) - scores.mean()
     means = scores.mean(axis=1)
     rest = scores - means[:, None] - effects[None, :]
-    # a normal variable's mean absolute value is sqrt(2/π) of its sd, and a deviation from a mean of n smaller by sqrt(1−1/n)
-    single = np.abs(rest).mean(axis=1) * math.sqrt(math.pi / 2) / math.sqrt(1 - 1 / seeds)
-    slope, base = np.polyfit(means, single, 1)
-    own = float(np.mean(single**2)) / len(scores)  # what of the effects is nothing but single noise, averaged
+    squares = (rest**2).sum(axis=1) / (seeds - 1)
+    groups = np.array_split(np.argsort(means, kind="stable"), _NOISE_GROUPS)
+    points = [(float(means[group].mean()), math.sqrt(float(squares[group].mean()))) for group in groups if len(group)]
+    own = float(squares.mean()) / len(scores)  # what of the effects is nothing but single noise, averaged
     shared = math.sqrt(max(0.0, float(effects.var(ddof=1)) - own))
-    return Noise(float(base), float(slope), shared)
+    return Noise(tuple(mean for mean, _ in points), tuple(sd for _, sd in points), shared)
 
 
 def below_ceiling(model: BaseEstimator, ceiling: float) -> TransformedTargetRegressor:

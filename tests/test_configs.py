@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from biotune.cli.hydra_app import register
 from biotune.config import COMMANDS, RunConfig, TrainingConfig, check
 from biotune.errors import ConfigError
+from biotune.evolution import most_evaluations
 from biotune.keys import keys_of
 
 ROOT = Path(str(files("biotune.configs")))
@@ -73,7 +74,8 @@ def test_every_choice_composes_with_every_command_it_belongs_to(group: str, choi
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_key_of_every_file_is_in_the_schema(group: str, choice: str) -> None:
-    content = yaml.safe_load((ROOT / group / f"{choice}.yaml").read_text()) or {}
+    text = (ROOT / group / f"{choice}.yaml").read_text()
+    content = yaml.safe_load(text) or {}
     content.pop("defaults", None)
     content.pop("hydra", None)
     known = {item.path for schema in COMMANDS.values() for item in keys_of(schema)}
@@ -85,7 +87,7 @@ def test_every_key_of_every_file_is_in_the_schema(group: str, choice: str) -> No
         for name, inner in value.items():
             yield from paths(inner, f"{prefix}.{name}" if prefix else name)
 
-    assert set(paths(content, "" if group == "experiment" else group)) <= known
+    assert set(paths(content, "" if text.startswith("# @package _global_\n") else group)) <= known
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
@@ -110,11 +112,11 @@ def test_every_key_has_a_meaning() -> None:
             assert item.metadata["meaning"].endswith("."), item.path
 
 
-def test_the_default_run_has_the_papers_population_and_seeds_on_all_data() -> None:
+def test_the_default_run_has_the_papers_population_and_trains_each_candidate_once_on_all_data() -> None:
     config: RunConfig = composed("run")
     evolution = config.evolution
-    assert (evolution.population_size, evolution.generations, evolution.elites, evolution.folds) == (10, 5, 3, 1)
-    assert config.training.seeds == [684, 559, 629]
+    assert (evolution.population_size, evolution.generations, evolution.elites, evolution.folds) == (10, 10, 3, 1)
+    assert config.training.seeds == [684]
     assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "process_pool")
 
 
@@ -123,7 +125,7 @@ def test_the_default_search_screens_without_adoption_and_chooses_smoothly() -> N
     evolution = config.evolution
     assert (evolution.mutate_first_brood, evolution.reevaluate_elites, evolution.mating) == (True, True, "brood")
     assert (evolution.exploitation, evolution.momentum, evolution.mutation) == (True,) * 3
-    assert (evolution.adoption, evolution.surrogate, evolution.screen, evolution.seeded) == (False, "gp", 10, False)
+    assert (evolution.adoption, evolution.surrogate, evolution.screen, evolution.seeded) == (False, "gp", 30, False)
     assert config.confirm.choose == "smoothed"
     assert (evolution.exploitation_radius, evolution.max_hours) == (0.25, None)
     assert config.confirm.top_k > 0
@@ -152,6 +154,24 @@ def test_the_training_of_schema_and_preset_is_the_papers(name: str) -> None:
         pytest.skip(f"there is no training.{name}")
     assert getattr(TrainingConfig(), name) == PAPER_TRAINING[name]
     assert getattr(composed("run", "experiment=paper").training, name) == PAPER_TRAINING[name]
+
+
+@pytest.mark.parametrize("name", ["random", "genetic", "cma_es"])
+def test_other_searchers_have_the_cost_of_the_default(name: str) -> None:
+    default, other = composed("run"), composed("run", f"evolution={name}")
+    assert other.evolution.algorithm == name
+    assert other.training.seeds == default.training.seeds
+    assert most_evaluations(other.evolution) == most_evaluations(default.evolution)
+    assert other.evolution.folds == default.evolution.folds
+
+
+def test_biotunes_own_search_keeps_the_papers_folds_and_seeds() -> None:
+    config: RunConfig = composed("run", "evolution=plain")
+    assert (config.evolution.folds, config.training.seeds) == (2, [684, 559, 629])
+
+
+def test_typed_seeds_win_over_those_of_the_search() -> None:
+    assert composed("run", "training.seeds=[1,2]", "evolution=cma_es").training.seeds == [1, 2]
 
 
 def test_the_paper_preset_is_the_published_procedure() -> None:

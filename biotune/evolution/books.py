@@ -93,7 +93,7 @@ class Books:
         if surrogate is None or not self._entries:
             return sorted(self.hall, key=_by_score)
         entries = list(self._entries.values())
-        guesses, _ = surrogate.predict([entry.schedule for entry in entries])
+        guesses = surrogate.predict([entry.schedule for entry in entries])
         ranked = sorted(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))
         return [entry for _, entry in ranked[: self.hall.maxsize]]
 

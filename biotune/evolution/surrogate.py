@@ -18,6 +18,7 @@ from biotune.schedule import Schedule
 FEWEST = 8  # evaluations before a regression says anything
 _LARGEST = 400  # evaluations that are fitted, the latest ones: the cost grows with the cube
 _JITTER = 1e-6
+_CURIOSITY = 2.0  # standard deviations by which an unknown schedule may be better than its mean guess
 
 
 @dataclass(frozen=True)
@@ -70,27 +71,55 @@ class Surrogate:
             warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound is a fit like another
             self._regression.fit(features([one.schedule for one in used]), centred / self._scale)
 
-    def predict(self, schedules: Sequence[Schedule]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation of the fitness without the noise of an evaluation, averaged over the folds.
+    def predict(self, schedules: Sequence[Schedule]) -> NDArray[np.float64]:
+        """The fitness to be expected of schedules, averaged over the folds.
 
         Args:
             schedules: At least one.
 
         Returns:
-            Two (N,) arrays.
+            (N,), smaller is better.
         """
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
-            mean, deviation = self._regression.predict(features(schedules), return_std=True)
-        # the white kernel is part of the fitted one, so that its noise must be taken off
+            mean = self._regression.predict(features(schedules))
+        return self._middle + self._scale * np.asarray(mean)
+
+    def most_promising(self, schedules: Sequence[Schedule], count: int) -> list[int]:
+        """Which schedules to evaluate together: lowest mean − 2 sd first, where each choice makes its neighbours less unknown.
+
+        Their evaluations come in all at once, and several of one neighbourhood say little more than one does
+        (Desautels et al., "Parallelizing exploration-exploitation tradeoffs in Gaussian process bandit optimization", 2014).
+
+        Args:
+            schedules: Distinct ones, one at least.
+            count: How many are wanted, at most as many as there are.
+
+        Returns:
+            Positions, in the order of the choice.
+        """
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            mean, covariance = self._regression.predict(features(schedules), return_cov=True)
+        # the white kernel is part of the fitted one, so that an evaluation's noise must be taken off
         noise = float(self._regression.kernel_.k2.noise_level)
-        sd = np.sqrt(np.maximum(deviation**2 - noise, 0.0))
-        return self._middle + self._scale * mean, self._scale * sd
+        covariance = covariance - noise * np.eye(len(schedules))
+        open_ones = np.ones(len(schedules), dtype=bool)
+        chosen: list[int] = []
+        while len(chosen) < count:
+            bound = mean - _CURIOSITY * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+            position = int(np.argmin(np.where(open_ones, bound, np.inf)))
+            chosen.append(position)
+            open_ones[position] = False
+            told = covariance[:, position]
+            covariance = covariance - np.outer(told, told) / (max(told[position], 0.0) + noise + _JITTER)
+        return chosen
 
 
 def most_promising(surrogate: Surrogate, schedules: Sequence[Schedule], known: set[str], count: int) -> list[int]:
-    """Which schedules to evaluate: the lowest mean − 1 sd first, none twice and none that is known while there are others.
+    """Which schedules to evaluate: the most promising, none twice and none that is known while there are others.
 
     Args:
         surrogate: The regression.
@@ -101,14 +130,12 @@ def most_promising(surrogate: Surrogate, schedules: Sequence[Schedule], known: s
     Returns:
         Positions, `count` of them or all there are.
     """
-    mean, sd = surrogate.predict(schedules)
-    ranked = np.argsort(mean - sd, kind="stable").tolist()
-    seen = set(known)
-    fresh: list[int] = []
-    rest: list[int] = []
-    for position in ranked:
-        schedule = schedules[position]
-        is_new = not schedule.is_empty and schedule.key not in seen
-        (fresh if is_new else rest).append(position)
-        seen.add(schedule.key)
-    return [*fresh, *rest][:count]
+    first: dict[str, int] = {}
+    for position, schedule in enumerate(schedules):
+        if not schedule.is_empty and schedule.key not in known:
+            first.setdefault(schedule.key, position)
+    fresh = list(first.values())
+    picked = surrogate.most_promising([schedules[at] for at in fresh], min(count, len(fresh))) if fresh else []
+    chosen = [fresh[at] for at in picked]
+    rest = [position for position in range(len(schedules)) if position not in set(chosen)]
+    return [*chosen, *rest][:count]

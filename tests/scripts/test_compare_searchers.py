@@ -105,9 +105,17 @@ def test_the_noise_is_what_was_put_in(fitted: dict[str, Any]) -> None:
     assert noise.shared == pytest.approx(0.05, rel=0.1)
 
 
+def test_bad_schedules_scatter_more_than_good_ones(tasks: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    means = np.repeat([0.3, 0.9], 3000)[:, None]
+    noise = tasks.estimate_noise(means + rng.normal(0, np.where(means < 0.5, 0.1, 0.01), (6000, 2)))
+    assert noise.sd(np.array([0.1, 0.3, 0.9, 1.0])) == pytest.approx([0.1, 0.1, 0.01, 0.01], rel=0.1)
+    assert 0.01 < noise.sd(0.6) < 0.1
+
+
 def test_simulated_fine_tunes_scatter_as_the_noise_says_and_share_what_a_seed_brings(tasks: ModuleType) -> None:
     task = tasks.Task(
-        "flat", BLOCKS, {"fold0": lambda points: np.full(len(points), 0.5)}, {"fold0": tasks.Noise(0.02, 0.0, 0.1)}, {}
+        "flat", BLOCKS, {"fold0": lambda points: np.full(len(points), 0.5)}, {"fold0": tasks.Noise((0.5,), (0.02,), 0.1)}, {}
     )
     schedules = [Schedule(BLOCKS, (1.0, 1.0, 1.0 + index / 1000)) for index in range(400)]
     rows = []
@@ -122,7 +130,7 @@ def test_simulated_fine_tunes_scatter_as_the_noise_says_and_share_what_a_seed_br
 def test_one_fold_is_all_data_and_confirmation_sees_every_fold(tasks: ModuleType) -> None:
     levels = {"fold0": 0.1, "fold1": 0.2, "all": 0.3}
     surfaces = {data: (lambda points, level=level: np.full(len(points), level)) for data, level in levels.items()}
-    task = tasks.Task("levels", BLOCKS, surfaces, dict.fromkeys(levels, tasks.Noise(0.0, 0.0, 0.0)), {})
+    task = tasks.Task("levels", BLOCKS, surfaces, dict.fromkeys(levels, tasks.Noise((0.5,), (0.0,), 0.0)), {})
     schedule = Schedule(BLOCKS, (1.0, 1.0, 1.0))
 
     def seen(folds: int, fold: int) -> float:
@@ -144,7 +152,7 @@ def test_the_climb_reaches_the_top(tasks: ModuleType) -> None:
     assert tasks.best_quality(task, start, np.random.default_rng(0)) == pytest.approx(0.8, abs=0.003)
 
 
-@pytest.mark.parametrize("name", ["published", "default", "whole", "random", "cma_es", "parzen"])
+@pytest.mark.parametrize("name", ["published", "default", "bare", "random", "cma_es_three", "parzen"])
 def test_a_searcher_keeps_its_budget_and_finds_more_than_chance(script: ModuleType, fitted: dict[str, Any], name: str) -> None:
     if name == "parzen":
         pytest.importorskip("optuna")
@@ -159,7 +167,7 @@ def test_confirmation_asks_the_data_it_is_told_to(script: ModuleType, tasks: Mod
     slow, fast = Schedule(BLOCKS, (1.0, 1.0, 1.0)), Schedule(BLOCKS, (10.0, 10.0, 10.0))
     surfaces = {"fold0": lambda points: 0.5 - points[:, 5] / 10, "fold1": lambda points: 0.5 - points[:, 5] / 10}
     surfaces["all"] = lambda points: 0.5 + points[:, 5] / 10  # all data like the fast one, half of them the slow one
-    task = tasks.Task("opposed", BLOCKS, surfaces, dict.fromkeys(surfaces, tasks.Noise(0.0, 0.0, 0.01)), {})
+    task = tasks.Task("opposed", BLOCKS, surfaces, dict.fromkeys(surfaces, tasks.Noise((0.5,), (0.0,), 0.01)), {})
     hall = [script.Finalist(slow, 0.5), script.Finalist(fast, 0.5)]
     executor = tasks.Simulated(task, 2, np.random.default_rng(0))
     assert script.confirm(executor, hall, [0, 1]) == slow
@@ -186,6 +194,6 @@ def test_the_small_preset_writes_table_and_figure(
     monkeypatch.setattr(sys, "argv", ["compare_searchers.py", *chosen, *places])
     script.main()
     rows = [line for line in readme.read_text().splitlines() if line.startswith("| ")]
-    assert [row.split(" | ")[0] for row in rows[1:3]] == ["| published procedure", "| random draws"]
+    assert [row.split(" | ")[0] for row in rows[1:3]] == ["| published procedure (three seeds, two folds)", "| random draws"]
     assert len(rows) == 1 + 2 + 4
     assert (tmp_path / "searchers_made_up.png").read_bytes()[:4] == b"\x89PNG"
