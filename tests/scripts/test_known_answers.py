@@ -59,7 +59,7 @@ def test_inverted_pictures_are_inverted(script: ModuleType, tmp_path: Path) -> N
 
 
 def made_up(script: ModuleType, single: dict[str, float], rates: dict[str, float]) -> object:
-    return script.Answer(single, 0.02, rates, 0.25, 0.9, 0.8)
+    return script.Answer(single, 0.02, rates, 0.25, 0.9, 0.8, 0.85)
 
 
 def test_the_table_counts_what_agrees(script: ModuleType) -> None:
@@ -67,7 +67,7 @@ def test_the_table_counts_what_agrees(script: ModuleType) -> None:
     near = made_up(script, {"stem": 0.9, "head": 0.89}, {"stem": 0.0, "head": 1.0})
     miss = made_up(script, {"stem": 0.9, "head": 0.5}, {"stem": 1.0, "head": 2.0})
     row = script.table({"noise": [hit, near, miss]})[2]
-    assert row == "| noise | stem (3) | 1 of 3 | 2 of 3 | 2 of 3 | 0.25 | 0.900 | 0.800 |"
+    assert row == "| noise | stem (3) | 1 of 3 | 2 of 3 | 2 of 3 | 0.25 | 0.900 | 0.800 | +0.0500 (+0.0500 to +0.0500) |"
 
 
 @pytest.mark.slow
