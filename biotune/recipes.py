@@ -362,8 +362,8 @@ def _search_facts(config: RunConfig) -> list[tuple[str, str]]:
     return [
         (
             "search",
-            f"population {settings.population_size}, {settings.generations} generations, {settings.elites} elites, "
-            f"{settings.folds} folds, {len(config.training.seeds)} seeds, up to {config.training.epochs} epochs",
+            f"population {settings.population_size}, generations {settings.generations}, elites {settings.elites}, "
+            f"folds {settings.folds}, seeds {len(config.training.seeds)}, epochs up to {config.training.epochs}",
         ),
         (
             "trainings",

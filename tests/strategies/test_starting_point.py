@@ -41,4 +41,4 @@ def test_a_kept_head_is_pre_trained_like_the_rest(toy, stage) -> None:
 
 def test_at_the_start_only_the_new_head_is_penalised(toy, stage) -> None:
     _, hooks = stage("l1_sp", alpha=ALPHA, beta=BETA)
-    assert float(hooks.penalty()) == pytest.approx(BETA / 2 * float((toy[5].weight.detach() ** 2).sum()))
+    assert float(hooks.penalty().detach()) == pytest.approx(BETA / 2 * float((toy[5].weight.detach() ** 2).sum()))
