@@ -28,6 +28,7 @@ from biotune.plugins import load_plugins
 from biotune.schedule import Block, Schedule
 
 ORDERS, CALLS = "orders.json", "calls.jsonl"
+MEMORY_GROUP = "BIOTUNE_TESTS_MEMORY_GROUP"
 SCHEDULE = Schedule((Block("stem", ("stem",)), Block("head", ("head",))), (0.0, 1.0))
 
 
@@ -55,6 +56,14 @@ def say() -> None:
     os.write(1, b"a word of native code\n")
 
 
+def fill_memory() -> None:
+    """Take memory until the system's killer comes; the control group named in the environment makes that soon."""
+    Path(os.environ[MEMORY_GROUP], "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+    taken = []
+    while True:
+        taken.append(bytearray(os.urandom(1)) * (8 << 20))
+
+
 FAULTS: dict[str, Callable[[], object]] = {
     "works": lambda: None,
     "raises": lambda: throw(ValueError("first\n  second")),
@@ -65,6 +74,7 @@ FAULTS: dict[str, Callable[[], object]] = {
     "exits": lambda: os._exit(3),
     "leaves": lambda: sys.exit(4),
     "is killed": lambda: end_by(signal.SIGKILL),
+    "fills the memory": fill_memory,
     "crashes": lambda: ctypes.string_at(0),
     "sleeps": lambda: time.sleep(1000),
     "spins": spin,

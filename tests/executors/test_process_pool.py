@@ -295,6 +295,35 @@ def test_a_trial_of_which_three_workers_die_is_a_failed_result_that_names_how(fa
     assert len(set(stage.pids(1))) == 3
 
 
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A control group of 64 MB, which new workers may join."""
+    root = Path("/sys/fs/cgroup")
+    old = (root / "memory").is_dir()  # the first version of control groups
+    group = root / ("memory" if old else "") / f"biotune-tests-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(64 << 20), encoding="ascii")
+    except OSError as error:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip(f"no control group for memory can be made here: {error}")
+    monkeypatch.setenv(faulty.MEMORY_GROUP, str(group))
+    yield
+    assert faulty.wait_until(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+
+
+def test_a_trial_that_allocates_until_it_is_killed_is_a_failed_result(
+    little_memory: None, make_stage: Callable[..., Stage]
+) -> None:
+    stage = make_stage(2)
+    assert stage.play({1: ["fills the memory", "works"]}) == WELL
+    assert check_all_but_one(stage, stage.play({1: ["fills the memory"]}), 1) == failed(
+        "its worker was killed by SIGKILL, 3 times"
+    )
+
+
 def test_a_trial_is_well_if_the_third_worker_lives(stage: Stage) -> None:
     assert stage.play({1: ["exits", "is killed", "works"]}) == WELL
     assert len(set(stage.pids(1))) == 3

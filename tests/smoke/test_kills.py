@@ -71,9 +71,7 @@ def workers_of(driver: int) -> list[int]:
 
 def assert_same(one: Path, other: Path) -> None:
     for name in TABLES:
-        left, right = (
-            pd.read_csv(folder / name).drop(columns="seconds") for folder in (one, other)
-        )
+        left, right = (pd.read_csv(folder / name).drop(columns="seconds") for folder in (one, other))
         pd.testing.assert_frame_equal(left, right, check_exact=True)
     for name in SAME:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
