@@ -188,8 +188,8 @@ class ExecutorConfig:
     workers_per_gpu: int = key(1, "Worker processes that share a GPU.", ge=1, le=64)
     trial_timeout: float | None = key(
         None,
-        "Seconds after which a training counts as hung and its worker is replaced; null waits for ever. A worker has as long to "
-        "set itself up, and ten minutes at least.",
+        "Seconds after which a training counts as hung and its worker is replaced; null waits for ever. A worker has as "
+        "long to set itself up, and ten minutes at least.",
         gt=0,
     )
 
