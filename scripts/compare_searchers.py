@@ -123,7 +123,7 @@ def evolved(
             return
         hall = [Finalist(entry.schedule, entry.score) for entry in generation.hall]
         yield Known(spent, hall, generation.observations, generation.hall)
-        if spent + last > budget:
+        if spent + last > budget or not last:  # where nothing is new any more, time alone would be spent
             return
 
 
@@ -220,6 +220,20 @@ SEARCHERS = {
         "Optuna's TPE, three seeds, two folds", parzen, "random", HALVES, training_seeds=THREE_SEEDS, dear=True
     ),
 }
+ABLATED: dict[str, tuple[str, dict[str, Any]]] = {
+    "no_freezing": ("no freezing, rates only", {"freezing": False}),
+    "no_rates": ("no rates, selection only", {"rates": False}),
+    "fixed_threshold": ("threshold fixed at 0.5", {"fixed_threshold": 0.5}),
+    "always_head": ("head always trained", {"always_head": True}),
+    "no_exploitation": ("no exploitation", {"exploitation": False}),
+    "no_momentum": ("no momentum", {"momentum": False}),
+    "no_mutation": ("no mutation", {"mutation": False}),
+    "no_crossover": ("no crossover", {"crossover": False}),
+    "no_surrogate": ("no surrogate", {"surrogate": "none", "screen": 1}),
+    "sequential": ("sequential mating, and so no surrogate", {"mating": "sequential", "surrogate": "none", "screen": 1}),
+}
+ABLATIONS = {name: Searcher(words, evolved, changes=changes, smoothed=True) for name, (words, changes) in ABLATED.items()}
+ALL_SEARCHERS = {**SEARCHERS, **ABLATIONS}
 
 
 @dataclass(frozen=True)
@@ -246,7 +260,7 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
         budget: What it may spend in all.
         seed: Seed of the search and of the noise.
     """
-    searcher = SEARCHERS[name]
+    searcher = ALL_SEARCHERS[name]
     settings = searcher.settings
     unit = 2 if settings.folds == 1 else 1
     confirming = searcher.top_k * settings.folds * len(CONFIRM.seeds)
@@ -300,7 +314,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the tables")
     parser.add_argument("--tasks", nargs="+", default=["noise", "invert", "clean"])
-    parser.add_argument("--searchers", nargs="+", default=list(SEARCHERS), choices=list(SEARCHERS))
+    parser.add_argument("--searchers", nargs="+", choices=list(ALL_SEARCHERS), help="by default all but the ablations")
+    parser.add_argument("--ablations", action="store_true", help="the default with one part switched off each, instead")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--budgets", type=int, nargs="+", default=[510, 255], help="cost of a search, in half-data fine-tunes")
     parser.add_argument("--seeds", type=int, default=100, help="searches a cell")
@@ -309,6 +324,7 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, help="file to write the table into, between the script's marks")
     parser.add_argument("--small", action="store_true", help="few seeds and a small budget, to try it out")
     given = parser.parse_args()
+    given.searchers = given.searchers or (["default", *ABLATIONS] if given.ablations else list(SEARCHERS))
     if given.small:
         given.seeds, given.budgets = min(given.seeds, 3), [120]
     lines: list[str] = []
@@ -317,7 +333,9 @@ def main() -> None:
     text = "\n".join(lines).strip()
     print(text)
     if given.readme is not None:
-        write_between_marks(given.readme, text, "<!-- measured by scripts/compare_searchers.py -->", "<!-- end of compared -->")
+        option, end = (" --ablations", "ablations") if given.ablations else ("", "compared")
+        begin, end = f"<!-- measured by scripts/compare_searchers.py{option} -->", f"<!-- end of {end} -->"
+        write_between_marks(given.readme, text, begin, end)
 
 
 def compare(path: Path, given: argparse.Namespace) -> list[str]:
@@ -334,13 +352,14 @@ def compare(path: Path, given: argparse.Namespace) -> list[str]:
     first = {name: outcomes[name, *cells[0]] for name in given.searchers}
     given.figures.mkdir(parents=True, exist_ok=True)
     figure = draw(tasks[given.models[0]], first)
-    figure.savefig(given.figures / f"searchers_{task_name(path)}.png", dpi=130, metadata={"Software": None})
+    kind = "ablations" if given.ablations else "searchers"
+    figure.savefig(given.figures / f"{kind}_{task_name(path)}.png", dpi=130, metadata={"Software": None})
     return table(path, tasks, cells, outcomes, given.seeds)
 
 
 def seeds_of(name: str, seeds: int) -> int:
     """Number of searches a cell."""
-    return max(seeds // 3, 2) if SEARCHERS[name].dear else seeds
+    return max(seeds // 3, 2) if ALL_SEARCHERS[name].dear else seeds
 
 
 def table(
@@ -353,7 +372,7 @@ def table(
     """A row a searcher, a column a model and budget, and below them fixed schedules and the best there is."""
     heads = [f"{MODELS[kind]}, cost {budget}" for kind, budget in cells]
     names = list(dict.fromkeys(name for name, _, _ in outcomes))
-    rows = [(SEARCHERS[name].words, [mean_and_error(outcomes[name, *cell]) for cell in cells]) for name in names]
+    rows = [(ALL_SEARCHERS[name].words, [mean_and_error(outcomes[name, *cell]) for cell in cells]) for name in names]
     blocks = next(iter(tasks.values())).blocks
     count = len(blocks)
     fixed = {
@@ -374,7 +393,7 @@ def table(
         *(f"| {words} | {' | '.join(values)} |" for words, values in rows),
         "",
         f"True test macro accuracy of what is returned, mean ± standard error over {seeds} searches"
-        + (f" (TPE {seeds_of('parzen', seeds)})" if any(SEARCHERS[name].dear for name in names) else "")
+        + (f" (TPE {seeds_of('parzen', seeds)})" if any(ALL_SEARCHERS[name].dear for name in names) else "")
         + f"; a search spends {min(spent):.0f} to {max(spent):.0f}. {facts}.",
         "",
     ]
@@ -417,7 +436,7 @@ def draw(task: Task, outcomes: dict[str, list[Outcome]]) -> Figure:
         grid = np.arange(begin, max(cost for outcome in own for cost, _ in outcome.path) + 1, 10)
         courses = np.stack([course(outcome.path, grid) for outcome in own])
         colour, style = COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS) % len(STYLES)]
-        axes.plot(grid, courses.mean(axis=0), color=colour, linestyle=style, label=SEARCHERS[name].words)
+        axes.plot(grid, courses.mean(axis=0), color=colour, linestyle=style, label=ALL_SEARCHERS[name].words)
         if index == 0 or name == best:
             axes.fill_between(grid, *np.quantile(courses, (0.25, 0.75), axis=0), color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("cost so far (fine-tunes on half of the data)")
