@@ -436,7 +436,7 @@ def draw(task: Task, outcomes: dict[str, list[Outcome]]) -> Figure:
         grid = np.arange(begin, max(cost for outcome in own for cost, _ in outcome.path) + 1, 10)
         courses = np.stack([course(outcome.path, grid) for outcome in own])
         colour, style = COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS) % len(STYLES)]
-        axes.plot(grid, courses.mean(axis=0), color=colour, linestyle=style, label=ALL_SEARCHERS[name].words)
+        axes.plot(grid, courses.mean(axis=0), color=colour, linestyle=style, label=ALL_SEARCHERS[name].words.strip("*"))
         if index == 0 or name == best:
             axes.fill_between(grid, *np.quantile(courses, (0.25, 0.75), axis=0), color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("cost so far (fine-tunes on half of the data)")
