@@ -92,7 +92,8 @@ def measure(
         costs: What finding them has cost; the strategy's own trainings are added by `bench.executor.on_result`.
         view: Told how far it is.
     """
-    rates = rates_to_try(config)
+    # a search has chosen rates already; one more noisy choice among their multiples would not better them
+    rates = [None] if name == "biotune" else rates_to_try(config)
     plan, rate = choose(bench, found, rates, config.compare.tune_seeds, view)
     final = trial_of(plan, rate, seed, config.training.epochs, test=True)
     (result,) = bench.executor.run([final])

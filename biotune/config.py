@@ -312,7 +312,7 @@ class EvaluateConfig(TrialsConfig):
 class ComparisonConfig:
     """How strategies are compared."""
 
-    tune_lr: bool = key(True, "Choose each strategy's base rate on validation data.")
+    tune_lr: bool = key(True, "Choose each strategy's base rate on validation data; a search chooses its rates itself.")
     lr_factors: list[float] = key([0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that are tried.", gt=0, le=1e6)
     tune_seeds: list[int] = key([71], "Training seeds of these trials.", ge=0, le=2**63 - 1)
 

@@ -12,11 +12,13 @@ from biotune.errors import SearchError
 from biotune.evolution import Generation, evolve, most_candidates, most_evaluations
 from biotune.evolution.books import Entry
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
-from biotune.fitness import Economy, ScheduleFitness, Trial, stop_if_too_many_failed
+from biotune.fitness import Economy, ScheduleFitness, Trial, TrialResult, fitness_by, stop_if_too_many_failed
 from biotune.keys import show
 from biotune.session import Session
 from biotune.store import write_table
 from biotune.view import View
+
+Confirmed = dict[tuple[int, int], list[TrialResult]]  # by the serial number of a schedule and the fold
 
 
 def search(bench: Session, config: RunConfig | CompareConfig, view: View) -> tuple[dict[str, Any], Generation]:
@@ -82,29 +84,30 @@ def confirm(bench: Session, config: RunConfig | CompareConfig, last: Generation,
     view.end()
     rows = [tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)]
     write_table(bench.folder / "confirm.csv", rows)
-    scores: dict[int, list[float]] = {}
-    for row in rows:
-        scores.setdefault(row["schedule"], []).append(row["macro_accuracy"])
-    means = {number: statistics.fmean(values) for number, values in scores.items()}
+    confirmed: Confirmed = {}
+    for (entry, trial), result in zip(plan, results, strict=True):
+        confirmed.setdefault((entry.number, trial.fold or 0), []).append(result)
+    seen = list(confirming_observations(hall, confirmed, config.fitness.metric))
+    fitness: dict[int, list[float]] = {}
+    for (number, _), one in zip(confirmed, seen, strict=True):
+        fitness.setdefault(number, []).append(one.fitness)
+    means = {number: statistics.fmean(values) for number, values in fitness.items()}
     sound = [entry for entry in hall if means.get(entry.number, float("nan")) == means.get(entry.number)]
     if not sound:
         raise SearchError("no schedule could be confirmed: in each one a training failed; the journal holds the reasons.")
-    best = max(sound, key=lambda entry: (means[entry.number], -entry.score))
+    best = min(sound, key=lambda entry: (means[entry.number], entry.score))
     if config.confirm.choose == "smoothed":
-        best = smoothest(sound, [*last.observations, *confirming_observations(hall, rows)], best)
-    return best, {"macro_accuracy": tables.spread(scores[best.number])}
+        best = smoothest(sound, [*last.observations, *(one for one in seen if one.fitness == one.fitness)], best)
+    scores = [row["macro_accuracy"] for row in rows if row["schedule"] == best.number]
+    return best, {"macro_accuracy": tables.spread(scores)}
 
 
-def confirming_observations(hall: Sequence[Entry], rows: Sequence[dict[str, Any]]) -> Iterator[Observation]:
-    """A confirmed schedule on a fold as one more evaluation of it."""
+def confirming_observations(hall: Sequence[Entry], confirmed: Confirmed, metric: str) -> Iterator[Observation]:
+    """A confirmed schedule on a fold as one more evaluation of it, by the metric of the search; NaN where a training failed."""
     schedules = {entry.number: entry.schedule for entry in hall}
-    scores: dict[tuple[int, int], list[float]] = {}
-    for row in rows:
-        scores.setdefault((row["schedule"], row["fold"]), []).append(row["macro_accuracy"])
-    for (number, fold), values in scores.items():
-        mean = statistics.fmean(values)
-        if mean == mean:
-            yield Observation(schedules[number], fold, 1.0 - mean)
+    for (number, fold), results in confirmed.items():
+        sound = all(result.status == "ok" for result in results)
+        yield Observation(schedules[number], fold, fitness_by(metric, results) if sound else float("nan"))
 
 
 def smoothest(entries: Sequence[Entry], observations: Sequence[Observation], otherwise: Entry) -> Entry:

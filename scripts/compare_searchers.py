@@ -290,12 +290,12 @@ def confirm(executor: Simulated, hall: Sequence[Finalist], folds: Sequence[int |
 
 def confirm_smoothly(executor: Simulated, known: Known, folds: Sequence[int]) -> Schedule:
     """The one of which a regression over search and confirmation expects the most, as after a real search."""
-    rows = []
-    for entry in known.entries:
-        trials = [Trial(entry.schedule, fold, seed, 1) for fold in folds for seed in CONFIRM.seeds]
-        results = zip(trials, executor.run(trials), strict=True)
-        rows += [{"schedule": entry.number, "fold": trial.fold, "macro_accuracy": result.score} for trial, result in results]
-    observations = [*known.observations, *confirming_observations(known.entries, rows)]
+    confirmed = {
+        (entry.number, fold): executor.run([Trial(entry.schedule, fold, seed, 1) for seed in CONFIRM.seeds])
+        for entry in known.entries
+        for fold in folds
+    }
+    observations = [*known.observations, *confirming_observations(known.entries, confirmed, "acc")]
     return smoothest(known.entries, observations, known.entries[0]).schedule
 
 

@@ -5,6 +5,7 @@ import math
 from biotune.evolution.books import Entry
 from biotune.evolution.individual import Fitness
 from biotune.evolution.surrogate import FEWEST, Observation
+from biotune.fitness import TrialResult
 from biotune.schedule import Block, Schedule
 from biotune.searching import confirming_observations, smoothest
 
@@ -15,16 +16,27 @@ def entry(number: int, *weights: float) -> Entry:
     return Entry(Schedule(BLOCKS, weights), number, {}, Fitness((0.5,)))
 
 
+def trained(score: float, loss: float = 1.0) -> TrialResult:
+    return TrialResult("ok", (score,), 1.0, losses=(loss,))
+
+
 def test_a_confirmation_is_one_more_evaluation_on_its_fold_and_failures_are_none() -> None:
     hall = [entry(4, 1.0, 1.0), entry(7, 0.0, 1.0)]
-    rows = [
-        {"schedule": 4, "fold": 0, "macro_accuracy": 0.6},
-        {"schedule": 4, "fold": 0, "macro_accuracy": 0.8},
-        {"schedule": 7, "fold": 1, "macro_accuracy": math.nan},
-    ]
-    (found,) = confirming_observations(hall, rows)
+    confirmed = {(4, 0): [trained(0.6), trained(0.8)], (7, 1): [TrialResult("failed", (), 0.0)]}
+    found, failed = confirming_observations(hall, confirmed, "acc")
     assert (found.schedule, found.fold) == (hall[0].schedule, 0)
     assert math.isclose(found.fitness, 0.3)
+    assert (failed.schedule, failed.fold) == (hall[1].schedule, 1)
+    assert math.isnan(failed.fitness)
+
+
+def test_a_confirmation_counts_by_the_metric_of_the_search() -> None:
+    hall = [entry(4, 1.0, 1.0)]
+    confirmed = {(4, 0): [trained(0.6, loss=math.log(2)), trained(0.8, loss=math.log(4))]}
+    (by_loss,) = confirming_observations(hall, confirmed, "loss")
+    assert math.isclose(by_loss.fitness, 1 - (1 / 2 + 1 / 4) / 2)
+    (by_spread,) = confirming_observations(hall, confirmed, "acc+std")
+    assert math.isclose(by_spread.fitness, 0.3 + math.sqrt(0.02))
 
 
 def test_thesmoothest_is_not_the_luckiest() -> None:
