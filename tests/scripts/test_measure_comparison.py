@@ -48,4 +48,5 @@ def test_the_table_is_ranked_and_holds_paired_differences(script: ModuleType) ->
     assert [line.split("|")[1].strip() for line in lines[4:7]] == ["biotune", "lora", "full"]
     assert "+0.2000 (+0.2000 to +0.2000)" in lines[4]
     assert "25 % | 5 | 60" in lines[4]
-    assert any("biotune over it: +0.2500" in line for line in lines)
+    assert any("biotune's one model over that: +0.2500" in line for line in lines)
+    assert any(line.startswith("Over lora, ") and "biotune is +0.1000" in line for line in lines)
