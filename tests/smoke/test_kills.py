@@ -23,7 +23,7 @@ SEARCH = [
     "dataset.max_per_class=10",
     "dataset.max_eval_per_class=10",
     "evolution.folds=2",
-    "evolution.generations=3",
+    "evolution.generations=8",
     "training.epochs=2",
     "training.lr=0.003",
     "training.batch_size=16",
@@ -95,7 +95,7 @@ def run_with_kills(folder: Path, kills: int, rng: random.Random) -> int:
         before, until = len(trained(folder)), time.monotonic() + 120
         while process.poll() is None and len(trained(folder)) < before + 1 and time.monotonic() < until:
             time.sleep(0.02)
-        time.sleep(rng.uniform(0, 1.0))
+        time.sleep(rng.uniform(0, 0.25))
         if process.poll() is not None:  # it was done before it could be killed
             process.communicate()
             return done
