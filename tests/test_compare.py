@@ -50,6 +50,7 @@ def test_a_row_a_strategy_a_seed_with_scores_and_costs(compared: Path) -> None:
     assert by_name.loc[("full", 1), "trainings"] == 3  # two rates, then the final one
     assert by_name.loc[("surgical", 1), "trainings"] == 2 * 6 + 1
     assert by_name.loc[("biotune", 1), "trainings"] > 3
+    assert set(by_name.loc["biotune", "base_lr"]) == {0.001}  # the search chose the rates; its base is not tuned again
     assert by_name.loc[("full", 1), "trainable_share"] == 1.0
     assert by_name.loc[("linear_probe", 1), "trainable_share"] < 0.05
 

@@ -1,13 +1,18 @@
 """The choice after the search."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from biotune.config import RunConfig
 from biotune.evolution.books import Entry
 from biotune.evolution.individual import Fitness
 from biotune.evolution.surrogate import FEWEST, Observation
 from biotune.fitness import TrialResult
 from biotune.schedule import Block, Schedule
-from biotune.searching import confirming_observations, smoothest
+from biotune.searching import confirm, confirming_observations, smoothest
 
 BLOCKS = (Block("a", ("a",)), Block("b", ("b",)))
 
@@ -37,6 +42,20 @@ def test_a_confirmation_counts_by_the_metric_of_the_search() -> None:
     assert math.isclose(by_loss.fitness, 1 - (1 / 2 + 1 / 4) / 2)
     (by_spread,) = confirming_observations(hall, confirmed, "acc+std")
     assert math.isclose(by_spread.fitness, 0.3 + math.sqrt(0.02))
+
+
+@pytest.mark.parametrize(("metric", "winner"), [("acc", 4), ("loss", 7)])
+def test_the_confirmation_is_won_by_the_metric_of_the_search(metric: str, winner: int, tmp_path: Path) -> None:
+    accurate, sure = entry(4, 1.0, 1.0), entry(7, 0.0, 1.0)
+    answers = {accurate.schedule.key: trained(0.9, loss=2.0), sure.schedule.key: trained(0.8, loss=0.1)}
+    run = SimpleNamespace(run=lambda trials: [answers[trial.schedule.key] for trial in trials])
+    config = RunConfig()
+    config.evolution.folds, config.confirm.choose, config.fitness.metric = 1, "score", metric
+    bench = SimpleNamespace(folder=tmp_path, executor=run)
+    view = SimpleNamespace(begin=lambda *words: None, end=lambda: None)
+    best, confirmed = confirm(bench, config, SimpleNamespace(hall=[accurate, sure], observations=[]), view)  # type: ignore[arg-type]
+    assert best.number == winner
+    assert confirmed["macro_accuracy"]["values"] == [answers[best.schedule.key].score] * len(config.confirm.seeds)
 
 
 def test_thesmoothest_is_not_the_luckiest() -> None:

@@ -18,7 +18,7 @@ from biotune.evolution.books import Books, Entry, OverFolds
 from biotune.evolution.expression import constrain, express
 from biotune.evolution.heuristics import heuristics
 from biotune.evolution.individual import Genes, Individual, by_fitness
-from biotune.evolution.rivals import SEARCHERS
+from biotune.evolution.rivals import SEARCHERS, Searcher
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, most_promising
 from biotune.evolution.toolbox import breed, build_toolbox
 from biotune.fitness import Evaluation
@@ -148,6 +148,7 @@ class _Search:
         self._evaluated: list[Evaluation] = []
 
     def initial(self) -> Generation:
+        """Generation 0: heuristics where the search is seeded, random genes else."""
         size = self._settings.population_size
         first = heuristics(len(self._blocks))[: size - 2] if self._settings.seeded else []
         genes = [*first, *(self._toolbox.genes() for _ in range(size - len(first)))]
@@ -157,12 +158,14 @@ class _Search:
         return self._close(0, individuals)
 
     def step(self, number: int) -> Generation:
+        """A later generation: probes beside the elites, then children, or what another searcher proposes."""
         fold_before, self._fold = self._fold, number % self._settings.folds
         self._considered, self._evaluated = [], []
         elites = self._population[: self._settings.elites]
         again = self._exploit(elites, fold_changed=self._fold != fold_before)
         if self._rival is not None:
-            return self._close(number, elites + self._propose(len(self._population) - len(elites), again))
+            places = len(self._population) - len(elites)
+            return self._close(number, elites + self._propose(self._rival, places, again))
         mate = self._mate_brood if self._settings.mating == "brood" else self._mate_sequentially
         children = mate(len(self._population) - len(elites))
         return self._close(number, elites + children)
@@ -191,10 +194,9 @@ class _Search:
                 elite.fitness.values = better.fitness.values
         return len(again)
 
-    def _propose(self, places: int, spent: int) -> list[Individual]:
+    def _propose(self, rival: Searcher, places: int, spent: int) -> list[Individual]:
         """Another searcher's generation, at the cost of BioTune's; the best of it survive."""
-        assert self._rival is not None
-        genes = self._rival.propose(self._population, self._latest, most_candidates(self._settings) - spent)
+        genes = rival.propose(self._population, self._latest, most_candidates(self._settings) - spent)
         self._latest = [self._newborn(own, "child") for own in genes]
         self._measure(self._latest)
         self._considered += self._latest
