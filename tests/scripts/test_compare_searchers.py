@@ -2,8 +2,9 @@
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_the_noise_is_what_was_put_in(fitted: dict[str, Any]) -> None:
 
 def test_bad_schedules_scatter_more_than_good_ones(tasks: ModuleType) -> None:
     rng = np.random.default_rng(0)
-    means = np.repeat([0.3, 0.9], 3000)[:, None]
+    means = rng.permutation(np.repeat([0.3, 0.9], 3000))[:, None]
     noise = tasks.estimate_noise(means + rng.normal(0, np.where(means < 0.5, 0.1, 0.01), (6000, 2)))
     assert noise.sd(np.array([0.1, 0.3, 0.9, 1.0])) == pytest.approx([0.1, 0.1, 0.01, 0.01], rel=0.1)
     assert 0.01 < noise.sd(0.6) < 0.1
@@ -162,6 +163,30 @@ def test_a_searcher_keeps_its_budget_and_finds_more_than_chance(script: ModuleTy
     assert all(120 < outcome.cost <= 240 for outcome in outcomes)
     assert np.mean([outcome.quality for outcome in outcomes]) > 0.6  # a random genotype has 0.38
     assert script.search_once(task, name, 240, 0) == outcomes[0]
+
+
+@pytest.mark.parametrize(
+    ("costs", "counted"),
+    [
+        ([50, 50, 50, 50, 50], [50, 100, 150, 200]),  # a fifth would be over the budget of 240
+        ([50, 50, 150, 50], [50, 100]),  # the third is, which nobody could know
+        ([50, 0, 50], [50, 50]),  # nothing is new any more
+    ],
+)
+def test_what_a_generation_spends_over_the_budget_counts_for_nothing(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, costs: list[int], counted: list[int]
+) -> None:
+    fitness = SimpleNamespace(trainings=0)
+
+    def generations(*settings: object) -> Iterator[SimpleNamespace]:
+        for cost in costs:
+            fitness.trainings += cost
+            yield SimpleNamespace(hall=[], observations=[])
+
+    monkeypatch.setattr(script, "evolve", generations)
+    searcher = script.SEARCHERS["cma_es"]
+    steps = script.evolved(searcher, searcher.settings, SimpleNamespace(blocks=BLOCKS), fitness, 0, 240)
+    assert [known.cost for known in steps] == counted
 
 
 def test_confirmation_asks_the_data_it_is_told_to(script: ModuleType, tasks: ModuleType) -> None:
