@@ -74,7 +74,7 @@ def test_what_is_evaluated_together_is_not_all_alike() -> None:
     known = [schedule(0.0, 10.0**log, 1.0) for log in np.linspace(-1, 1, 40)]
     surrogate = Surrogate(noisy(known, sd=0.01))
     fast = [schedule(0.0, 3.0 + step / 1000, 10.0) for step in range(10)]
-    slow = [schedule(0.0, 3.0 + step / 1000, 0.1) for step in range(10)]
+    slow = [schedule(0.0, 3.0 + step / 1000, 0.15) for step in range(10)]
     first, second = surrogate.most_promising([*fast, *slow], 2)
     assert (first < 10) != (second < 10)
 
