@@ -11,6 +11,8 @@ from typing import Any
 from biotune.errors import ConfigError
 from biotune.keys import MISSING, Key, key, keys_of, show
 
+EVOLVED = "evolved"  # of `evolution.unfreezing`: the search finds the order
+
 
 @dataclass
 class DatasetConfig:
@@ -99,6 +101,12 @@ class EvolutionConfig:
     rates: bool = key(True, "Give blocks rates of their own; otherwise trained blocks have the base rate.")
     fixed_threshold: float | None = key(None, "The freezing threshold of every individual; null lets it evolve.", ge=0, le=1)
     always_head: bool = key(False, "Train the head whatever the threshold says.")
+    unfreezing: str = key(
+        "together",
+        "Order in which trained blocks join: all at once (together), one more every epoch from the head down (last_to_first) "
+        "or up to it (first_to_last), or either of the first two, as the search finds (evolved).",
+        choices=("together", "last_to_first", "first_to_last", EVOLVED),
+    )
 
 
 @dataclass
@@ -461,6 +469,8 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
         yield f"evolution.surrogate={evolution.surrogate}: has nothing to screen with evolution.screen=1; give 2 or more."
     if evolution.algorithm not in ("biotune", MISSING) and evolution.screen > 1:
         yield f"evolution.screen={evolution.screen}: goes with evolution=biotune only, not with {evolution.algorithm}."
+    if evolution.algorithm not in ("biotune", MISSING) and evolution.unfreezing == EVOLVED:
+        yield f"evolution.unfreezing={EVOLVED}: goes with evolution=biotune only, not with {evolution.algorithm}."
     if not evolution.freezing and evolution.fixed_threshold is not None:
         yield (
             f"evolution.fixed_threshold={evolution.fixed_threshold}: has no meaning with evolution.freezing=false; give one."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,7 +17,7 @@ from biotune.config import TrainingConfig
 from biotune.datasets import Data
 from biotune.errors import BiotuneError
 from biotune.fitness import Trial, TrialResult
-from biotune.param_groups import apply_schedule, prove_coverage
+from biotune.param_groups import apply_schedule, freeze, prove_coverage
 from biotune.scores import macro_accuracy, test_scores
 from biotune.store import keep_model
 from biotune.strategies import hooks_of
@@ -47,12 +47,12 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
     torch.manual_seed(trial.seed)
     workspace.reset()
     _fresh_head(workspace)
-    entry = workspace.entry(trial.schedule.first_trained)
+    entries = _entries(trial, workspace)
     part = data.part(trial.fold)
     loss_function = nn.CrossEntropyLoss(weight=class_weights(data, part.train, training, workspace.device))
-    hooks = _hooks(trial, workspace, entry, part.train, loss_function)
+    hooks = _hooks(trial, workspace, entries[-1], part.train, loss_function)
     try:
-        status, curve, losses, best_state = _fit(trial, workspace, entry, hooks, loss_function)
+        status, curve, losses, best_state = _fit(trial, workspace, entries, hooks, loss_function)
         scores = {}
         if trial.test:
             workspace.network.module.load_state_dict(best_state)
@@ -64,7 +64,7 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
 
 
 def _fit(
-    trial: Trial, workspace: Workspace, entry: Entry, hooks: Hooks, loss_function: nn.Module
+    trial: Trial, workspace: Workspace, entries: Sequence[Entry], hooks: Hooks, loss_function: nn.Module
 ) -> tuple[str, list[float], list[float], dict[str, Tensor]]:
     """Epoch after epoch: how it ended, validation scores and losses, and, for a trial with test scores, the best weights."""
     model, training, data = workspace.network.module, workspace.training, workspace.data
@@ -81,6 +81,7 @@ def _fit(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * lr_factor(epoch, training)
         hooks.before_epoch(epoch, optimizer)
+        entry = entries[min(epoch, len(entries) - 1)]
         _train_epoch(workspace, entry, part.train, order, optimizer, loss_function, hooks.penalty, epoch)
         logits = predict(workspace, part.val, entry)
         curve.append(macro_accuracy(logits.argmax(1), truth, len(data.classes)))
@@ -90,9 +91,22 @@ def _fit(
             best_state = {name: value.clone() for name, value in model.state_dict().items()}
         if epoch - max(best, hooks.settled) >= training.patience or epoch + 1 == trial.epochs:
             break  # over anyway, and as good as any other
-        if trial.floor and curve[best] < trial.floor[epoch]:
+        # while blocks still join, a curve tells of those that are there
+        if epoch >= hooks.settled and trial.floor and curve[best] < trial.floor[epoch]:
             return "pruned", curve, losses, best_state
     return "ok", curve, losses, best_state
+
+
+def _entries(trial: Trial, workspace: Workspace) -> list[Entry]:
+    """Where batches enter the network in each epoch; the last one serves for all that follow."""
+    schedule = trial.schedule
+    firsts = [
+        next((index for index, trained in enumerate(schedule.trained_in(epoch, trial.epochs)) if trained), len(schedule.blocks))
+        for epoch in range(1 + schedule.complete_from(trial.epochs))
+    ]
+    # all of them now, while the network has its initial weights
+    found = {first: workspace.entry(first) for first in firsts}
+    return [found[first] for first in firsts]
 
 
 def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_function: nn.Module) -> Hooks:
@@ -101,7 +115,7 @@ def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_fu
     lr = training.lr if trial.lr is None else trial.lr
     groups = apply_schedule(network.module, trial.schedule, lr, training.frozen_norm)
     if trial.method is None:
-        return Hooks(groups)
+        return _in_order(trial, workspace, groups)
 
     def losses(epoch: int, batches: int) -> Iterator[Tensor]:
         network.module.train()
@@ -126,6 +140,20 @@ def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_fu
             example=lambda: workspace.pictures(rows[:2]),
         )
     )
+
+
+def _in_order(trial: Trial, workspace: Workspace, groups: list[dict[str, Any]]) -> Hooks:
+    """A schedule's blocks as they join by the epoch; where all are there from the first one, nothing more is to be done."""
+    schedule, network = trial.schedule, workspace.network
+    complete = schedule.complete_from(trial.epochs)
+    if complete == 0:
+        return Hooks(groups)
+
+    def before_epoch(epoch: int, optimizer: torch.optim.Optimizer) -> None:
+        if epoch <= complete:
+            freeze(network.module, network.blocks, schedule.trained_in(epoch, trial.epochs), workspace.training.frozen_norm)
+
+    return Hooks(groups, before_epoch, settled=complete)
 
 
 def build_optimizer(groups: list[dict[str, Any]], training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:

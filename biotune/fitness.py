@@ -18,6 +18,7 @@ from biotune.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule import Schedule
 from biotune.strategies.method import Method
 
+Alike = tuple[int, int, str]  # fold, seed and order of unfreezing: trainings whose curves may be compared epoch by epoch
 WORST = 1.0  # the fitness of a candidate that was not or could not be trained (BioTune, section 1)
 
 
@@ -155,7 +156,7 @@ class Economy:
 
     Attributes:
         prune: none, or median: a training is given up once its best score so far is below the median of earlier generations'
-            on the same fold with the same seed.
+            on the same fold with the same seed and order of unfreezing.
         racing: Whether seeds are added one by one, only for candidates that can still matter.
         places: How many of the best matter: elites, and what is confirmed.
     """
@@ -190,8 +191,8 @@ class ScheduleFitness:
     trainings: int = 0
     _cache: dict[tuple[str, str], TrialResult] = field(default_factory=dict)
     _complete: dict[int, dict[str, Scores]] = field(default_factory=dict)
-    _curves: dict[tuple[int, int], list[tuple[float, ...]]] = field(default_factory=dict)
-    _new_curves: list[tuple[int, int, tuple[float, ...]]] = field(default_factory=list)
+    _curves: dict[Alike, list[tuple[float, ...]]] = field(default_factory=dict)
+    _new_curves: list[tuple[Alike, tuple[float, ...]]] = field(default_factory=list)
 
     def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
         """Evaluate a whole batch on one fold; duplicates and known trainings are not trained again."""
@@ -217,8 +218,8 @@ class ScheduleFitness:
 
     def close_generation(self) -> None:
         """A generation is over: from now on its trainings are earlier ones, which later ones are measured against."""
-        for fold, seed, curve in self._new_curves:
-            self._curves.setdefault((fold, seed), []).append(curve)
+        for alike, curve in self._new_curves:
+            self._curves.setdefault(alike, []).append(curve)
         self._new_curves.clear()
 
     def _train(
@@ -241,13 +242,13 @@ class ScheduleFitness:
         for trial, result in zip(fresh.values(), results, strict=True):
             self._cache[self.fingerprint, trial.key] = result
             if result.curve:
-                self._new_curves.append((fold, trial.seed, result.curve))
+                self._new_curves.append(((fold, trial.seed, trial.schedule.unfreezing), result.curve))
         self.trainings += len(fresh)
 
     def _trial(self, schedule: Schedule, fold: int, seed: int) -> Trial:
         floor: tuple[float, ...] = ()
         if self.economy.prune == "median":
-            floor = median_floor(self._curves.get((fold, seed), []), self.epochs)
+            floor = median_floor(self._curves.get((fold, seed, schedule.unfreezing), []), self.epochs)
         return Trial(schedule, fold, seed, self.epochs, floor=floor)
 
     def _contenders(

@@ -32,16 +32,25 @@ def apply_schedule(model: nn.Module, schedule: Schedule, base_lr: float, frozen_
     Raises:
         ScheduleError: The blocks do not fit the model.
     """
-    try:
-        parameters = block_parameters(model, schedule.blocks)
-    except BackboneError as error:
-        raise ScheduleError(f"the schedule (blocks {', '.join(schedule.names)}) does not fit the network: {error}") from None
-    freeze(model, schedule.blocks, schedule.selected, frozen_norm)
+    freeze_but(model, schedule, schedule.selected, frozen_norm)
+    parameters = block_parameters(model, schedule.blocks)
     return [
         {"params": own, "lr": weight * base_lr, "name": block.name}
         for block, weight in zip(schedule.blocks, schedule.lr_weights, strict=True)
         if weight > 0 and (own := [parameter for _, parameter in parameters[block.name]])
     ]
+
+
+def freeze_but(model: nn.Module, schedule: Schedule, selected: Sequence[bool], frozen_norm: str = "eval") -> None:
+    """`freeze` all blocks of a schedule but the selected ones.
+
+    Raises:
+        ScheduleError: The blocks do not fit the model.
+    """
+    try:
+        freeze(model, schedule.blocks, selected, frozen_norm)
+    except BackboneError as error:
+        raise ScheduleError(f"the schedule (blocks {', '.join(schedule.names)}) does not fit the network: {error}") from None
 
 
 def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], frozen_norm: str = "eval") -> None:

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
-_HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold")
+TOGETHER, LAST_TO_FIRST, FIRST_TO_LAST = UNFREEZING = ("together", "last_to_first", "first_to_last")
+_HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold", "unfreezing")
+_IN_WORDS = {
+    TOGETHER: "all from the first epoch on",
+    LAST_TO_FIRST: "one more every epoch, from the last one up",
+    FIRST_TO_LAST: "one more every epoch, from the first one down",
+}
 _BLOCK_KEYS = ("modules", "frozen", "importance", "lr_weight", "lr")
 _LONGEST_PLAIN_NAME = 100  # PyYAML writes keys of 128 characters or more over two lines
 _LONGEST_SHOWN = 60
@@ -41,7 +47,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which blocks of a network are trained and at which multiple of the base rate. Immutable.
+    """Which blocks of a network are trained, at which multiple of the base rate, and in which order they join. Immutable.
 
     Attributes:
         blocks: The network's blocks in forward order.
@@ -49,6 +55,9 @@ class Schedule:
         importances: The genes behind it, where it was decoded from a genotype.
         threshold: The freezing threshold, where it was decoded from a genotype.
         header: Where the schedule comes from (backbone, weights, dataset, base_lr); takes no part in comparison.
+        unfreezing: together: all trained blocks from the first epoch on; last_to_first: one more every epoch, from the last of
+            them up to the first; first_to_last: the mirror image. Source: Howard and Ruder, *Universal language model
+            fine-tuning for text classification*, ACL 2018.
     """
 
     blocks: tuple[Block, ...]
@@ -56,13 +65,18 @@ class Schedule:
     importances: tuple[float, ...] | None = field(default=None, compare=False)
     threshold: float | None = field(default=None, compare=False)
     header: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    unfreezing: str = TOGETHER
 
     def __post_init__(self) -> None:
+        if self.unfreezing not in UNFREEZING:
+            raise ScheduleError(f"unfreezing is {_shown(self.unfreezing)}: must be one of {', '.join(UNFREEZING)}.")
         if len(self.blocks) != len(self.lr_weights):
             raise ScheduleError(f"a schedule of {len(self.blocks)} blocks needs as many weights, not {len(self.lr_weights)}.")
         for block, weight in zip(self.blocks, self.lr_weights, strict=True):
             if not (math.isfinite(weight) and weight >= 0):
                 raise ScheduleError(f"lr_weight of block {block.name} is {weight}: must be a finite number, 0 or more.")
+        if sum(self.selected) < 2:  # there is no order of one, and what is the same training has one key
+            object.__setattr__(self, "unfreezing", TOGETHER)
 
     @property
     def selected(self) -> tuple[bool, ...]:
@@ -81,13 +95,61 @@ class Schedule:
 
     @property
     def key(self) -> str:
-        """The canonical key: equal exactly where the same blocks are trained at the same rates."""
-        return "|".join(repr(weight) if weight > 0 else "-" for weight in self.lr_weights)
+        """The canonical key: equal exactly where the same blocks are trained at the same rates, in the same order."""
+        weights = "|".join(repr(weight) if weight > 0 else "-" for weight in self.lr_weights)
+        return weights if self.unfreezing == TOGETHER else f"{weights} {self.unfreezing}"
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the blocks in forward order."""
         return tuple(block.name for block in self.blocks)
+
+    @property
+    def order(self) -> str:
+        """In words: when the trained blocks join."""
+        return _IN_WORDS[self.unfreezing]
+
+    def trained_in(self, epoch: int, epochs: int) -> tuple[bool, ...]:
+        """Which blocks are trained in an epoch: all selected ones, or as many as have been unfrozen.
+
+        With fewer epochs than blocks several join at once, so that all are trained in the last epoch.
+
+        Args:
+            epoch: Counted from 0.
+            epochs: The most epochs of the training.
+        """
+        if self.unfreezing == TOGETHER or self.is_empty:
+            return self.selected
+        own = [index for index, selected in enumerate(self.selected) if selected]
+        count = min(len(own), math.ceil((epoch + 1) * len(own) / min(len(own), epochs)))
+        joined = own[-count:] if self.unfreezing == LAST_TO_FIRST else own[:count]
+        return tuple(index in joined for index in range(len(self.blocks)))
+
+    def complete_from(self, epochs: int) -> int:
+        """The first epoch, counted from 0, in which all blocks that are ever trained are.
+
+        Args:
+            epochs: The most epochs of the training.
+        """
+        return next(epoch for epoch in range(len(self.blocks) + 1) if self.trained_in(epoch, epochs) == self.selected)
+
+    def unfreeze(self, model: torch.nn.Module, epoch: int, epochs: int) -> None:
+        """Make the blocks trainable that are trained in an epoch, and freeze the others; to be called before each epoch.
+
+        Needed only where `unfreezing` is not together. The optimizer keeps the groups of `apply`: frozen parameters have no
+        gradients, and stand still.
+
+        Args:
+            model: The network that `apply` was called with.
+            epoch: Counted from 0.
+            epochs: The most epochs of the training.
+
+        Raises:
+            ScheduleError: The blocks do not fit the model.
+        """
+        from biotune.param_groups import freeze_but
+
+        freeze_but(model, self, self.trained_in(epoch, epochs))
 
     def apply(self, model: torch.nn.Module, base_lr: float | None = None) -> list[dict[str, Any]]:
         """Freeze and group a model's parameters as this schedule says.
@@ -153,6 +215,8 @@ def save_text(schedule: Schedule, base_lr: float, header: Mapping[str, Any]) -> 
         header: backbone, granularity, weights and dataset, as far as known.
     """
     facts = {**header, "base_lr": float(base_lr), "threshold": schedule.threshold}
+    if schedule.unfreezing != TOGETHER:
+        facts["unfreezing"] = schedule.unfreezing
     lines = [f"format: {FORMAT}"]
     lines += [_yaml_line({name: facts[name]}) for name in _HEADER_KEYS if name in facts]
     lines.append("blocks:")
@@ -219,7 +283,7 @@ def _parse(document: object) -> Schedule:
     weights = tuple(_weight(name, entry) for name, entry in entries.items())
     importances = tuple(_number(name, entry, "importance", optional=True) for name, entry in entries.items())
     known = tuple(value for value in importances if value is not None)
-    header = {name: document[name] for name in _HEADER_KEYS if name in document and name != "threshold"}
+    header = {name: document[name] for name in _HEADER_KEYS if name in document and name not in ("threshold", "unfreezing")}
     if "base_lr" in header:
         rate = _finite(header["base_lr"])
         if rate is None or rate <= 0:
@@ -228,7 +292,9 @@ def _parse(document: object) -> Schedule:
     threshold = _finite(document.get("threshold"))
     if threshold is None and document.get("threshold") is not None:
         raise ScheduleError(f"threshold is {_shown(document['threshold'])}: must be a number or null.")
-    schedule = Schedule(blocks, weights, known if len(known) == len(blocks) else None, threshold, header)
+    importances_known = known if len(known) == len(blocks) else None
+    unfreezing = document.get("unfreezing", TOGETHER)
+    schedule = Schedule(blocks, weights, importances_known, threshold, header, unfreezing)
     if "base_lr" in header:
         _check_rates(entries, weights, header["base_lr"])
     return schedule

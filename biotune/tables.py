@@ -59,12 +59,13 @@ def evaluation_columns(evaluation: Evaluation, schedule: Schedule, parameters: M
     }
 
 
-def genotype_columns(genes: Sequence[float], schedule: Schedule) -> dict[str, float]:
-    """Threshold, importances and learning-rate weights; a frozen block's weight is 0."""
+def genotype_columns(genes: Sequence[float], schedule: Schedule) -> dict[str, Any]:
+    """Threshold, importances, learning-rate weights and order of unfreezing; a frozen block's weight is 0."""
     return {
         "threshold": genes[-1],
         **{f"importance_{name}": gene for name, gene in zip(schedule.names, genes, strict=False)},
         **{f"lr_weight_{name}": weight for name, weight in zip(schedule.names, schedule.lr_weights, strict=True)},
+        "unfreezing": schedule.unfreezing,
     }
 
 
@@ -113,6 +114,7 @@ def schedule_entry(schedule: Schedule, base_lr: float, parameters: Mapping[str, 
     importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
     return {
         "threshold": schedule.threshold,
+        "unfreezing": schedule.unfreezing,
         "blocks": {
             name: {
                 "frozen": weight == 0,
@@ -147,6 +149,7 @@ def _journal_candidate(candidate: Candidate) -> dict[str, Any]:
         "error": candidate.evaluation.error,
         "fitness": candidate.evaluation.fitness,
         "genes": list(candidate.genes),
+        "unfreezing": candidate.schedule.unfreezing,
         "kept": candidate.kept,
     }
 

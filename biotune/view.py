@@ -193,7 +193,7 @@ class View:
             return
         importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
         self.table(
-            "Layer schedule",
+            f"Layer schedule (blocks train {schedule.order})",
             ["block", "modules", "parameters", "importance", "rate"],
             (
                 [

@@ -29,7 +29,7 @@ from biotune.evolution import evolve
 from biotune.evolution.books import Entry
 from biotune.evolution.surrogate import Observation
 from biotune.fitness import ScheduleFitness, Trial
-from biotune.schedule import Block, Schedule, decode
+from biotune.schedule import TOGETHER, Block, Schedule, decode
 from biotune.searching import confirming_observations, smoothest
 from biotune.strategies import fixed_schedule
 
@@ -94,9 +94,9 @@ class Searcher:
 
     @property
     def settings(self) -> EvolutionConfig:
-        """The preset with the changes."""
+        """The preset with the changes; in the tables all blocks train from the first epoch on."""
         preset = self._preset.get("evolution", self._preset)
-        return EvolutionConfig(**{**preset, "generations": ENDLESS, **self.changes})
+        return EvolutionConfig(**{**preset, "generations": ENDLESS, "unfreezing": TOGETHER, **self.changes})
 
     @property
     def seeds(self) -> tuple[int, ...]:

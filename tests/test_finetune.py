@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,12 +32,12 @@ from biotune.finetune import (
     lr_factor,
     predict,
 )
-from biotune.fitness import Trial
+from biotune.fitness import Trial, TrialResult
 from biotune.outputs import main_output
 from biotune.schedule import Schedule
 from biotune.store import kept_model, kept_predictions
 from biotune.strategies import fixed_schedule
-from biotune.workspace import Workspace
+from biotune.workspace import Sharing, Workspace
 
 # PyTorch warns that no optimizer stepped where a test's scripted epochs train nothing
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
@@ -47,6 +48,86 @@ MakeWorkspace = Callable[..., Workspace]
 def trial(workspace: Workspace, seed: int = 1, epochs: int = 2, weights: Sequence[float] | None = None, **more: Any) -> Trial:
     blocks = workspace.network.blocks
     return Trial(Schedule(blocks, tuple(weights or (1.0,) * len(blocks))), more.pop("fold", 0), seed, epochs, **more)
+
+
+def moved_by_epoch(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace, own: Trial
+) -> tuple[list[set[str]], list[int], TrialResult]:
+    """Which blocks' weights or statistics change in each epoch of a training, and how many calls it makes of the first one."""
+    owners = {path: block.name for block in workspace.network.blocks for path in block.modules}
+    inner, found, calls = loop._train_epoch, [], []
+    module = workspace.network.module
+    first = module.get_submodule(workspace.network.blocks[0].modules[0])
+    handle = first.register_forward_hook(lambda *_: calls.append(len(found)))
+
+    def watched(*given: Any) -> None:
+        before = {name: value.clone() for name, value in module.state_dict().items()}
+        inner(*given)
+        changed = [name for name, value in module.state_dict().items() if not torch.equal(value, before[name])]
+        found.append({next(owner for path, owner in owners.items() if name.startswith(path + ".")) for name in changed})
+
+    monkeypatch.setattr(loop, "_train_epoch", watched)
+    try:
+        result = finetune(own, workspace)
+    finally:
+        handle.remove()
+    return found, [calls.count(epoch) for epoch in range(len(found))], result
+
+
+class TestUnfreezing:
+    WEIGHTS = (1.0, 0.0, 1.0, 0.0, 2.0, 1.0)  # stem, layer2, layer4 and head of a GlyphNet
+
+    @pytest.mark.parametrize(
+        ("order", "joining"),
+        [
+            ("together", ["stem layer2 layer4 head"] * 5),
+            ("last_to_first", ["head", "layer4 head", "layer2 layer4 head", *["stem layer2 layer4 head"] * 2]),
+            ("first_to_last", ["stem", "stem layer2", "stem layer2 layer4", *["stem layer2 layer4 head"] * 2]),
+        ],
+    )
+    def test_exactly_the_blocks_that_have_joined_move_in_each_epoch(
+        self, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch, order: str, joining: list[str]
+    ) -> None:
+        workspace = make_workspace(patience=9)
+        own = trial(workspace, epochs=5, weights=self.WEIGHTS)
+        own = replace(own, schedule=replace(own.schedule, unfreezing=order))
+        found, _, _ = moved_by_epoch(monkeypatch, workspace, own)
+        assert found == [set(text.split()) for text in joining]
+
+    def test_a_training_does_not_end_before_everything_has_joined(self, make_workspace: MakeWorkspace) -> None:
+        workspace = make_workspace(lr=1e-9, patience=1)  # nothing gets better
+        own = trial(workspace, epochs=30, weights=self.WEIGHTS)
+        assert len(finetune(own, workspace).curve) == 2
+        own = replace(own, schedule=replace(own.schedule, unfreezing="last_to_first"))
+        assert len(finetune(own, workspace).curve) == 3 + 2
+
+    def test_it_is_not_given_up_before_everything_has_joined(self, make_workspace: MakeWorkspace) -> None:
+        workspace = make_workspace(patience=9)
+        own = trial(workspace, epochs=6, weights=self.WEIGHTS, floor=(1.1,) * 6)
+        assert len(finetune(own, workspace).curve) == 1
+        late = finetune(replace(own, schedule=replace(own.schedule, unfreezing="last_to_first")), workspace)
+        assert (late.status, len(late.curve)) == ("pruned", 4)
+
+    def test_what_is_still_frozen_at_the_beginning_is_not_computed_where_activations_are_shared(
+        self, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        alone = make_workspace(patience=9)
+        own = trial(alone, epochs=5, weights=self.WEIGHTS)
+        own = replace(own, schedule=replace(own.schedule, unfreezing="last_to_first"))
+        expected = finetune(own, alone)
+        shared = Workspace.of(
+            build(BackboneConfig("biotune", "glyphnet"), 10),
+            alone.data,
+            alone.training,
+            alone.device,
+            tmp_path,
+            Sharing(tmp_path, 1.0),
+        )
+        finetune(own, shared)  # computes the activations
+        found, calls, result = moved_by_epoch(monkeypatch, shared, own)
+        assert calls[:3] == [0, 0, 0] and min(calls[3:]) > 0
+        assert result.curve == pytest.approx(expected.curve, abs=0.02)
+        assert found[0] == {"head"}
 
 
 class TestWhatAResultDependsOn:

@@ -315,6 +315,31 @@ def test_a_saved_schedule_works_in_the_users_own_training(tmp_path: Path) -> Non
     assert biotune.load_schedule(path).apply(model)[0]["lr"] == pytest.approx(0.005)
 
 
+def test_blocks_of_a_saved_schedule_join_by_the_epoch_in_the_users_own_training(tmp_path: Path) -> None:
+    path = tmp_path / "best_schedule.yaml"
+    path.write_text(
+        "format: 1\nbase_lr: 0.01\nunfreezing: last_to_first\nblocks:\n"
+        "  stem: {modules: [conv1, bn1], frozen: true, lr_weight: 0.0}\n"
+        "  body: {modules: [layer1, layer2, layer3, layer4], frozen: false, lr_weight: 0.5}\n"
+        "  head: {modules: [fc], frozen: false, lr_weight: 10.0}\n"
+    )
+    model = models.resnet18(weights=None, num_classes=3)
+    schedule = biotune.load_schedule(path)
+    optimizer = torch.optim.AdamW(schedule.apply(model))
+    moved = []
+    for epoch in range(3):
+        before = snapshot(model)
+        schedule.unfreeze(model, epoch, epochs=3)
+        model.train()
+        optimizer.zero_grad()
+        loss(model, side=32, batch=4).backward()
+        optimizer.step()
+        changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+        moved.append({name.split(".")[0] for name in changed})
+    body = {"layer1", "layer2", "layer3", "layer4"}
+    assert moved == [{"fc"}, body | {"fc"}, body | {"fc"}]
+
+
 def test_without_any_base_rate_apply_says_what_it_needs() -> None:
     with pytest.raises(ScheduleError, match="base_lr"):
         schedule(MIXED).apply(GlyphNet(3))

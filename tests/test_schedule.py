@@ -75,6 +75,57 @@ def test_weight_runs_from_a_tenth_to_ten(importance: float, weight: float) -> No
     assert lr_weight(importance) == pytest.approx(weight, rel=1e-12)
 
 
+THREE = (1.0, 0.0, 2.0, 0.5)  # of four blocks three are trained
+
+
+@pytest.mark.parametrize(
+    ("unfreezing", "epochs", "trained"),
+    [
+        ("together", 9, ["0.23", "0.23"]),
+        ("last_to_first", 9, ["3", "23", "0.23", "0.23"]),
+        ("first_to_last", 9, ["0", "0.2", "0.23", "0.23"]),
+        ("last_to_first", 2, ["23", "0.23"]),  # too few epochs for one block each
+        ("last_to_first", 1, ["0.23"]),
+    ],
+)
+def test_blocks_join_one_by_one_in_the_order_that_is_asked_for(unfreezing: str, epochs: int, trained: list[str]) -> None:
+    schedule = Schedule(tuple(make_blocks(4)), THREE, unfreezing=unfreezing)
+    expected = [tuple(str(index) in text.replace(".", "") for index in range(4)) for text in trained]
+    assert [schedule.trained_in(epoch, epochs) for epoch in range(len(trained))] == expected
+    assert schedule.complete_from(epochs) == expected.index((True, False, True, True))
+
+
+@pytest.mark.parametrize(
+    ("count", "epochs", "by_epoch"), [(3, 30, [1, 2, 3, 3]), (6, 3, [2, 4, 6]), (5, 2, [3, 5]), (4, 1, [4]), (2, 2, [1, 2])]
+)
+def test_all_blocks_have_joined_in_the_last_epoch(count: int, epochs: int, by_epoch: list[int]) -> None:
+    schedule = Schedule(tuple(make_blocks(count)), (1.0,) * count, unfreezing="last_to_first")
+    assert [sum(schedule.trained_in(epoch, epochs)) for epoch in range(len(by_epoch))] == by_epoch
+
+
+def test_the_order_is_part_of_the_key_where_there_is_one() -> None:
+    blocks = tuple(make_blocks(4))
+    keys = {Schedule(blocks, THREE, unfreezing=order).key for order in ("together", "last_to_first", "first_to_last")}
+    assert len(keys) == 3
+    one = [Schedule(blocks, (0.0, 3.0, 0.0, 0.0), unfreezing=order) for order in ("together", "last_to_first")]
+    assert one[0] == one[1] and one[0].key == one[1].key
+    empty = Schedule(blocks, (0.0,) * 4, unfreezing="last_to_first")
+    assert empty.complete_from(5) == 0 and not any(empty.trained_in(0, 5))
+
+
+def test_an_unknown_order_is_refused() -> None:
+    with pytest.raises(ScheduleError, match=r"unfreezing is 'upwards': must be one of together, last_to_first, first_to_last"):
+        Schedule(tuple(make_blocks(2)), (1.0, 1.0), unfreezing="upwards")
+
+
+@pytest.mark.parametrize("unfreezing", ["together", "last_to_first", "first_to_last"])
+def test_the_order_survives_the_way_through_a_file(tmp_path: Path, unfreezing: str) -> None:
+    schedule = Schedule(tuple(make_blocks(4)), THREE, unfreezing=unfreezing)
+    text = save_text(schedule, 1e-3, {})
+    assert load_schedule(write(tmp_path, text)) == schedule
+    assert ("unfreezing" in text) == (unfreezing != "together")  # as files were before there was an order
+
+
 def test_schedule_cannot_be_changed() -> None:
     schedule = decode([0.9, 0.1], make_blocks(1))
     for name in ("blocks", "lr_weights", "threshold"):
@@ -222,6 +273,8 @@ REFUSED = {
     "threshold NaN": (GOOD.replace("threshold: 0.4", "threshold: .nan"), "threshold is nan"),
     "threshold giant": (GOOD.replace("threshold: 0.4", f"threshold: {GIANT}"), "threshold is a giant"),
     "giant key": (GOOD + "? 0x" + "f" * 9000 + "\n: 1\n", "unknown key a giant integer"),
+    "order unknown": (GOOD.replace("threshold: 0.4", "unfreezing: upwards"), "unfreezing is 'upwards': must be one of"),
+    "order a list": (GOOD.replace("threshold: 0.4", "unfreezing: [together]"), "unfreezing is a list"),
     "blocks missing": (GOOD.split("blocks:")[0], "no 'blocks'"),
     "blocks empty": (GOOD.split("blocks:")[0] + "blocks: {}\n", "no 'blocks'"),
     "blocks a list": (GOOD.split("blocks:")[0] + "blocks: [stem]\n", "no 'blocks'"),

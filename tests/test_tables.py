@@ -41,7 +41,7 @@ def test_generation_has_a_row_a_candidate_with_the_promised_columns(generations:
         *("generation", "fold", "individual", "origin", "status", "kept", "fitness", "val_accuracy", "val_accuracy_sd"),
         *("trainable_params", "trainable_share", "seconds", "threshold"),
         *("importance_stem", "importance_body", "importance_head"),
-        *("lr_weight_stem", "lr_weight_body", "lr_weight_head"),
+        *("lr_weight_stem", "lr_weight_body", "lr_weight_head", "unfreezing"),
     ]
     assert [row["origin"] for row in rows] == ["elite", "probe", "probe", "child", "child", "child"]
     assert sum(row["kept"] for row in rows) == 4
@@ -71,6 +71,7 @@ def test_genotype_columns_show_a_frozen_block_as_weight_nought() -> None:
         "lr_weight_stem": pytest.approx(10**0.5),
         "lr_weight_body": 0.0,
         "lr_weight_head": 1.0,
+        "unfreezing": "together",
     }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from biotune.config import EvolutionConfig
+from biotune.config import EVOLVED, EvolutionConfig
 from biotune.evolution.individual import Genes
-from biotune.schedule import Block, Schedule, decode, lr_weight
+from biotune.schedule import TOGETHER, Block, Schedule, decode, lr_weight
 
 
 def constrain(settings: EvolutionConfig, genes: Genes) -> Genes:
@@ -19,10 +20,16 @@ def constrain(settings: EvolutionConfig, genes: Genes) -> Genes:
     return constrained
 
 
-def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block]) -> Schedule:
+def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block], unfreezing: str = TOGETHER) -> Schedule:
     """The schedule of some genes (BioTune, section 1), with what the settings switch off.
 
     A schedule that no genotype decodes to tells of no importances.
+
+    Args:
+        settings: The switches.
+        genes: An importance a block and the threshold last.
+        blocks: The network's blocks in forward order.
+        unfreezing: The order in which the blocks join, where it evolves.
     """
     schedule = decode(genes.tolist(), blocks)
     weights = list(schedule.lr_weights)
@@ -32,4 +39,6 @@ def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block]) ->
         weights[-1] = lr_weight(float(genes[-2]))
     if not settings.rates:
         weights = [float(weight > 0) for weight in weights]
-    return schedule if tuple(weights) == schedule.lr_weights else Schedule(tuple(blocks), tuple(weights))
+    if tuple(weights) != schedule.lr_weights:
+        schedule = Schedule(tuple(blocks), tuple(weights))
+    return replace(schedule, unfreezing=unfreezing if settings.unfreezing == EVOLVED else settings.unfreezing)

@@ -7,6 +7,7 @@ from deap import base
 from numpy.typing import NDArray
 
 from biotune.fitness import Evaluation
+from biotune.schedule import TOGETHER
 
 Genes = NDArray[np.float64]
 
@@ -30,6 +31,7 @@ class Individual:
         fitness: DEAP's fitness, valid once `evaluation` is set.
         evaluation: What the fitness function said.
         fold: The fold it said so on.
+        unfreezing: In which order the blocks join the training, where that evolves.
     """
 
     genes: Genes
@@ -40,6 +42,7 @@ class Individual:
     fitness: Fitness = field(default_factory=Fitness)
     evaluation: Evaluation | None = None
     fold: int = -1
+    unfreezing: str = TOGETHER
 
     @property
     def score(self) -> float:

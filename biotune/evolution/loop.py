@@ -5,9 +5,10 @@ The caller owns the pace: `for generation in evolve(...)` may stop, write and sh
 
 from __future__ import annotations
 
+import copy
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from biotune.evolution.books import Books, Entry, OverFolds
 from biotune.evolution.expression import constrain, express
 from biotune.evolution.heuristics import heuristics
 from biotune.evolution.individual import Genes, Individual, by_fitness
+from biotune.evolution.operators import ORDERS
 from biotune.evolution.rivals import SEARCHERS, Searcher
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, most_promising
-from biotune.evolution.toolbox import breed, build_toolbox
+from biotune.evolution.toolbox import Bred, breed, build_toolbox
 from biotune.fitness import Evaluation
-from biotune.schedule import Block, Schedule
+from biotune.schedule import TOGETHER, Block, Schedule
 
 Evaluate = Callable[[Sequence[Schedule], int], list[Evaluation]]
 _FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer left, newcomers are random
@@ -142,7 +144,7 @@ class _Search:
         self._fitted: tuple[int, Surrogate] | None = None
         self._population: list[Individual] = []
         self._fold = 0
-        self._born = 0
+        self._born_so_far = 0
         self._latest: list[Individual] = []
         self._considered: list[Individual] = []
         self._evaluated: list[Evaluation] = []
@@ -152,7 +154,8 @@ class _Search:
         size = self._settings.population_size
         first = heuristics(len(self._blocks))[: size - 2] if self._settings.seeded else []
         genes = [*first, *(self._toolbox.genes() for _ in range(size - len(first)))]
-        individuals = [self._newborn(own, "initial") for own in genes]
+        # by turns, so that as many begin with the one order as with the other
+        individuals = [self._newborn(own, "initial", ORDERS[place % len(ORDERS)]) for place, own in enumerate(genes)]
         self._latest = individuals
         self._measure(individuals)
         return self._close(0, individuals)
@@ -176,8 +179,8 @@ class _Search:
         probes: list[tuple[Individual, list[Individual]]] = []
         for elite in elites:
             pair: list[Individual] = []
-            if self._rival is None and self._settings.exploitation and not self._decode(elite.genes).is_empty:
-                pair = [self._newborn(genes, "probe") for genes in self._toolbox.probe(elite.genes)]
+            if self._rival is None and self._settings.exploitation and not self._decode(elite).is_empty:
+                pair = [self._newborn(genes, "probe", elite.unfreezing) for genes in self._toolbox.probe(elite.genes)]
             probes.append((elite, pair))
         carried = [elite for elite in elites if elite not in again]
         for elite in elites:
@@ -210,10 +213,10 @@ class _Search:
             children = [self._child(*self._toolbox.select(ranks)) for _ in range(count)]
         else:
             drawn = [self._bred(*self._toolbox.select(ranks)) for _ in range(count * self._settings.screen)]
-            schedules = [self._decode(constrain(self._settings, genes)) for genes, _ in drawn]
+            schedules = [self._express(constrain(self._settings, one.genes), one.unfreezing) for one in drawn]
             known = {one.schedule.key for one in self._observations if one.fold == self._fold}
             chosen = most_promising(surrogate, schedules, known, count)
-            children = [self._born_with(*drawn[position]) for position in chosen]
+            children = [self._born(drawn[position]) for position in chosen]
         self._measure(children)
         self._considered += children
         return children
@@ -224,7 +227,7 @@ class _Search:
         children: list[Individual] = []
         for _ in range(count):
             if len(pool) < _FEWEST_IN_POOL:
-                child = self._newborn(self._toolbox.genes(), "newcomer")
+                child = self._newborn(self._toolbox.genes(), "newcomer", ORDERS[self._born_so_far % len(ORDERS)])
                 parents: tuple[int, ...] = ()
             else:
                 first, second, prototype = self._toolbox.select(pool)
@@ -237,22 +240,26 @@ class _Search:
         return children
 
     def _child(self, first: int, second: int, prototype: int) -> Individual:
-        return self._born_with(*self._bred(first, second, prototype))
+        return self._born(self._bred(first, second, prototype))
 
-    def _bred(self, first: int, second: int, prototype: int) -> tuple[Genes, Genes]:
+    def _bred(self, first: int, second: int, prototype: int) -> Bred:
         return breed(self._toolbox, self._population[first], self._population[second], self._population[prototype])
 
-    def _born_with(self, genes: Genes, momentum: Genes) -> Individual:
-        child = self._newborn(genes, "child")
-        child.momentum = momentum
+    def _born(self, bred: Bred) -> Individual:
+        child = self._newborn(bred.genes, "child", bred.unfreezing)
+        child.momentum = bred.momentum
         return child
 
-    def _newborn(self, genes: Genes, origin: str) -> Individual:
-        self._born += 1
-        return Individual(constrain(self._settings, genes), np.zeros_like(genes), self._born - 1, origin)
+    def _newborn(self, genes: Genes, origin: str, unfreezing: str = TOGETHER) -> Individual:
+        self._born_so_far += 1
+        own = constrain(self._settings, genes)
+        return Individual(own, np.zeros_like(genes), self._born_so_far - 1, origin, unfreezing=unfreezing)
 
-    def _decode(self, genes: Genes) -> Schedule:
-        return express(self._settings, genes, self._blocks)
+    def _decode(self, individual: Individual) -> Schedule:
+        return self._express(individual.genes, individual.unfreezing)
+
+    def _express(self, genes: Genes, unfreezing: str) -> Schedule:
+        return express(self._settings, genes, self._blocks, unfreezing)
 
     def _surrogate(self) -> Surrogate | None:
         """The regression over all evaluations so far, fitted once between two of them."""
@@ -264,10 +271,10 @@ class _Search:
     def _measure(self, individuals: Sequence[Individual]) -> None:
         if not individuals:
             return
-        evaluations = self._evaluate([self._decode(individual.genes) for individual in individuals], self._fold)
+        evaluations = self._evaluate([self._decode(individual) for individual in individuals], self._fold)
         for individual, evaluation in zip(individuals, evaluations, strict=True):
             individual.receive(evaluation, self._fold)
-            schedule = self._decode(individual.genes)
+            schedule = self._decode(individual)
             self._books.remember(schedule, individual)
             if evaluation.scores and evaluation.status != "failed":
                 self._observations.append(Observation(schedule, self._fold, evaluation.fitness))
@@ -309,9 +316,8 @@ class _Search:
     def _as_candidate(self, individual: Individual, kept: bool) -> Candidate:
         evaluation = individual.evaluation or Evaluation(float("nan"), "failed")
         genes = tuple(individual.genes.tolist())
-        return Candidate(
-            individual.number, individual.origin, genes, self._decode(individual.genes), evaluation, individual.fold, kept
-        )
+        schedule = self._decode(individual)
+        return Candidate(individual.number, individual.origin, genes, schedule, evaluation, individual.fold, kept)
 
 
 def _at_no_cost(evaluation: Evaluation | None) -> Evaluation | None:
@@ -324,10 +330,7 @@ def _at_no_cost(evaluation: Evaluation | None) -> Evaluation | None:
 
 def _snapshot(individual: Individual) -> Individual:
     """The individual as it stands, before a probe may replace its genes."""
-    copy = Individual(individual.genes, individual.momentum, individual.number, individual.origin, individual.extinction)
-    if individual.evaluation is not None:
-        copy.receive(individual.evaluation, individual.fold)
-    return copy
+    return replace(individual, fitness=copy.deepcopy(individual.fitness))
 
 
 def _state(individual: Individual) -> dict[str, Any]:

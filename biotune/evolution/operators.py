@@ -10,6 +10,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from biotune.evolution.individual import Genes
+from biotune.schedule import LAST_TO_FIRST, TOGETHER
+
+ORDERS = (TOGETHER, LAST_TO_FIRST)  # those that evolve; with a new head the other one was never found to be of use
 
 
 def selected_blocks(genes: Genes) -> NDArray[np.intp]:
@@ -97,6 +100,21 @@ def mutate(rng: Generator, genes: Genes, extinction: float) -> Genes:
     """Each gene moves with `mutation_probability` by U(−1, 1)·ē, clipped; ē = 0 moves nothing."""
     hit = rng.random(genes.size) < mutation_probability(extinction, genes.size)
     return np.clip(genes + hit * rng.uniform(-1.0, 1.0, genes.size) * extinction, 0.0, 1.0)
+
+
+def inherit_order(rng: Generator, first: str, second: str, extinction: float, num_genes: int) -> str:
+    """The order in which a child's blocks join: one parent's, drawn anew with `mutation_probability`.
+
+    Args:
+        rng: Source of the draws.
+        first: The first parent's order, one of `ORDERS`.
+        second: The second parent's.
+        extinction: ē, the mean of the parents' factors.
+        num_genes: n.
+    """
+    inherited = (first, second)[int(rng.integers(2))]
+    drawn = ORDERS[int(rng.integers(len(ORDERS)))]
+    return drawn if rng.random() < mutation_probability(extinction, num_genes) else inherited
 
 
 def adopt(rng: Generator, genes: Genes, first: Genes, second: Genes, prototype: Genes) -> Genes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from biotune.schedule import Schedule
+from biotune.schedule import UNFREEZING, Schedule
 
 FEWEST = 8  # evaluations before a regression says anything
 _LARGEST = 400  # evaluations that are fitted, the latest ones: the cost grows with the cube
@@ -37,10 +37,11 @@ class Observation:
 
 
 def features(schedules: Sequence[Schedule]) -> NDArray[np.float64]:
-    """(N, 2 · blocks): whether each block is trained, and the decimal logarithm of its weight, 0 where frozen."""
+    """(N, 2 · blocks + 2): whether each block is trained, the decimal logarithm of its weight (0 if frozen), the order."""
     weights = np.array([schedule.lr_weights for schedule in schedules])
     trained = weights > 0
-    return np.hstack([trained.astype(float), np.log10(np.where(trained, weights, 1.0))])
+    order = np.array([[float(schedule.unfreezing == other) for other in UNFREEZING[1:]] for schedule in schedules])
+    return np.hstack([trained.astype(float), np.log10(np.where(trained, weights, 1.0)), order])
 
 
 class Surrogate:

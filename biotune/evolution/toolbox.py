@@ -1,21 +1,36 @@
 """The DEAP toolbox: which operator stands behind each name. A switched-off operator is replaced, never skipped by a flag."""
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from deap import base
 from numpy.random import Generator
 
-from biotune.config import EvolutionConfig
+from biotune.config import EVOLVED, EvolutionConfig
 from biotune.evolution import operators
 from biotune.evolution.individual import Genes, Individual
+
+
+class Bred(NamedTuple):
+    """What a child is born with.
+
+    Attributes:
+        genes: (n,) in [0, 1].
+        momentum: (n,).
+        unfreezing: The order in which its blocks join.
+    """
+
+    genes: Genes
+    momentum: Genes
+    unfreezing: str
 
 
 def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int) -> base.Toolbox:
     """Register every operator under its name.
 
     `genes()`, `rank(fitness)`, `probe(genes)`, `select(ranks)`, `mate(p1, p2)`, `inherit(v1, v2)`, `move(c, v)`,
-    `mutate(x, e)`, `adopt(x, p1, p2, prototype)` and `remember(v, moved, x)`.
+    `mutate(x, e)`, `adopt(x, p1, p2, prototype)`, `remember(v, moved, x)` and `order(o1, o2, e)`.
     """
     toolbox = base.Toolbox()
     toolbox.register("genes", operators.random_genes, rng, num_genes)
@@ -28,17 +43,25 @@ def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int) -> 
     toolbox.register("mutate", partial(operators.mutate, rng) if settings.mutation else _unmutated)
     toolbox.register("adopt", partial(operators.adopt, rng) if settings.adoption else _unadopted)
     toolbox.register("remember", partial(operators.renew_momentum, rng) if settings.momentum else _forget)
+    evolved = settings.unfreezing == EVOLVED
+    toolbox.register("order", partial(operators.inherit_order, rng, num_genes=num_genes) if evolved else _first_order)
     return toolbox
 
 
-def breed(toolbox: base.Toolbox, first: Individual, second: Individual, prototype: Individual) -> tuple[Genes, Genes]:
-    """Genes and momentum of one child (BioTune, section 2: mating)."""
+def breed(toolbox: base.Toolbox, first: Individual, second: Individual, prototype: Individual) -> Bred:
+    """What one child is born with (BioTune, section 2: mating)."""
     crossed = toolbox.mate(first.genes, second.genes)
     inherited = toolbox.inherit(first.momentum, second.momentum)
     moved = toolbox.move(crossed, inherited)
-    genes = toolbox.mutate(moved, (first.extinction + second.extinction) / 2)
+    extinction = (first.extinction + second.extinction) / 2
+    genes = toolbox.mutate(moved, extinction)
     genes = np.clip(toolbox.adopt(genes, first.genes, second.genes, prototype.genes), 0.0, 1.0)
-    return genes, toolbox.remember(inherited, moved, genes)
+    momentum = toolbox.remember(inherited, moved, genes)
+    return Bred(genes, momentum, toolbox.order(first.unfreezing, second.unfreezing, extinction))
+
+
+def _first_order(first: str, second: str, extinction: float) -> str:
+    return first
 
 
 def _first_parent(first: Genes, second: Genes) -> Genes:

@@ -190,13 +190,14 @@ def draw_cost(run: Run, search: Search) -> Drawing:
 def search_score(search: Search, number: int) -> float:
     """A schedule's accuracy as the search saw it: the mean over the folds it was measured on."""
     table = search.generations
-    weights = [name for name in table.columns if name.startswith("lr_weight_")]
-    own = table.loc[table["individual"] == number, weights]
+    # tables of before there was an order have no such column
+    what = [name for name in table.columns if name.startswith("lr_weight_") or name == "unfreezing"]
+    own = table.loc[table["individual"] == number, what]
     if own.empty:
         return float("nan")
     rows = []
     for _, schedule in own.drop_duplicates().iterrows():  # a probe may have replaced the genes of an elite
-        same = table[(table[weights] == schedule).all(axis=1) & table["status"].isin(_SOUND)]
+        same = table[(table[what] == schedule).all(axis=1) & table["status"].isin(_SOUND)]
         rows.append(1 - same.groupby("fold")["fitness"].last().mean())
     return float(max(rows))
 
@@ -210,7 +211,10 @@ def chosen_schedule(run: Run, search: Search) -> int | None:
     table = search.generations
     weights = np.array(run.schedule.lr_weights)
     columns = [f"lr_weight_{name}" for name in run.schedule.names]
-    alike = table.loc[np.isclose(table[columns].to_numpy(), weights).all(axis=1), "individual"]
+    same = np.isclose(table[columns].to_numpy(), weights).all(axis=1)
+    if "unfreezing" in table:
+        same &= (table["unfreezing"] == run.schedule.unfreezing).to_numpy()
+    alike = table.loc[same, "individual"]
     fitting = [number for number in means.index if number in set(alike) and np.isclose(means[number], confirmed.mean)]
     return int(fitting[0]) if fitting else None
 

@@ -56,9 +56,9 @@ def _one(make: Callable[[Sequence[Block]], Schedule]) -> Schedules:
 STRATEGIES: dict[str, Strategy] = {
     "full": Strategy(_one(fixed.full)),
     "linear_probe": Strategy(_one(fixed.linear_probe)),
-    "lp_ft": Strategy(_one(fixed.full), "unfreezing"),
-    "gradual_last_to_first": Strategy(_one(fixed.full), "unfreezing"),
-    "gradual_first_to_last": Strategy(_one(fixed.full), "unfreezing"),
+    "lp_ft": Strategy(_one(fixed.full), "probing"),
+    "gradual_last_to_first": Strategy(_one(fixed.gradual_last_to_first)),
+    "gradual_first_to_last": Strategy(_one(fixed.gradual_first_to_last)),
     "l2_sp": Strategy(_one(fixed.full), "starting_point", ("alpha", "beta")),
     "l1_sp": Strategy(_one(fixed.full), "starting_point", ("alpha", "beta")),
     "auto_rgn": Strategy(_one(fixed.full), "gradients", ("batches",)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from biotune.schedule import Block, Schedule
+from biotune.schedule import FIRST_TO_LAST, LAST_TO_FIRST, Block, Schedule
 
 
 def full(blocks: Sequence[Block]) -> Schedule:
@@ -13,6 +13,19 @@ def full(blocks: Sequence[Block]) -> Schedule:
 def linear_probe(blocks: Sequence[Block]) -> Schedule:
     """Linear probing: the head at the base rate, everything else frozen."""
     return Schedule(tuple(blocks), (0.0,) * (len(blocks) - 1) + (1.0,))
+
+
+def gradual_last_to_first(blocks: Sequence[Block]) -> Schedule:
+    """Gradual unfreezing: every block at the base rate, one more every epoch, from the head down to the first.
+
+    Source: Howard and Ruder, *Universal language model fine-tuning for text classification*, ACL 2018.
+    """
+    return Schedule(tuple(blocks), (1.0,) * len(blocks), unfreezing=LAST_TO_FIRST)
+
+
+def gradual_first_to_last(blocks: Sequence[Block]) -> Schedule:
+    """The mirror image of gradual unfreezing: from the first block up to the head."""
+    return Schedule(tuple(blocks), (1.0,) * len(blocks), unfreezing=FIRST_TO_LAST)
 
 
 def layer_decay(blocks: Sequence[Block], decay: float) -> Schedule:

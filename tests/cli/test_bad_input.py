@@ -116,6 +116,14 @@ BAD = [
     (["run", "evolution.mating=sequential"], ["evolution.screen=30", "needs evolution.mating=brood"]),
     (["run", "evolution=genetic", "evolution.surrogate=gp", "evolution.screen=5"], ["evolution.screen=5", "evolution=biotune"]),
     (["run", "evolution.freezing=false", "evolution.fixed_threshold=0.5"], ["evolution.fixed_threshold=0.5", "freezing=false"]),
+    (
+        ["run", "evolution.unfreezing=upwards"],
+        ["evolution.unfreezing=upwards", "together, last_to_first, first_to_last, evolved"],
+    ),
+    (
+        ["run", "evolution=cma_es", "evolution.unfreezing=evolved"],
+        ["evolution.unfreezing=evolved", "evolution=biotune only", "cma_es"],
+    ),
     (["run", "fitness.metric=f1"], ["fitness.metric=f1", "acc, acc+std, loss"]),
     (["resume"], ["DIR", "biotune resume --help"]),
     (["resume", "nowhere"], ["nowhere", "no such folder"]),

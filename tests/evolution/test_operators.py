@@ -18,7 +18,8 @@ VECTORS = json.loads((Path(__file__).parents[1] / "golden" / "vectors.json").rea
 class Scripted:
     """A generator whose draws are written down beforehand; a draw of another size than written is an error."""
 
-    def __init__(self, *draws: float | Sequence[float], picks: Sequence[int] = ()) -> None:
+    def __init__(self, *draws: float | Sequence[float], picks: Sequence[int] = (), integers: Sequence[int] = ()) -> None:
+        self.whole = list(integers)
         self.draws = list(draws)
         self.picks = list(picks)
         self.offered: list[list[int]] = []
@@ -31,13 +32,18 @@ class Scripted:
     def uniform(self, low: float, high: float, size: int | None = None) -> Any:
         return low + (high - low) * self.random(size)
 
+    def integers(self, below: int) -> int:
+        number = self.whole.pop(0)
+        assert 0 <= number < below
+        return number
+
     def choice(self, options: Any) -> int:
         self.offered.append(list(options))
         return self.picks.pop(0)
 
 
-def scripted(*draws: float | Sequence[float], picks: Sequence[int] = ()) -> Generator:
-    return cast(Generator, Scripted(*draws, picks=picks))
+def scripted(*draws: float | Sequence[float], picks: Sequence[int] = (), integers: Sequence[int] = ()) -> Generator:
+    return cast(Generator, Scripted(*draws, picks=picks, integers=integers))
 
 
 @pytest.mark.parametrize("vector", VECTORS["extinction"], ids=lambda vector: str(vector["fitness"]))
@@ -172,6 +178,21 @@ def test_mutation_hits_as_often_as_its_probability_says() -> None:
     rng, genes = np.random.default_rng(4), np.full(10, 0.5)
     hits = np.mean([operators.mutate(rng, genes, 0.25) != genes for _ in range(2000)])
     assert hits == pytest.approx(0.325, abs=0.012)  # vectors.json; the sd of the mean is 0.0033
+
+
+@pytest.mark.parametrize(
+    ("parent", "fresh", "draw", "order"),
+    [
+        (0, 1, 0.51, "together"),  # not below (0.2 · 4 + 1) / 5 = 0.36: the first parent's
+        (1, 0, 0.51, "last_to_first"),
+        (0, 1, 0.35, "last_to_first"),  # below it: drawn anew
+        (1, 0, 0.35, "together"),
+        (1, 1, 0.35, "last_to_first"),
+    ],
+)
+def test_the_order_is_one_parents_or_drawn_anew_like_a_gene(parent: int, fresh: int, draw: float, order: str) -> None:
+    rng = scripted(draw, integers=[parent, fresh])
+    assert operators.inherit_order(rng, "together", "last_to_first", extinction=0.2, num_genes=5) == order
 
 
 def test_adoption_draws_towards_the_parents_mean_and_the_prototype_at_once() -> None:

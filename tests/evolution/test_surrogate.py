@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,23 @@ def noisy(schedules: list[Schedule], sd: float = 0.03, kindness: tuple[float, fl
 
 def test_features_tell_frozen_from_slow() -> None:
     found = features([schedule(0.0, 1.0, 10.0), schedule(0.1, 0.0, 1.0)])
-    assert found.tolist() == [[0, 1, 1, 0, 0, 1], [1, 0, 1, -1, 0, 0]]
+    assert found.tolist() == [[0, 1, 1, 0, 0, 1, 0, 0], [1, 0, 1, -1, 0, 0, 0, 0]]
+
+
+def test_features_tell_the_orders_apart_each_as_far_as_the_others() -> None:
+    orders = ("together", "last_to_first", "first_to_last")
+    found = features([replace(schedule(1.0, 1.0, 1.0), unfreezing=order) for order in orders])
+    assert found[:, -2:].tolist() == [[0, 0], [1, 0], [0, 1]]
+
+
+def test_it_learns_which_order_is_the_better_one() -> None:
+    rng = np.random.default_rng(0)
+    orders = ("together", "last_to_first")
+    tried = [replace(schedule(*rng.uniform(0.1, 10, 3)), unfreezing=orders[place % 2]) for place in range(40)]
+    seen = [Observation(one, 0, (0.3 if one.unfreezing == "together" else 0.2) + rng.normal(0, 0.03)) for one in tried]
+    both = [replace(schedule(1.0, 2.0, 3.0), unfreezing=order) for order in orders]
+    worse, better = Surrogate(seen).predict(both)
+    assert worse - better == pytest.approx(0.1, abs=0.05)
 
 
 def test_its_guess_is_nearer_to_the_truth_than_single_evaluations() -> None:

@@ -1,5 +1,7 @@
 """Tests of the toolbox: what each switch removes, and that it leaves the rest alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,8 @@ PROTOTYPE = individual([0.9, 0.9, 0.1], [0.5, 0.5, 0.5], 0.0)
 
 def bred(seed: int = 7, **switches: bool) -> tuple[Genes, Genes]:
     settings = EvolutionConfig(algorithm="biotune", **switches)
-    return breed(build_toolbox(settings, np.random.default_rng(seed), 3), FIRST, SECOND, PROTOTYPE)
+    child = breed(build_toolbox(settings, np.random.default_rng(seed), 3), FIRST, SECOND, PROTOTYPE)
+    return child.genes, child.momentum
 
 
 def only(name: str) -> dict[str, bool]:
@@ -103,8 +106,19 @@ def test_child_stays_in_bounds_whatever_its_momentum() -> None:
     for switches in ({}, {"mutation": False, "adoption": False}):
         toolbox = build_toolbox(EvolutionConfig(algorithm="biotune", **switches), np.random.default_rng(0), 3)
         for _ in range(50):
-            genes, _ = breed(toolbox, first, SECOND, PROTOTYPE)
+            genes = breed(toolbox, first, SECOND, PROTOTYPE).genes
             assert genes.min() >= 0.0 and genes.max() <= 1.0
+
+
+def test_the_order_is_inherited_only_where_it_evolves_and_then_without_a_change_to_the_genes() -> None:
+    still = build_toolbox(EvolutionConfig("biotune"), np.random.default_rng(7), 3)
+    evolving = build_toolbox(EvolutionConfig("biotune", unfreezing="evolved"), np.random.default_rng(7), 3)
+    second = replace(SECOND, unfreezing="last_to_first")
+    one, other = (breed(toolbox, FIRST, second, PROTOTYPE) for toolbox in (still, evolving))
+    assert one.genes.tolist() == other.genes.tolist()
+    orders = [breed(evolving, FIRST, second, PROTOTYPE).unfreezing for _ in range(100)]
+    assert {breed(still, FIRST, second, PROTOTYPE).unfreezing for _ in range(100)} == {"together"}
+    assert 30 < orders.count("last_to_first") < 70
 
 
 def test_breeding_leaves_the_parents_alone() -> None:

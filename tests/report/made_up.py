@@ -78,6 +78,7 @@ def make_run(
                 | {"threshold": genes[-1]}
                 | {f"importance_{name}": gene for name, gene in zip(names, genes, strict=False)}
                 | {f"lr_weight_{name}": weight for name, weight in zip(names, schedule.lr_weights, strict=True)}
+                | {"unfreezing": schedule.unfreezing}
             )
         fitness = [row["fitness"] for row in rows[-candidates:]]
         facts = [generation, generation % folds, min(fitness), float(np.mean(fitness)), max(fitness), 0.02, 0.2]

@@ -10,6 +10,7 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from made_up import dump, make_run
 from PIL import Image
@@ -18,6 +19,7 @@ from biotune.errors import RunFolderError
 from biotune.report import read_run, write_report
 from biotune.report.compare import apart, best_over_folds, write_comparison
 from biotune.report.page import command, duration, gain, lead
+from biotune.report.plots import chosen_schedule
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -112,6 +114,26 @@ def test_a_run_without_confirmation_and_a_single_fine_tune_have_pages_too(tmp_pa
     page = page_of(make_run(tmp_path / "trained", command="train"))
     assert "Full fine-tuning reaches" in page.text
     assert "How the search went" not in page.text
+
+
+def test_a_choice_that_is_not_the_best_confirmed_is_explained(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", confirmed=3)
+    assert "Another one came to" not in page_of(folder).text
+    table = pd.read_csv(folder / "confirm.csv")
+    run = read_run(folder)
+    assert run.search is not None
+    chosen = chosen_schedule(run, run.search)
+    table.loc[table["schedule"] != chosen, "macro_accuracy"] = 0.999
+    table.to_csv(folder / "confirm.csv", index=False)
+    assert "Another one came to 99.9 % there" in page_of(folder).text
+
+
+def test_the_page_says_in_which_order_the_blocks_join(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    assert "They train all from the first epoch on." in page_of(folder).text
+    file = folder / "best_schedule.yaml"
+    file.write_text(file.read_text().replace("blocks:", "unfreezing: last_to_first\nblocks:", 1))
+    assert "They train one more every epoch, from the last one up." in page_of(folder).text
 
 
 def test_wrong_pictures_are_shown_where_their_files_are_found(tmp_path: Path) -> None:

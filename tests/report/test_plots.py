@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import warnings
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up import change_json, make_run
 from PIL import Image
@@ -115,3 +117,21 @@ def test_a_picture_inside_a_page_has_ids_of_its_own_and_no_fixed_ink(a_run: Path
     assert 'width="' not in text[: text.index(">")]
     assert "<!--" not in text
     assert "<?xml" not in text
+
+
+def test_schedules_that_differ_in_the_order_alone_are_told_apart(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    run = read_run(folder)
+    assert run.search is not None
+    chosen = chosen_schedule(run, run.search)
+    assert chosen is not None
+    before = search_score(run.search, chosen)
+    table = run.search.generations
+    twin = table[table["individual"] == chosen].assign(individual=0, fitness=0.01, unfreezing="last_to_first")
+    both = replace(run.search, generations=pd.concat([twin, table[table["individual"] > 0]], ignore_index=True))
+    assert search_score(both, chosen) == pytest.approx(before)
+    assert search_score(both, 0) == pytest.approx(0.99)
+    same_scores = pd.concat(
+        [run.search.confirm[run.search.confirm["schedule"] == chosen].assign(schedule=0), run.search.confirm]
+    )
+    assert chosen_schedule(run, replace(both, confirm=same_scores)) == chosen

@@ -54,3 +54,20 @@ def stage(toy: nn.Sequential, pictures: Tensor) -> Stage:
         return scene, hooks_of(scene)
 
     return make
+
+
+@pytest.fixture
+def moved(toy: nn.Sequential, pictures: Tensor) -> Callable[..., set[str]]:
+    """Makes one optimizer step after a preparation, and tells which blocks' parameters changed by it."""
+    blocks = {"0": "stem", "1": "middle", "2": "middle", "5": "head"}
+
+    def step(optimizer: torch.optim.Optimizer, prepare: Callable[[], None]) -> set[str]:
+        before = {name: value.clone() for name, value in toy.state_dict().items()}
+        prepare()
+        toy.train()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(toy(pictures), torch.tensor([0, 1] * 4)).backward()
+        optimizer.step()
+        return {blocks[name[0]] for name, value in toy.state_dict().items() if not torch.equal(value, before[name])}
+
+    return step

@@ -24,6 +24,12 @@ def test_a_schedule_keeps_the_blocks_in_order(name: str) -> None:
     assert fixed_schedule(name, list(BLOCKS)).blocks == BLOCKS
 
 
+@pytest.mark.parametrize("order", ["last_to_first", "first_to_last"])
+def test_gradual_unfreezing_trains_every_block_at_the_base_rate_in_its_order(order: str) -> None:
+    (plan,) = plans(StrategyConfig(f"gradual_{order}"), BLOCKS, True)
+    assert (plan.schedule.lr_weights, plan.schedule.unfreezing, plan.method) == ((1.0, 1.0, 1.0), order, None)
+
+
 def test_an_unknown_strategy_is_refused_with_the_nearest_and_all_names() -> None:
     with pytest.raises(ConfigError, match=r"^strategy\.name=linear-probe: .*Did you mean linear_probe\?.*full, linear_probe"):
         fixed_schedule("linear-probe", BLOCKS)

@@ -56,14 +56,6 @@ def test_an_error_in_mid_training_leaves_the_network_whole(make_workspace: Calla
     workspace.reset()
 
 
-def test_gradual_unfreezing_does_not_end_before_everything_is_trained(make_workspace: Callable[..., Any]) -> None:
-    workspace = make_workspace(lr=1e-9, batch_size=16, patience=1)  # nothing gets better
-    count = len(workspace.network.blocks)
-    result = finetune(trial_of("gradual_last_to_first", workspace, epochs=30), workspace)
-    assert len(result.curve) == count + 1
-    assert len(finetune(trial_of("full", workspace, epochs=30), workspace).curve) == 2
-
-
 def test_the_rate_of_a_trial_takes_the_place_of_the_base_rate(make_workspace: Callable[..., Any]) -> None:
     slow, fast = make_workspace(lr=0.001, batch_size=16), make_workspace(lr=0.01, batch_size=16)
     assert finetune(trial_of("full", slow, lr=0.01), slow).curve == finetune(trial_of("full", fast), fast).curve
