@@ -29,6 +29,7 @@ from plain_loop import Batches, Plan, fine_tune, picture_loaders
 from biotune.backbones import Preprocessing
 from biotune.config import BackboneConfig, DatasetConfig, TrainingConfig, TrialsConfig
 from biotune.datasets import Data
+from biotune.schedule import LAST_TO_FIRST
 from biotune.session import prepare
 
 PLAIN = ["fitness.prune=none", "fitness.racing=false"]
@@ -162,14 +163,24 @@ def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace) 
     chosen = random.Random(given.seed).sample(sorted(record["key"] for record in trials), min(given.sample, len(trials)))
     seconds = []
     for key in chosen:
-        weights, _, rest = key.partition("@")
+        schedule, _, rest = key.partition("@")
+        weights, _, order = schedule.partition(" ")
         fold_name, seed_name = rest.split("/")[:2]
         rates = {
             block.modules: 0.0 if weight == "-" else float(weight) * training.lr
             for block, weight in zip(network.blocks, weights.split("|"), strict=True)
         }
         seed = int(seed_name.removeprefix("seed"))
-        plan = Plan(rates, training.epochs, training.patience, training.batch_size, 64, seed, network.head)
+        plan = Plan(
+            rates,
+            training.epochs,
+            training.patience,
+            training.batch_size,
+            64,
+            seed,
+            network.head,
+            gradual=order == LAST_TO_FIRST,
+        )
         fold = None if fold_name == "all" else int(fold_name.removeprefix("fold"))
         part = data.part(fold)
         if case.files:

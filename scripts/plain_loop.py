@@ -36,6 +36,7 @@ class Plan:
         seed: Seed of batch order and head.
         head: Name of the final linear layer.
         decay_epochs: T_max of the cosine, stepped every epoch.
+        gradual: Whether the trained groups join one by one, one more every epoch from the last up to the first.
     """
 
     rates: dict[tuple[str, ...], float]
@@ -46,6 +47,7 @@ class Plan:
     seed: int
     head: str
     decay_epochs: int = 100
+    gradual: bool = False
 
 
 class PictureFiles(Dataset[tuple[Tensor, int]]):
@@ -113,26 +115,29 @@ def fine_tune(pretrained: nn.Module, loaders: Sequence[Iterable[Batch]], plan: P
     head = model.get_submodule(plan.head)
     if isinstance(head, nn.Linear):
         head.reset_parameters()
-    groups, frozen = [], []
+    groups, trained, frozen = [], [], []
     for names, rate in plan.rates.items():
-        modules = [model.get_submodule(name) for name in names]
-        parameters = [parameter for module in modules for parameter in module.parameters()]
-        for parameter in parameters:
-            parameter.requires_grad_(rate > 0)
+        modules = nn.ModuleList(model.get_submodule(name) for name in names)
+        modules.requires_grad_(rate > 0)
         if rate > 0:
-            groups.append({"params": parameters, "lr": rate})
+            groups.append({"params": list(modules.parameters()), "lr": rate})
+            trained.append(modules)
         else:
-            frozen += modules
+            frozen.append(modules)
+    complete = len(trained) - 1 if plan.gradual else 0
     optimizer = torch.optim.Adam(groups)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan.decay_epochs)
     loss_function = nn.CrossEntropyLoss()
     train, val = loaders
     curve: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(plan.epochs):
+        for epoch in range(plan.epochs):
             model.train()
-            for module in frozen:
-                module.eval()
+            waiting = trained[: max(complete - epoch, 0)]
+            for modules in trained:
+                modules.requires_grad_(modules not in waiting)
+            for modules in frozen + waiting:
+                modules.eval()
             for pictures, labels in train:
                 pictures, labels = pictures.to(device), labels.to(device)
                 if len(labels) == 1:
@@ -145,7 +150,7 @@ def fine_tune(pretrained: nn.Module, loaders: Sequence[Iterable[Batch]], plan: P
             curve.append(_macro_accuracy(model, val, device))
             if curve[-1] == max(curve):
                 torch.save(model.state_dict(), Path(folder) / "best.pt")
-            if len(curve) - 1 - curve.index(max(curve)) >= plan.patience:
+            if epoch - max(curve.index(max(curve)), complete) >= plan.patience:
                 break
     return curve
 

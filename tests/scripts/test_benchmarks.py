@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -245,6 +246,27 @@ class TestPlainLoop:
         script_of_scores = iter(scores)
         monkeypatch.setattr(script("plain_loop"), "_macro_accuracy", lambda *_: next(script_of_scores))
         assert script("plain_loop").fine_tune(network, loaders(), plan(ALL, 5, patience), CPU) == scores[:trained]
+
+    def test_modules_join_one_by_one_from_the_last_up_where_they_should(
+        self, network: Tiny, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        moved = []
+        for epochs in (1, 2):
+            before = copy.deepcopy(network.state_dict())
+            kept = Kept(monkeypatch)
+            own = replace(plan(ALL, epochs), gradual=True)
+            script("plain_loop").fine_tune(network, loaders(), own, CPU)
+            moved.append({name for name, value in kept.state().items() if not torch.equal(value, before[name])})
+            assert kept.model is not None
+        assert moved == [{"head.weight", "head.bias"}, set(network.state_dict())]
+
+    def test_it_waits_for_a_better_score_only_once_all_have_joined(
+        self, network: Tiny, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scores = iter([0.9, *[0.5] * 9])
+        monkeypatch.setattr(script("plain_loop"), "_macro_accuracy", lambda *_: next(scores))
+        own = replace(plan(ALL, 9, patience=1), gradual=True)
+        assert len(script("plain_loop").fine_tune(network, loaders(), own, CPU)) == 3
 
     def test_one_seed_gives_the_same_curve(self, network: Tiny) -> None:
         curves = [script("plain_loop").fine_tune(network, loaders(), plan(ALL, 3), CPU) for _ in range(2)]
