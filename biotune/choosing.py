@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from biotune.config import CompareConfig
+from biotune.config import AUTO, CompareConfig
 from biotune.fitness import Trial, TrialResult
 from biotune.session import Session
 from biotune.strategies import Plan
@@ -39,6 +39,26 @@ def choose(bench: Session, plans: Sequence[Plan], rates: Sequence[float | None],
     view.end()
     scores = [mean_score(results[at : at + len(seeds)]) for at in range(0, len(results), len(seeds))]
     return choices[scores.index(max(scores))]
+
+
+def find_base_rate(bench: Session, plans: Sequence[Plan], view: View) -> tuple[Plan, float]:
+    """The plan and the base rate to train with: where `training.lr` is auto the best of its grid by validation data.
+
+    From now on every trial of the session that states no base rate has this one.
+
+    Args:
+        bench: Where trainings run.
+        plans: What to choose from, at least one; with a base rate that is given, too.
+        view: Told how far it is, and what was found.
+    """
+    training = bench.config.training
+    if training.lr != AUTO:
+        return choose(bench, plans, [None], training.seeds, view)[0], training.base_lr
+    plan, found = choose(bench, plans, training.lr_grid, training.seeds, view)
+    rate = float(training.lr_grid[0] if found is None else found)
+    bench.executor.base_lr = rate
+    view.line(f"training.lr={AUTO}: {rate:g} validates best of {', '.join(f'{one:g}' for one in training.lr_grid)}.")
+    return plan, rate
 
 
 def trial_of(plan: Plan, rate: float | None, seed: int, epochs: int, test: bool = False) -> Trial:
@@ -103,7 +123,7 @@ def measure(
     return {
         "strategy": name,
         "seed": seed,
-        "base_lr": config.training.lr if rate is None else rate,
+        "base_lr": config.training.base_lr if rate is None else rate,
         **{f"test_{metric}": value for metric, value in result.scores.items()},
         "val_macro_accuracy": mean_score([result]) if result.status == "ok" else math.nan,
         "trainable_share": share,
@@ -117,7 +137,7 @@ def rates_to_try(config: CompareConfig) -> list[float | None]:
     """The base rates of the grid; None stands for `training.lr` itself."""
     if not config.compare.tune_lr:
         return [None]
-    return [None if factor == 1 else config.training.lr * factor for factor in config.compare.lr_factors]
+    return [None if factor == 1 else config.training.base_lr * factor for factor in config.compare.lr_factors]
 
 
 def settings_of(config: CompareConfig, seed: int) -> CompareConfig:

@@ -11,6 +11,7 @@ from typing import Any
 from biotune.errors import ConfigError
 from biotune.keys import MISSING, Key, key, keys_of, show
 
+AUTO = "auto"  # of `training.lr`: found before the search
 EVOLVED = "evolved"  # of `evolution.unfreezing`: the search finds the order
 
 
@@ -76,6 +77,11 @@ class EvolutionConfig:
     folds: int = key(
         2, "Folds the training and the validation data are each cut into; generation g works on g mod folds.", ge=1
     )
+    resplit: bool = key(
+        False,
+        "Make each fold a new split of all training and validation pictures, instead of a disjoint part of them; the first "
+        "one stays as it is.",
+    )
     max_hours: float | None = key(None, "Begin no further generation after so many hours; null sets no limit.", gt=0)
     mating: str = key(
         "brood",
@@ -113,7 +119,17 @@ class EvolutionConfig:
 class TrainingConfig:
     """One fine-tune; the same for every candidate and strategy."""
 
-    lr: float = key(1e-3, "Base learning rate λ_0 that a schedule's weights multiply.", gt=0, le=100)
+    lr: int | float | str = key(
+        1e-3,
+        "Base learning rate λ_0 that a schedule's weights multiply; auto takes the one of lr_grid that validates best, in a "
+        "search with full fine-tuning.",
+        gt=0,
+        le=100,
+        words=(AUTO,),
+    )
+    lr_grid: list[float] = key(
+        [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1], "Base rates that lr=auto tries, with each of seeds.", gt=0, le=100
+    )
     epochs: int = key(30, "Most epochs of one fine-tune.", ge=1)
     patience: int = key(3, "Stop after so many epochs without a better validation score.", ge=1)
     batch_size: int = key(96, "Pictures a training batch.", ge=2)
@@ -142,6 +158,17 @@ class TrainingConfig:
         "Frozen normalisation layers keep their running statistics (eval) or update them (train, as published).",
         choices=("eval", "train"),
     )
+
+    @property
+    def base_lr(self) -> float:
+        """`lr` as a number.
+
+        Raises:
+            ConfigError: It is auto, and has yet to be found.
+        """
+        if self.lr == AUTO:
+            raise ConfigError(f"training.lr={AUTO}: is found by 'biotune run' and 'biotune train' only; give a number.")
+        return float(self.lr)
 
 
 @dataclass
@@ -399,7 +426,12 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
         "le": ("at most", lambda number, bound: number <= bound),
         "lt": ("less than", lambda number, bound: number < bound),
     }
+    if item.is_no_word(value):
+        yield f"{item.path}={value}: must be {item.must_be}."
+        return
     for entry in value if isinstance(value, list) else [value]:
+        if entry in item.metadata["words"]:
+            return
         if isinstance(entry, float) and not math.isfinite(entry):
             yield f"{item.path}={show(value)}: must be a finite number."
             return
@@ -438,6 +470,11 @@ def _disagreements(config: Section) -> Iterator[str]:
         shared = sorted(set(confirm.seeds) & set(config.training.seeds))
         if shared:
             yield f"confirm.seeds={show(confirm.seeds)}: must be fresh, but {shared[0]} is also in training.seeds."
+    training = getattr(config, "training", None)
+    if training is not None and training.lr == AUTO and hasattr(config, "compare"):
+        yield f"training.lr={AUTO}: 'biotune compare' chooses rates by compare.tune_lr and compare.lr_factors; give a number."
+    if training is not None and training.lr == AUTO and hasattr(config, "genotypes"):
+        yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes mean the same rates each time."
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."

@@ -112,7 +112,7 @@ def _entries(trial: Trial, workspace: Workspace) -> list[Entry]:
 def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_function: nn.Module) -> Hooks:
     """What the trial's strategy makes of the network, or nothing but its schedule."""
     network, training = workspace.network, workspace.training
-    lr = training.lr if trial.lr is None else trial.lr
+    lr = training.base_lr if trial.lr is None else trial.lr
     groups = apply_schedule(network.module, trial.schedule, lr, training.frozen_norm)
     if trial.method is None:
         return _in_order(trial, workspace, groups)
@@ -160,11 +160,9 @@ def build_optimizer(groups: list[dict[str, Any]], training: TrainingConfig, devi
     """The optimizer over parameter groups that carry their own rates."""
     fused = device.type in ("cpu", "cuda")
     if training.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay, fused=fused
-        )
+        return torch.optim.SGD(groups, momentum=training.momentum, weight_decay=training.weight_decay, fused=fused)
     kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=training.lr, weight_decay=training.weight_decay, fused=fused)
+    return kind(groups, weight_decay=training.weight_decay, fused=fused)
 
 
 def lr_factor(epoch: int, training: TrainingConfig) -> float:

@@ -21,6 +21,7 @@ def key(
     lt: float | None = None,
     choices: tuple[str | int, ...] = (),
     usual: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
     path: str = "",
 ) -> Any:
     """A configuration key.
@@ -34,10 +35,11 @@ def key(
         lt: The value must be less.
         choices: The only values allowed.
         usual: Values worth offering where others are allowed too.
+        words: Texts that are allowed where the value is a number otherwise.
         path: `files` or `folders` where the value is the path of one.
     """
     bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
-    metadata: dict[str, Any] = {"meaning": meaning, "choices": choices, "usual": usual, "path": path}
+    metadata: dict[str, Any] = {"meaning": meaning, "choices": choices, "usual": usual, "words": words, "path": path}
     metadata |= {name: bound for name, bound in bounds.items() if bound is not None}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -64,7 +66,11 @@ class Key:
             list[str]: "a list of names like [one,two]",
         }
         text = lists[inner] if inner in lists else words[inner]
-        return text + (" or null" if optional else "")
+        return " or ".join([text, *self.metadata["words"], *(["null"] if optional else [])])
+
+    def is_no_word(self, value: Any) -> bool:
+        """Whether a text stands where only a number, or another text, may stand."""
+        return bool(self.metadata["words"]) and isinstance(value, str) and value not in self.metadata["words"]
 
 
 def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
@@ -103,5 +109,6 @@ def show(value: Any) -> str:
 def _unwrap(hint: Any) -> tuple[Any, bool]:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         inner = [part for part in typing.get_args(hint) if part is not type(None)]
-        return inner[0], True
+        # what is a number or a word is described as a number
+        return float if float in inner else inner[0], type(None) in typing.get_args(hint)
     return hint, False

@@ -17,9 +17,9 @@ import pandas as pd
 
 from biotune import report, tables
 from biotune.backbones import Network
-from biotune.choosing import Costs, choose, measure, rates_to_try, settings_of
+from biotune.choosing import Costs, find_base_rate, measure, rates_to_try, settings_of
 from biotune.comparison import COMPARISON, summarise
-from biotune.config import CompareConfig, EvaluateConfig, RunConfig, StrategyConfig, TrainConfig, TrialsConfig
+from biotune.config import AUTO, CompareConfig, EvaluateConfig, RunConfig, StrategyConfig, TrainConfig, TrialsConfig
 from biotune.device import describe
 from biotune.errors import ConfigError, ScheduleError, SearchError
 from biotune.evolution import most_evaluations
@@ -27,7 +27,7 @@ from biotune.fitness import Economy, Trial, TrialResult, stop_if_too_many_failed
 from biotune.genotypes import read_genotypes
 from biotune.report.strategies import read_compared, write_strategies
 from biotune.schedule import Block, Schedule, decode, load_schedule, save_text
-from biotune.searching import confirm, fitness_of, search
+from biotune.searching import confirm, confirming, fitness_of, search
 from biotune.session import Session, folder_in_use, prepare, session
 from biotune.store import (
     MODEL_FACTS,
@@ -53,7 +53,8 @@ def check_inputs(config: TrialsConfig, view: View) -> None:
     Raises:
         BiotuneError: Something is.
     """
-    _, network, _ = prepare(config, _folds(config), view.decoding)
+    num_folds, resplit = _folds(config)
+    _, network, _ = prepare(config, num_folds, view.decoding, resplit)
     if isinstance(config, TrainConfig):
         _plans_to_train(config, network)
     if isinstance(config, CompareConfig):
@@ -64,13 +65,14 @@ def check_inputs(config: TrialsConfig, view: View) -> None:
 
 def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
     """Search, confirm, retrain, test; leaves a run's whole folder and returns what `result.json` holds."""
-    with session("run", config, folder, config.evolution.folds, view.decoding) as bench:
+    with session("run", config, folder, config.evolution.folds, view.decoding, config.evolution.resplit) as bench:
         bench.executor.on_result = view.trained
         view.header("biotune run", _facts(bench) + _search_facts(config))
+        _, base_lr = find_base_rate(bench, [Plan(fixed_schedule("full", bench.network.blocks))], view)
         costs, last = search(bench, config, view)
         winner, confirmed = confirm(bench, config, last, view)
         # written before the final trainings: whatever becomes of them, the schedule is there
-        write_text(folder / "best_schedule.yaml", save_text(winner.schedule, config.training.lr, _origin(config)))
+        write_text(folder / "best_schedule.yaml", save_text(winner.schedule, base_lr, _origin(config)))
         finals = _final_trainings(bench, config, {"biotune": Plan(winner.schedule)} | _baselines(bench), view)
         result = {
             "search": costs,
@@ -80,12 +82,13 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
                 name: tables.spreads([outcome for _, outcome in finals[name]]) for name in BASELINES if name in finals
             },
             **_size(bench, Plan(winner.schedule)),
-            "schedule": tables.schedule_entry(winner.schedule, config.training.lr, bench.network.parameters),
+            "base_lr": base_lr,
+            "schedule": tables.schedule_entry(winner.schedule, base_lr, bench.network.parameters),
         }
         _keep_best_model(bench, finals["biotune"])
         write_json(folder / RESULT, result)
         view.summary(pd.read_csv(folder / "summary.csv"))
-        view.schedule(winner.schedule, bench.network.parameters, config.training.lr)
+        view.schedule(winner.schedule, bench.network.parameters, base_lr)
         view.scores({"biotune": result["test"], **result["baselines"]})
         view.final(f"Files: {_shown_path(folder)}")
     report.write_report(report.read_run(folder))  # all that was computed is safe by now, and the run finished
@@ -99,19 +102,20 @@ def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
         bench.settle("schedule", "\n".join(plan.schedule.key for plan in choices).encode(), "the schedule to train with has")
         bench.executor.on_result = view.trained
         view.header("biotune train", [*_facts(bench), ("strategy", config.strategy.name)])
-        plan, _ = choose(bench, choices, [None], config.training.seeds, view)
+        plan, base_lr = find_base_rate(bench, choices, view)
         schedule = plan.schedule
         finals = _final_trainings(bench, config, {config.strategy.name: plan}, view)
         result = {
             "strategy": config.strategy.name,
             "test": tables.spreads([outcome for _, outcome in finals[config.strategy.name]]),
             **_size(bench, plan),
-            "schedule": tables.schedule_entry(schedule, config.training.lr, bench.network.parameters),
+            "base_lr": base_lr,
+            "schedule": tables.schedule_entry(schedule, base_lr, bench.network.parameters),
         }
         _keep_best_model(bench, finals[config.strategy.name])
-        write_text(folder / "best_schedule.yaml", save_text(schedule, config.training.lr, _origin(config)))
+        write_text(folder / "best_schedule.yaml", save_text(schedule, base_lr, _origin(config)))
         write_json(folder / RESULT, result)
-        view.schedule(schedule, bench.network.parameters, config.training.lr)
+        view.schedule(schedule, bench.network.parameters, base_lr)
         view.scores({config.strategy.name: result["test"]})
         view.final(f"Files: {_shown_path(folder)}")
     report.write_report(report.read_run(folder))  # all that was computed is safe by now, and the run finished
@@ -130,7 +134,8 @@ def compare(config: CompareConfig, folder: Path, view: View) -> dict[str, Any]:
             view.line(f"seed {seed}, {number} of {len(config.test.seeds)}", "bold")
             place = folder / f"seed-{seed}"
             place.mkdir(exist_ok=True)
-            with session("compare", settings_of(config, seed), place, config.evolution.folds, view.decoding) as bench:
+            own = settings_of(config, seed)
+            with session("compare", own, place, own.evolution.folds, view.decoding, own.evolution.resplit) as bench:
                 for name in missing:
                     row = _compare_one(bench, config, name, seed, view)
                     journal.append({"kind": "row", "strategy": name, "seed": seed, "row": row})
@@ -184,7 +189,7 @@ def _plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list
 def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]:
     """The fitness of given genotypes on every fold, without a search."""
     num_folds = config.evolution.folds
-    with session("evaluate", config, folder, num_folds, view.decoding) as bench:
+    with session("evaluate", config, folder, num_folds, view.decoding, config.evolution.resplit) as bench:
         genotypes = read_genotypes(config.genotypes, bench.network.blocks)
         bench.settle("genotypes", repr(genotypes).encode(), "the genotypes have")
         bench.executor.on_result = view.trained
@@ -306,8 +311,11 @@ def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Bloc
     return schedule
 
 
-def _folds(config: TrialsConfig) -> int:
-    return config.evolution.folds if isinstance(config, RunConfig | CompareConfig | EvaluateConfig) else 1
+def _folds(config: TrialsConfig) -> tuple[int, bool]:
+    """How many folds the command works on, and whether each is a new split of all pictures."""
+    if isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
+        return config.evolution.folds, config.evolution.resplit
+    return 1, False
 
 
 def _origin(config: TrialsConfig) -> dict[str, Any]:
@@ -342,7 +350,7 @@ def _facts(bench: Session) -> list[tuple[str, str]]:
 
 
 def _comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tuple[str, str]]:
-    rates = [config.training.lr if rate is None else rate for rate in rates_to_try(config)]
+    rates = [config.training.base_lr if rate is None else rate for rate in rates_to_try(config)]
     return [
         ("dataset", config.dataset.name),
         ("backbone", f"{config.backbone.name}, weights {config.backbone.weights}"),
@@ -357,17 +365,20 @@ def _comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[t
 def _search_facts(config: RunConfig) -> list[tuple[str, str]]:
     settings = config.evolution
     searching = most_evaluations(settings) * len(config.training.seeds)
-    confirming = config.confirm.top_k * settings.folds * len(config.confirm.seeds)
+    to_confirm = config.confirm.top_k * len(confirming(config))
     final = (1 + len(BASELINES)) * len(config.test.seeds)
+    tuning = len(config.training.lr_grid) * len(config.training.seeds) if config.training.lr == AUTO else 0
+    by_phase = {"for the base rate": tuning, "searching": searching, "confirming": to_confirm, "final": final}
     return [
         (
             "search",
             f"population {settings.population_size}, generations {settings.generations}, elites {settings.elites}, "
-            f"folds {settings.folds}, seeds {len(config.training.seeds)}, epochs up to {config.training.epochs}",
+            f"{'splits' if settings.resplit else 'folds'} {settings.folds}, "
+            f"seeds {len(config.training.seeds)}, epochs up to {config.training.epochs}",
         ),
         (
             "trainings",
-            f"at most {searching + confirming + final} ({searching} searching, {confirming} confirming, {final} final)",
+            f"at most {sum(by_phase.values())} ({', '.join(f'{count} {phase}' for phase, count in by_phase.items() if count)})",
         ),
     ]
 

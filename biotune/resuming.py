@@ -60,6 +60,9 @@ def settle_config(journal: Journal, config: Any, folder: Path) -> None:
     before = journal.pinned("config")
     if before == now:
         return
+    if isinstance(before, dict):
+        # what an earlier version had no key for was as the key's default says
+        before = {item.path: item.default for item in keys_of(type(config)) if item.path in now} | before
     if isinstance(before, dict) and (changes := differences(before, now)):
         raise RunFolderError(f"{folder}: was begun with other settings ({', '.join(changes)}); they must stay as they were.")
     journal.pin("config", now)

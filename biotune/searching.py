@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 from biotune import tables
@@ -68,7 +69,7 @@ def search(bench: Session, config: RunConfig | CompareConfig, view: View) -> tup
 
 
 def confirm(bench: Session, config: RunConfig | CompareConfig, last: Generation, view: View) -> tuple[Entry, dict[str, Any]]:
-    """Fine-tune the best distinct schedules on every fold with fresh seeds; the best mean, or smooth guess, wins."""
+    """Fine-tune the best distinct schedules with fresh seeds (see `confirming`); the best mean, or smooth guess, wins."""
     hall = last.hall
     if config.confirm.top_k == 0:
         write_table(bench.folder / "confirm.csv", [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
@@ -76,8 +77,7 @@ def confirm(bench: Session, config: RunConfig | CompareConfig, last: Generation,
     plan = [
         (entry, Trial(entry.schedule, fold, seed, config.training.epochs))
         for entry in hall[: config.confirm.top_k]
-        for fold in range(config.evolution.folds)
-        for seed in config.confirm.seeds
+        for fold, seed in confirming(config)
     ]
     view.begin("confirming", len(plan))
     results = bench.executor.run([trial for _, trial in plan])
@@ -100,6 +100,14 @@ def confirm(bench: Session, config: RunConfig | CompareConfig, last: Generation,
         best = smoothest(sound, [*last.observations, *(one for one in seen if one.fitness == one.fitness)], best)
     scores = [row["macro_accuracy"] for row in rows if row["schedule"] == best.number]
     return best, {"macro_accuracy": tables.spread(scores)}
+
+
+def confirming(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
+    """Fold and seed of each training that confirms a schedule: every fold with every seed, or each seed on a split in turn."""
+    folds, seeds = config.evolution.folds, config.confirm.seeds
+    if config.evolution.resplit:
+        return [(number % folds, seeds[number % len(seeds)]) for number in range(max(folds, len(seeds)))]
+    return list(product(range(folds), seeds))
 
 
 def confirming_observations(hall: Sequence[Entry], confirmed: Confirmed, metric: str) -> Iterator[Observation]:

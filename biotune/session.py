@@ -112,7 +112,7 @@ class Session:
 
 
 def prepare(
-    config: TrialsConfig, num_folds: int, on_decoded: OnDecoded = lambda done, total: None
+    config: TrialsConfig, num_folds: int, on_decoded: OnDecoded = lambda done, total: None, resplit: bool = False
 ) -> tuple[torch.device, Network, Data]:
     """Everything that can be wrong before the first training: device, data, network, weights, pictures.
 
@@ -122,15 +122,20 @@ def prepare(
     load_plugins(config.plugins)
     device = resolve_device(config.device)
     backbones.architecture(config.backbone)
-    plan = datasets.find(config.dataset, num_folds)
+    plan = datasets.find(config.dataset, num_folds, resplit)
     network = backbones.build(config.backbone, len(plan.classes))
-    data = _load_once(repr((config.dataset, network.preprocessing, num_folds)), plan, network, on_decoded)
+    data = _load_once(repr((config.dataset, network.preprocessing, num_folds, resplit)), plan, network, on_decoded)
     return device, network, data
 
 
 @contextmanager
 def session(
-    command: str, config: TrialsConfig, folder: Path, num_folds: int, on_decoded: OnDecoded = lambda done, total: None
+    command: str,
+    config: TrialsConfig,
+    folder: Path,
+    num_folds: int,
+    on_decoded: OnDecoded = lambda done, total: None,
+    resplit: bool = False,
 ) -> Iterator[Session]:
     """Set up, keep `status.json` true, and tear down.
 
@@ -139,7 +144,7 @@ def session(
     """
     with folder_in_use(command, config, folder) as (journal, status):
         torch.set_num_threads(config.executor.threads)
-        device, network, data = prepare(config, num_folds, on_decoded)
+        device, network, data = prepare(config, num_folds, on_decoded, resplit)
         settle(journal, "data", data.fingerprint, "pictures, labels or splits have", folder)
         settle(journal, "weights", weights_fingerprint(network), "the weights that training starts from have", folder)
         status["device"] = describe(device)

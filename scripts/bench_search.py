@@ -167,7 +167,7 @@ def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace) 
         weights, _, order = schedule.partition(" ")
         fold_name, seed_name = rest.split("/")[:2]
         rates = {
-            block.modules: 0.0 if weight == "-" else float(weight) * training.lr
+            block.modules: 0.0 if weight == "-" else float(weight) * training.base_lr
             for block, weight in zip(network.blocks, weights.split("|"), strict=True)
         }
         seed = int(seed_name.removeprefix("seed"))

@@ -94,8 +94,10 @@ class Searcher:
 
     @property
     def settings(self) -> EvolutionConfig:
-        """The preset with the changes; in the tables all blocks train from the first epoch on."""
-        preset = self._preset.get("evolution", self._preset)
+        """The preset with the changes, but without new splits and orders of unfreezing: the tables know none."""
+        preset = dict(self._preset.get("evolution", self._preset))
+        if preset.pop("resplit", False):
+            preset["folds"] = 1
         return EvolutionConfig(**{**preset, "generations": ENDLESS, "unfreezing": TOGETHER, **self.changes})
 
     @property

@@ -19,6 +19,7 @@ from biotune.config import (
     RunConfig,
     StrategyConfig,
     TrainConfig,
+    TrainingConfig,
     check,
     keys_of,
     show,
@@ -117,6 +118,8 @@ def test_defaults_are_the_papers_setting() -> None:
         ("training.lr", 0.0, "greater than 0"),
         ("training.lr", math.nan, "a finite number"),
         ("training.lr", math.inf, "a finite number"),
+        ("training.lr", "fast", "a number or auto"),
+        ("training.lr_grid", [0.1, 0.0], "greater than 0"),
         ("training.epochs", 0, "at least 1"),
         ("training.patience", 0, "at least 1"),
         ("training.batch_size", 1, "at least 2"),
@@ -252,3 +255,9 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 )
 def test_values_are_shown_as_one_would_type_them(value: Any, text: str) -> None:
     assert show(value) == text
+
+
+def test_a_base_rate_is_a_number_or_has_yet_to_be_found() -> None:
+    assert [TrainingConfig(lr=rate).base_lr for rate in (1, 0.25)] == [1.0, 0.25]
+    with pytest.raises(ConfigError, match="give a number"):
+        _ = TrainingConfig(lr="auto").base_lr

@@ -115,7 +115,8 @@ def test_every_key_has_a_meaning() -> None:
 def test_the_default_run_has_the_papers_population_and_trains_each_candidate_once_on_all_data() -> None:
     config: RunConfig = composed("run")
     evolution = config.evolution
-    assert (evolution.population_size, evolution.generations, evolution.elites, evolution.folds) == (10, 10, 3, 1)
+    assert (evolution.population_size, evolution.generations, evolution.elites) == (10, 10, 3)
+    assert (evolution.folds, evolution.resplit, evolution.unfreezing) == (3, True, "evolved")
     assert config.training.seeds == [684]
     assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "process_pool")
 

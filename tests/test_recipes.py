@@ -98,6 +98,31 @@ def test_another_seed_gives_another_search(runs: Path, name: str) -> None:
     assert without_times(runs / "first" / name) != without_times(runs / "other" / name)
 
 
+def test_a_base_rate_that_is_found_makes_the_run_that_is_told_it(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["biotune"])
+    monkeypatch.chdir(runs)
+    auto = ["training.lr=auto", "training.lr_grid=[1e-9,0.003,1e-8]"]
+    assert main(["run", *SMALL, "seed=5", *auto, "hydra.run.dir=found"]) == 0
+    for name in TABLES:
+        assert without_times(runs / "found" / name) == without_times(runs / "first" / name)
+    assert (runs / "found/best_schedule.yaml").read_bytes() == (runs / "first/best_schedule.yaml").read_bytes()
+    assert json.loads((runs / "found/result.json").read_text())["base_lr"] == 0.003
+    trials = [json.loads(line) for line in (runs / "found/journal.jsonl").read_text().splitlines()]
+    tried = [one["key"].rsplit("/lr")[-1] for one in trials if one["kind"] == "trial"][:6]
+    assert sorted(map(float, tried)) == [1e-9, 1e-9, 1e-8, 1e-8, 0.003, 0.003]  # both training seeds each
+
+
+def test_a_strategy_finds_a_base_rate_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["biotune"])
+    monkeypatch.chdir(tmp_path)
+    few = [word for word in SMALL if word.startswith(("dataset.", "training.")) and not word.startswith("training.lr=")]
+    grid = ["strategy=linear_probe", "training.lr=auto", "training.lr_grid=[1e-9,0.03]"]
+    assert main(["train", *few, *grid, "test.seeds=[1]", "hydra.run.dir=found"]) == 0
+    assert main(["train", *few, "strategy=linear_probe", "training.lr=0.03", "test.seeds=[1]", "hydra.run.dir=told"]) == 0
+    assert without_times(tmp_path / "found/test.csv") == without_times(tmp_path / "told/test.csv")
+    assert yaml.safe_load((tmp_path / "found/best_schedule.yaml").read_text())["base_lr"] == 0.03
+
+
 def test_baselines_depend_on_training_seeds_alone(runs: Path) -> None:
     first, other = (pd.read_csv(runs / name / "test.csv").drop(columns="seconds") for name in ("first", "other"))
     for strategy in ("full", "linear_probe"):

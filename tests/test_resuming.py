@@ -115,6 +115,16 @@ class TestSettings:
             settle_config(journal, config(**more), tmp_path)
         assert len(journal.records("pin")) == 1
 
+    def test_a_key_that_the_first_version_did_not_have_counts_as_its_default(self, journal: Journal, tmp_path: Path) -> None:
+        settle_config(journal, config(), tmp_path)
+        known = dict(journal.pinned("config"))
+        assert known.pop("evolution.resplit") is False
+        journal.pin("config", known)
+        settle_config(journal, config(), tmp_path)
+        journal.pin("config", known)
+        with pytest.raises(RunFolderError, match="evolution.resplit=false, now true"):
+            settle_config(journal, config(evolution=EvolutionConfig("biotune", generations=5, resplit=True)), tmp_path)
+
     def test_a_longer_search_is_what_later_ones_are_compared_with(self, journal: Journal, tmp_path: Path) -> None:
         settle_config(journal, config(), tmp_path)
         settle_config(journal, config(evolution=EvolutionConfig("biotune", generations=7)), tmp_path)

@@ -195,7 +195,7 @@ def _values(item: Key) -> dict[str, str]:
     """The values a key can have, where they can be listed."""
     if is_bool(item):
         return {"true": "", "false": ""}
-    words = [show(choice) for choice in item.metadata["choices"] or item.metadata["usual"]]
+    words = [show(choice) for choice in item.metadata["choices"] or item.metadata["usual"] or item.metadata["words"]]
     return {word: "default" if word == show(item.default) else "" for word in words}
 
 

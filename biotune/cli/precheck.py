@@ -213,6 +213,9 @@ def _type_problems(item: Key, override: Override) -> Iterator[str]:
         except OmegaConfBaseException:
             yield f"{override.input_line}: must be {item.must_be}."
             return
+        if item.is_no_word(value):
+            yield f"{override.input_line}: must be {item.must_be}."
+            return
 
 
 def _probe_class(item: Key) -> type:

@@ -13,7 +13,7 @@ from biotune.backbones._base import Preprocessing
 from biotune.config import DatasetConfig
 from biotune.datasets._base import Indices, Source
 from biotune.datasets.decoded import Pixels, decode
-from biotune.datasets.splits import Partition, check_classes, check_fold_sizes, partition, stratified_folds
+from biotune.datasets.splits import Partition, check_classes, check_fold_sizes, partition, resplits, stratified_folds
 from biotune.errors import DataError, did_you_mean
 
 __all__ = ["LOADERS", "Data", "Part", "Plan", "Source", "find", "load", "load_source", "register_dataset"]
@@ -110,6 +110,7 @@ class Plan:
         source: Where the pictures are.
         cut: Which picture serves what.
         num_folds: Folds of the training and of the validation data.
+        resplit: Whether each fold is a new split of all of them instead of a part.
         kept: Labels that have an output: all, or those a limit on classes has left.
     """
 
@@ -117,6 +118,7 @@ class Plan:
     source: Source
     cut: Partition
     num_folds: int
+    resplit: bool
     kept: Indices
 
     @property
@@ -125,18 +127,23 @@ class Plan:
         return tuple(self.source.classes[label] for label in self.kept)
 
 
-def find(config: DatasetConfig, num_folds: int) -> Plan:
+def find(config: DatasetConfig, num_folds: int, resplit: bool = False) -> Plan:
     """Find a dataset, split it and check that its classes fill the folds; decodes nothing.
+
+    Args:
+        config: Which dataset.
+        num_folds: Folds of the training and validation data.
+        resplit: Whether each fold is a new split of all of them instead of a disjoint part.
 
     Raises:
         DataError: Data missing, malformed or too small.
     """
     source = load_source(config)
     cut = partition(source, config)
-    check_fold_sizes(source, cut, num_folds, config.split_seed)
+    _fold_indices(source, cut, num_folds, resplit, config.split_seed)
     limited = config.max_classes is not None
     kept = np.unique(source.labels[cut.train]) if limited else np.arange(len(source.classes))
-    return Plan(config, source, cut, num_folds, kept)
+    return Plan(config, source, cut, num_folds, resplit, kept)
 
 
 def load(plan: Plan, preprocessing: Preprocessing, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Data:
@@ -157,11 +164,10 @@ def load(plan: Plan, preprocessing: Preprocessing, on_progress: Callable[[int, i
         good = np.setdiff1d(members, members[list(decoded.broken)])
         cut = Partition(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
         check_classes(source, cut)
-        check_fold_sizes(source, cut, plan.num_folds, config.split_seed)
+    folds = _fold_indices(source, cut, plan.num_folds, plan.resplit, config.split_seed)
     label_of = np.full(len(source.classes), -1, dtype=np.int64)
     label_of[plan.kept] = np.arange(len(plan.kept))
     train, val, test = (np.searchsorted(members, part) for part in (cut.train, cut.val, cut.test))
-    groups = None if source.groups is None else source.groups[members]
     return Data(
         name=config.name,
         classes=plan.classes,
@@ -169,25 +175,32 @@ def load(plan: Plan, preprocessing: Preprocessing, on_progress: Callable[[int, i
         labels=label_of[source.labels[members]],
         names=tuple(source.names[index] for index in members),
         whole=Part(train, val),
-        folds=_folds(source.labels[members], groups, train, val, plan.num_folds, config.split_seed),
+        folds=tuple(Part(*(np.searchsorted(members, part) for part in fold)) for fold in folds),
         test=test,
-        fingerprint=_fingerprint(source, cut, plan.num_folds),
+        fingerprint=_fingerprint(source, cut, plan.num_folds, plan.resplit),
         skipped=tuple(source.names[members[row]] for row in decoded.broken),
     )
 
 
-def _folds(
-    labels: Indices, groups: Indices | None, train: Indices, val: Indices, num_folds: int, seed: int
-) -> tuple[Part, ...]:
-    cuts = [
-        [rows[held] for held in stratified_folds(labels[rows], num_folds, seed, None if groups is None else groups[rows])]
-        for rows in (train, val)
-    ]
-    return tuple(Part(*pair) for pair in zip(*cuts, strict=True))
+def _fold_indices(source: Source, cut: Partition, num_folds: int, resplit: bool, seed: int) -> list[tuple[Indices, Indices]]:
+    """Training and validation pictures of each fold.
+
+    Raises:
+        DataError: A class would be missing in one.
+    """
+    if resplit:
+        return resplits(source, cut, num_folds, seed)
+    check_fold_sizes(source, cut, num_folds, seed)
+    cuts = []
+    for members in (cut.train, cut.val):
+        groups = None if source.groups is None else source.groups[members]
+        cuts.append([members[held] for held in stratified_folds(source.labels[members], num_folds, seed, groups)])
+    return list(zip(*cuts, strict=True))
 
 
-def _fingerprint(source: Source, cut: Partition, num_folds: int) -> str:
-    digest = hashlib.sha256(f"{source.fingerprint}/{num_folds}".encode())
+def _fingerprint(source: Source, cut: Partition, num_folds: int, resplit: bool) -> str:
+    kind = " resplits" if resplit else ""
+    digest = hashlib.sha256(f"{source.fingerprint}/{num_folds}{kind}".encode())
     for part in (cut.train, cut.val, cut.test):
         digest.update(part.tobytes())
         # one set of pictures can be labelled in several ways

@@ -10,6 +10,8 @@ from biotune.config import DatasetConfig
 from biotune.datasets._base import SPLITS, Indices, Source
 from biotune.errors import DataError
 
+_RESPLIT_SEEDS = 10**6  # apart from the seeds of the hold-outs, which begin at dataset.split_seed
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -133,6 +135,29 @@ def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray
             return [held for _, held in grouped.split(positions, labels, groups)]
     plain = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
     return [held for _, held in plain.split(positions, labels)]
+
+
+def resplits(source: Source, cut: Partition, count: int, seed: int) -> list[tuple[Indices, Indices]]:
+    """Several ways of splitting the training and validation pictures: as they are, then drawn anew.
+
+    Schedules that were chosen on one set of validation pictures have that set's luck; on other ones it does not repeat.
+
+    Args:
+        source: Labels and, where they exist, groups.
+        cut: The splits as they are; the share of validation pictures stays about the same, in each class.
+        count: Number of splits, the given one included.
+        seed: Seed of the draws.
+
+    Returns:
+        Training and validation indices of each, ascending.
+
+    Raises:
+        DataError: Groups leave no way to split anew.
+    """
+    members = np.union1d(cut.train, cut.val)
+    share = len(cut.val) / len(members)
+    drawn = [hold_out(source, members, share, seed + _RESPLIT_SEEDS + number) for number in range(1, count)]
+    return [(cut.train, cut.val), *drawn]
 
 
 def check_fold_sizes(source: Source, cut: Partition, num_folds: int, seed: int = 0) -> None:

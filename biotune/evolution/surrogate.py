@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from biotune.schedule import UNFREEZING, Schedule
 
+Floats = NDArray[np.float64]
 FEWEST = 8  # evaluations before a regression says anything
 _LARGEST = 400  # evaluations that are fitted, the latest ones: the cost grows with the cube
 _JITTER = 1e-6
+_ROUNDS = 3  # of fitting the process and the folds' means by turns
 _CURIOSITY = 2.0  # standard deviations by which an unknown schedule may be better than its mean guess
 
 
@@ -36,7 +38,7 @@ class Observation:
     fitness: float
 
 
-def features(schedules: Sequence[Schedule]) -> NDArray[np.float64]:
+def features(schedules: Sequence[Schedule]) -> Floats:
     """(N, 2 · blocks + 2): whether each block is trained, the decimal logarithm of its weight (0 if frozen), the order."""
     weights = np.array([schedule.lr_weights for schedule in schedules])
     trained = weights > 0
@@ -62,17 +64,37 @@ class Surrogate:
         used = list(observations)[-_LARGEST:]
         values = np.array([one.fitness for one in used])
         folds = np.array([one.fold for one in used])
-        kindness = {fold: float(values[folds == fold].mean()) for fold in sorted(set(folds.tolist()))}
-        centred = values - np.array([kindness[fold] for fold in folds.tolist()])
-        self._middle = float(np.mean(list(kindness.values())))
-        self._scale = float(centred.std()) or 1.0
+        told = np.array([folds == fold for fold in sorted(set(folds.tolist()))]).T.astype(float)
+        points = features([one.schedule for one in used])
         kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(2.0, (0.3, 20.0), nu=2.5) + WhiteKernel(0.3, (1e-3, 2.0))
         self._regression = GaussianProcessRegressor(kernel, alpha=_JITTER)
+        kindness: Floats = np.asarray((told.T @ values) / told.sum(axis=0), dtype=np.float64)
         with warnings.catch_warnings(), threadpool_limits(1):  # one thread, so that numbers do not depend on the cores
             warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound is a fit like another
-            self._regression.fit(features([one.schedule for one in used]), centred / self._scale)
+            for more in reversed(range(_ROUNDS if told.shape[1] > 1 else 1)):
+                centred: Floats = values - told @ kindness
+                self._scale = float(centred.std()) or 1.0
+                self._middle = float(kindness.mean())
+                self._regression.fit(points, centred / self._scale)
+                if more:
+                    kindness = self._fold_means(points, values, told)
 
-    def predict(self, schedules: Sequence[Schedule]) -> NDArray[np.float64]:
+    def _fold_means(self, points: Floats, values: Floats, told: Floats) -> Floats:
+        """How hard each fold is, by generalised least squares under the fitted kernel (universal kriging).
+
+        Plain means would tell as much of which schedules came on which fold: later ones are better.
+
+        Args:
+            points: (N, features).
+            values: (N,) fitness values.
+            told: (N, folds), 1 for the fold of each.
+        """
+        covariance = self._regression.kernel_(points) + _JITTER * np.eye(len(points))
+        weighted = np.linalg.solve(covariance, told)
+        found: Floats = np.linalg.solve(told.T @ weighted, weighted.T @ values)
+        return found
+
+    def predict(self, schedules: Sequence[Schedule]) -> Floats:
         """The fitness to be expected of schedules, averaged over the folds.
 
         Args:

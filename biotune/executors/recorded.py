@@ -19,7 +19,10 @@ class Recorded:
 
     Attributes:
         on_result: Told of every result, old or new; may be set later.
+        base_lr: The base rate of trials that state none, where `training.lr` leaves it to be found.
     """
+
+    base_lr: float | None = None
 
     def __init__(self, inner: Runner, journal: Journal, on_result: OnResult = lambda trial, result: None) -> None:
         """Wrap an executor.
@@ -36,6 +39,7 @@ class Recorded:
 
     def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
         """One result a trial, in order; equal trials are run once."""
+        trials = [self._at_base_rate(trial) for trial in trials]
         unknown = {trial.key: trial for trial in trials if trial.key not in self._known}
         for trial in trials:
             if trial.key in self._known:
@@ -51,11 +55,14 @@ class Recorded:
 
     def repeat(self, trial: Trial) -> TrialResult:
         """Run a known trial once more, for what it leaves beside its result; nothing is journalled and nobody is told."""
-        return self._inner.run([trial], lambda trial, result: None)[0]
+        return self._inner.run([self._at_base_rate(trial)], lambda trial, result: None)[0]
 
     def close(self) -> None:
         """Release the inner executor."""
         self._inner.close()
+
+    def _at_base_rate(self, trial: Trial) -> Trial:
+        return trial if self.base_lr is None or trial.lr is not None else dataclasses.replace(trial, lr=self.base_lr)
 
     def _record(self, trial: Trial, result: TrialResult) -> None:
         self._journal.append({"kind": "trial", "key": trial.key, **dataclasses.asdict(result)})

@@ -231,7 +231,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         overrides=tuple(str(line) for line in _yaml(folder / ".hydra/overrides.yaml", list)),
         config_dirs=tuple(source["path"] for source in sources if source.get("provider") == "command-line"),
         schedule=schedule,
-        base_lr=float(config["training"]["lr"]),
+        base_lr=float(result.get("base_lr", config["training"]["lr"])),  # results of earlier versions do not state it
         parameters={name: int(size) for name, size in sizes.items()} if known else None,
         trainable_params=int(result["trainable_params"]),
         trainable_share=float(result["trainable_share"]),

@@ -66,7 +66,8 @@ def test_values_of_choices_bools_and_open_keys() -> None:
     assert offered("biotune run dataset.download=") == ["dataset.download=true", "dataset.download=false"]
     assert offered("biotune run device=c") == ["device=cpu", "device=cuda"]
     assert offered("biotune run dataset.source_size=1") == ["dataset.source_size=128"]
-    assert offered("biotune run training.lr=") == []
+    assert offered("biotune run training.lr=") == ["training.lr=auto"]
+    assert offered("biotune run training.epochs=") == []
     assert offered("biotune run nonsense=") == []
     assert offered("biotune run +experiment=sm") == ["+experiment=smoke"]
 
@@ -106,7 +107,7 @@ def test_arguments_of_the_other_commands() -> None:
     assert offered("biotune data check dataset=cu") == ["dataset=cub"]
     assert offered("biotune data cache --c") == ["--clear"]
     assert offered("biotune completion z") == ["zsh"]
-    assert offered("biotune help training.lr") == ["training.lr"]
+    assert offered("biotune help training.lr") == ["training.lr", "training.lr_grid"]
     assert {"training", "train"} <= set(offered("biotune help trai"))
     assert offer_for(["predict", ""]).paths == "folders"
     assert offer_for(["predict", "--top", "3", ""]).paths == "folders"

@@ -75,6 +75,24 @@ def test_a_harder_fold_makes_no_schedule_worse() -> None:
     assert np.corrcoef(even, odd)[0, 1] > 0.98
 
 
+def test_a_fold_that_saw_better_schedules_is_no_easier_one() -> None:
+    """Later generations are better ones: were a fold's mean taken for its kindness, its schedules would seem worse."""
+    ranked = sorted(drawn(60, seed=3), key=truth)
+    rng = np.random.default_rng(0)
+    kindness = (0.1, 0.0)  # the first fold is the harder one by 0.1
+    seen = [
+        Observation(one, fold, truth(one) + kindness[fold] + 0.01 * rng.standard_normal())
+        for fold, own in ((0, ranked[20:]), (1, ranked[:40]))  # twenty on both
+        for one in own
+    ]
+    best, worst = ranked[:10], ranked[-10:]
+    guesses = Surrogate(seen).predict([*best, *worst])
+    gap = float(guesses[10:].mean() - guesses[:10].mean())
+    assert gap == pytest.approx(np.mean([truth(one) for one in worst]) - np.mean([truth(one) for one in best]), abs=0.03)
+    middle = np.mean([truth(one) for one in ranked]) + 0.05  # averaged over the folds
+    assert Surrogate(seen).predict(ranked).mean() == pytest.approx(middle, abs=0.02)
+
+
 def test_the_same_evaluations_give_the_same_guess_to_the_bit() -> None:
     schedules = drawn(40, 3)
     first, second = (Surrogate(noisy(schedules)).predict(schedules) for _ in range(2))

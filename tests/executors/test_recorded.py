@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,13 @@ def test_closing_closes_the_inner_executor(tmp_path: Path) -> None:
     executor, inner = reopened(tmp_path)
     executor.close()
     assert inner.closed
+
+
+def test_trials_that_state_no_base_rate_have_that_of_the_session(tmp_path: Path) -> None:
+    inner = Backwards()
+    executor = Recorded(inner, Journal(tmp_path))
+    executor.run([trial(1)])
+    executor.base_lr = 0.5
+    executor.run([trial(1), replace(trial(1), lr=0.25)])
+    executor.repeat(trial(2))
+    assert [key.partition("/epochs5")[2] for key in inner.ran] == ["", "/lr0.25", "/lr0.5", "/lr0.5"]
