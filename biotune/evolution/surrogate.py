@@ -91,7 +91,7 @@ class Surrogate:
         """
         covariance = self._regression.kernel_(points) + _JITTER * np.eye(len(points))
         weighted = np.linalg.solve(covariance, told)
-        found: Floats = np.linalg.solve(told.T @ weighted, weighted.T @ values)
+        found: Floats = np.asarray(np.linalg.solve(told.T @ weighted, weighted.T @ values), dtype=np.float64)
         return found
 
     def predict(self, schedules: Sequence[Schedule]) -> Floats:
