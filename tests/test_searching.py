@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from biotune.config import RunConfig
+from biotune.config import ConfirmConfig, EvolutionConfig, RunConfig
 from biotune.evolution.books import Entry
 from biotune.evolution.individual import Fitness
 from biotune.evolution.surrogate import FEWEST, Observation
 from biotune.fitness import TrialResult
 from biotune.schedule import Block, Schedule
-from biotune.searching import confirm, confirming_observations, smoothest
+from biotune.searching import confirm, confirming, confirming_observations, smoothest
 
 BLOCKS = (Block("a", ("a",)), Block("b", ("b",)))
 
@@ -70,3 +70,20 @@ def test_thesmoothest_is_not_the_luckiest() -> None:
 def test_with_too_few_evaluations_the_score_decides() -> None:
     one, other = entry(1, 1.0, 1.0), entry(2, 0.0, 1.0)
     assert smoothest([one, other], [Observation(one.schedule, 0, 0.9)] * (FEWEST - 1), other) is other
+
+
+@pytest.mark.parametrize(
+    ("folds", "resplit", "seeds", "expected"),
+    [
+        (2, False, [7, 8], [(0, 7), (0, 8), (1, 7), (1, 8)]),
+        (1, True, [7, 8], [(0, 7), (0, 8)]),
+        (3, True, [7, 8, 9], [(0, 7), (1, 8), (2, 9)]),
+        (3, True, [7], [(0, 7), (1, 7), (2, 7)]),
+        (2, True, [7, 8, 9], [(0, 7), (1, 8), (0, 9)]),
+    ],
+)
+def test_every_fold_is_confirmed_with_every_seed_but_new_splits_in_turn(
+    folds: int, resplit: bool, seeds: list[int], expected: list[tuple[int, int]]
+) -> None:
+    config = RunConfig(evolution=EvolutionConfig("biotune", folds=folds, resplit=resplit), confirm=ConfirmConfig(seeds=seeds))
+    assert confirming(config) == expected

@@ -156,7 +156,8 @@ def resplits(source: Source, cut: Partition, count: int, seed: int) -> list[tupl
     """
     members = np.union1d(cut.train, cut.val)
     share = len(cut.val) / len(members)
-    drawn = [hold_out(source, members, share, seed + _RESPLIT_SEEDS + number) for number in range(1, count)]
+    seeds = [(seed + _RESPLIT_SEEDS + number) % 2**32 for number in range(1, count)]
+    drawn = [hold_out(source, members, share, own) for own in seeds]
     return [(cut.train, cut.val), *drawn]
 
 

@@ -29,6 +29,19 @@ def test_folds_cut_training_and_validation_data_into_disjoint_stratified_parts(e
         assert counts.sum(0).tolist() == [20] * 10
 
 
+def test_folds_can_be_new_splits_of_all_training_and_validation_data(eight: Preprocessing) -> None:
+    config = DatasetConfig("digits", "digits")
+    data = datasets.load(datasets.find(config, 3, resplit=True), eight)
+    every = sorted([*data.whole.train.tolist(), *data.whole.val.tolist()])
+    assert data.folds[0].train.tolist() == data.whole.train.tolist()
+    for fold in data.folds:
+        assert sorted([*fold.train.tolist(), *fold.val.tolist()]) == every
+        assert np.bincount(data.labels[fold.val]).tolist() == [20] * 10
+    assert len({tuple(fold.val.tolist()) for fold in data.folds}) == 3
+    assert data.fingerprint != digits(eight, 3).fingerprint
+    assert datasets.load(datasets.find(config, 3, resplit=True), eight).fingerprint == data.fingerprint
+
+
 def test_no_test_row_is_in_any_fold(eight: Preprocessing) -> None:
     data = digits(eight)
     used = np.concatenate([part for fold in (*data.folds, data.whole) for part in (fold.train, fold.val)])

@@ -15,6 +15,7 @@ from biotune.datasets.splits import (
     check_fold_sizes,
     hold_out,
     partition,
+    resplits,
     stratified_folds,
 )
 from biotune.errors import DataError
@@ -97,6 +98,40 @@ def test_the_same_seed_gives_the_same_folds_and_another_seed_others(num_folds: i
     first, again, other = (stratified_folds(labels, num_folds, seed) for seed in (1, 1, 2))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert any(a.tolist() != b.tolist() for a, b in zip(first, other, strict=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=4), st.integers(0, 2**32 - 2))
+def test_new_splits_share_out_the_same_pictures_in_each_class_as_before(sizes: list[int], seed: int) -> None:
+    labels = [label for label, size in enumerate(sizes) for _ in range(2 * size)]
+    toy = source(labels, [name for size in sizes for name in ["train"] * size + ["val"] * size] + ["test"] * 0)
+    cut = Partition(*(np.flatnonzero(toy.splits == split) for split in ("train", "val", "test")))
+    found = resplits(toy, cut, 4, seed)
+    assert [part.tolist() for part in found[0]] == [cut.train.tolist(), cut.val.tolist()]
+    for train, val in found:
+        assert sorted([*train.tolist(), *val.tolist()]) == list(range(len(labels)))
+        assert (np.diff(train) > 0).all() and (np.diff(val) > 0).all()
+        assert counts(toy, train) == counts(toy, cut.train)
+    if min(sizes) > 10:
+        assert len({tuple(val.tolist()) for _, val in found}) == 4
+    assert [val.tolist() for _, val in resplits(toy, cut, 4, seed)] == [val.tolist() for _, val in found]
+
+
+def test_new_splits_keep_the_share_of_validation_pictures_and_touch_no_test_picture() -> None:
+    toy = source([0] * 40 + [1] * 20, (["train"] * 6 + ["val"] * 2 + ["test"] * 2) * 6)
+    cut = partition(toy, config())
+    for train, val in resplits(toy, cut, 5, seed=3):
+        assert (counts(toy, train)[:2], counts(toy, val)[:2]) == ([24, 12], [8, 4])
+        assert not set(cut.test.tolist()) & {*train.tolist(), *val.tolist()}
+
+
+def test_new_splits_never_tear_a_group_apart() -> None:
+    groups = [number // 4 for number in range(80)]
+    toy = source([group % 2 for group in groups], groups=groups)
+    cut = partition(toy, config())
+    for train, val in resplits(toy, cut, 4, seed=0):
+        assert not {groups[row] for row in train} & {groups[row] for row in val}
+        assert all(counts(toy, val)[:2])
 
 
 def test_the_split_seed_decides_the_hold_outs() -> None:
