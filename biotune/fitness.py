@@ -20,6 +20,11 @@ from biotune.strategies.method import Method
 
 Alike = tuple[int, int, str]  # fold, seed and order of unfreezing: trainings whose curves may be compared epoch by epoch
 WORST = 1.0  # the fitness of a candidate that was not or could not be trained (BioTune, section 1)
+METRICS = {  # what 1 − fitness is, by `fitness.metric`
+    "acc": "macro accuracy",
+    "acc+std": "macro accuracy less its sd over the seeds",
+    "loss": "geometric mean of the true classes' probabilities",
+}
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
         }
         _keep_best_model(bench, finals["biotune"])
         write_json(folder / RESULT, result)
-        view.summary(pd.read_csv(folder / "summary.csv"))
+        view.summary(pd.read_csv(folder / "summary.csv"), config.fitness.metric)
         view.schedule(winner.schedule, bench.network.parameters, base_lr)
         view.scores({"biotune": result["test"], **result["baselines"]})
         view.final(f"Files: {_shown_path(folder)}")

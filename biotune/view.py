@@ -16,6 +16,7 @@ from rich.text import Text
 
 from biotune.dashboard import Dashboard
 from biotune.evolution import Generation
+from biotune.fitness import METRICS
 from biotune.schedule import Schedule
 from biotune.sparklines import duration, strip
 from biotune.voice import Voice
@@ -166,12 +167,12 @@ class View:
             table.add_row(*(Text(cell) for cell in row))
         self.console.print(table)
 
-    def summary(self, generations: pd.DataFrame) -> None:
-        """The per-generation table, from `summary.csv`."""
+    def summary(self, generations: pd.DataFrame, metric: str = "acc") -> None:
+        """The per-generation table, from `summary.csv`, and what `fitness.metric` makes of fitness."""
         if self.voice is Voice.QUIET:
             return
         self.table(
-            "Generations (fitness = 1 − macro accuracy on the fold's validation data)",
+            f"Generations (fitness = 1 − {METRICS[metric]} on the fold's validation data)",
             ["generation", "fold", "best", "mean", "worst", "sd", "diversity", "evaluations", "trainings", "cached"],
             (
                 [

@@ -177,7 +177,8 @@ def _draw_curves(named: Sequence[Named]) -> Drawing:
         axes.plot(summary["generation"], best, linestyle=style, color=colour, linewidth=1.5, marker="o", markersize=3)
         ends.append((best.iloc[-1], str(entry.number), colour))
     axes.set_xlabel("generation")
-    axes.set_ylabel("validation macro accuracy (%)")
+    metrics = {entry.run.search.metric for entry in named if entry.run.search is not None}
+    axes.set_ylabel("validation macro accuracy (%)" if metrics <= {"acc"} else "1 − fitness (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
     axes.margins(x=0.03)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from biotune.fitness import METRICS
 from biotune.report.read import Run, Score, Search, method_name
 from biotune.report.style import (
     BLUE,
@@ -71,17 +72,17 @@ def draw_fitness(search: Search) -> Drawing:
         axes.plot(generation[at], best[at], marker, color=BLUE, markersize=5)
         if name:
             axes.plot([], [], marker, color=MUTED, markersize=5, label=name)
-    if search.confirmed:
+    if search.confirmed and search.metric == "acc":  # it is an accuracy, too
         axes.axhline(search.confirmed.mean, color=INK, linewidth=1, linestyle=(0, (1, 1.5)), label="chosen, confirmed")
     axes.set_xlabel("generation")
-    axes.set_ylabel("validation macro accuracy (%)")
+    axes.set_ylabel(f"{METRICS[search.metric]},\nvalidation (%)" if search.metric != "acc" else "validation macro accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.03)
     axes.grid(axis="y")
     _leave_out_the_worst(axes, best, mean)
     in_percent(axes, "y")
     legend_above(axes)
-    said = f"Best survivor by generation: {', '.join(f'{100 * value:.1f} %' for value in best)}"
+    said = f"Best survivor by generation, {METRICS[search.metric]}: {', '.join(f'{100 * value:.1f} %' for value in best)}"
     return finish(figure, "fitness", said)
 
 
@@ -198,7 +199,7 @@ def search_score(search: Search, number: int) -> float:
     rows = []
     for _, schedule in own.drop_duplicates().iterrows():  # a probe may have replaced the genes of an elite
         same = table[(table[what] == schedule).all(axis=1) & table["status"].isin(_SOUND)]
-        rows.append(1 - same.groupby("fold")["fitness"].last().mean())
+        rows.append(same.groupby("fold")["val_accuracy"].last().mean())
     return float(max(rows))
 
 

@@ -42,6 +42,7 @@ class Search:
         confirm: A row a confirming training; without rows where nothing was confirmed.
         confirmed: The chosen schedule's score over the folds with fresh seeds.
         costs: evaluations, trainings, epochs and seconds of the search itself.
+        metric: What fitness was made of, see `fitness_by`.
     """
 
     summary: pd.DataFrame
@@ -49,6 +50,7 @@ class Search:
     confirm: pd.DataFrame
     confirmed: Score | None
     costs: dict[str, float]
+    metric: str = "acc"
 
 
 @dataclass(frozen=True)
@@ -239,11 +241,12 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         test=test,
         predictions=_table(folder / PREDICTIONS, {*_TEXTS, "probability"}, texts=_TEXTS),
         classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
-        search=_search(folder, result, schedule) if is_search else None,
+        # the first runs had no choice of it
+        search=_search(folder, result, schedule, config.get("fitness", {}).get("metric", "acc")) if is_search else None,
     )
 
 
-def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule) -> Search:
+def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, metric: str) -> Search:
     summary = _table(
         folder / "summary.csv",
         {"generation", "fold", "best_fitness", "mean_fitness", "worst_fitness", "trainings", "cache_hits", "seconds"},
@@ -258,7 +261,7 @@ def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule) -> Sear
     confirm = _table(folder / "confirm.csv", {"schedule", "fold", "seed", "seconds"}, {"macro_accuracy"}, may_be_empty=True)
     confirmed = result["confirmed"]["macro_accuracy"]
     costs = {name: float(result["search"][name]) for name in ("evaluations", "trainings", "epochs", "seconds")}
-    return Search(summary, generations, confirm, None if confirmed is None else _score(confirmed), costs)
+    return Search(summary, generations, confirm, None if confirmed is None else _score(confirmed), costs, metric)
 
 
 def _score(value: Mapping[str, Any]) -> Score:

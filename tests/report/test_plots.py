@@ -94,8 +94,8 @@ def test_the_search_score_is_the_mean_over_the_folds_it_was_measured_on(a_run: P
     run = read_run(a_run)
     assert run.search is not None
     table = run.search.generations
-    table.loc[table["individual"] == 23, "fitness"] = 0.2
-    again = table[table["individual"] == 23].assign(fold=0, fitness=0.1)
+    table.loc[table["individual"] == 23, "val_accuracy"] = 0.8
+    again = table[table["individual"] == 23].assign(fold=0, val_accuracy=0.9)
     table.loc[len(table)] = again.iloc[0]
     assert search_score(run.search, 23) == pytest.approx(0.85)
     assert chosen_schedule(run, run.search) == 23
@@ -127,7 +127,7 @@ def test_schedules_that_differ_in_the_order_alone_are_told_apart(tmp_path: Path)
     assert chosen is not None
     before = search_score(run.search, chosen)
     table = run.search.generations
-    twin = table[table["individual"] == chosen].assign(individual=0, fitness=0.01, unfreezing="last_to_first")
+    twin = table[table["individual"] == chosen].assign(individual=0, val_accuracy=0.99, unfreezing="last_to_first")
     both = replace(run.search, generations=pd.concat([twin, table[table["individual"] > 0]], ignore_index=True))
     assert search_score(both, chosen) == pytest.approx(before)
     assert search_score(both, 0) == pytest.approx(0.99)
@@ -135,3 +135,17 @@ def test_schedules_that_differ_in_the_order_alone_are_told_apart(tmp_path: Path)
         [run.search.confirm[run.search.confirm["schedule"] == chosen].assign(schedule=0), run.search.confirm]
     )
     assert chosen_schedule(run, replace(both, confirm=same_scores)) == chosen
+
+
+def test_a_search_by_another_metric_shows_that_metric_and_confirms_accuracy(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    config = folder / ".hydra/config.yaml"
+    config.write_text(config.read_text() + "fitness: {metric: loss}\n")
+    run = read_run(folder)
+    assert run.search is not None and run.search.metric == "loss"
+    plots = {name: drawing.inline() for name, drawing in draw(run).items()}
+    assert "generation, geometric mean of the true classes" in plots["fitness"]
+    # what is held against a confirmed accuracy is one, too
+    run.search.generations["fitness"] = 0.5
+    chosen = chosen_schedule(run, run.search)
+    assert chosen is not None and search_score(run.search, chosen) != pytest.approx(0.5)
