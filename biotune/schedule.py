@@ -23,7 +23,7 @@ FORMAT = 1
 TOGETHER, LAST_TO_FIRST, FIRST_TO_LAST = UNFREEZING = ("together", "last_to_first", "first_to_last")
 _HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold", "unfreezing")
 _IN_WORDS = {
-    TOGETHER: "all from the first epoch on",
+    TOGETHER: "all in the first epoch",
     LAST_TO_FIRST: "one more every epoch, from the last one up",
     FIRST_TO_LAST: "one more every epoch, from the first one down",
 }

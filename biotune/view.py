@@ -194,7 +194,7 @@ class View:
             return
         importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
         self.table(
-            f"Layer schedule (blocks train {schedule.order})",
+            f"Layer schedule (blocks join: {schedule.order})",
             ["block", "modules", "parameters", "importance", "rate"],
             (
                 [

@@ -130,10 +130,10 @@ def test_a_choice_that_is_not_the_best_confirmed_is_explained(tmp_path: Path) ->
 
 def test_the_page_says_in_which_order_the_blocks_join(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
-    assert "They train all from the first epoch on." in page_of(folder).text
+    assert "Trained blocks join: all in the first epoch." in page_of(folder).text
     file = folder / "best_schedule.yaml"
     file.write_text(file.read_text().replace("blocks:", "unfreezing: last_to_first\nblocks:", 1))
-    assert "They train one more every epoch, from the last one up." in page_of(folder).text
+    assert "Trained blocks join: one more every epoch, from the last one up." in page_of(folder).text
 
 
 def test_wrong_pictures_are_shown_where_their_files_are_found(tmp_path: Path) -> None:
