@@ -26,7 +26,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from biotune import load_schedule
-from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrainConfig, TrainingConfig, check
+from biotune.checks import check
+from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrainConfig, TrainingConfig
 from biotune.datasets.digits import shift as shifted
 from biotune.fitness import Trial
 from biotune.schedule import Schedule

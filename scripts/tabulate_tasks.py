@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from biotune.config import BackboneConfig, DatasetConfig, EvaluateConfig, EvolutionConfig, ExecutorConfig, TrainingConfig, check
+from biotune.checks import check
+from biotune.config import BackboneConfig, DatasetConfig, EvaluateConfig, EvolutionConfig, ExecutorConfig, TrainingConfig
 from biotune.evolution.operators import random_genes
 from biotune.fitness import Trial, TrialResult
 from biotune.schedule import Block, decode

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from biotune.config import RunConfig, check, value_at
+from biotune.checks import check
+from biotune.config import RunConfig, value_at
 from biotune.errors import ConfigError
 from biotune.keys import Key, keys_of
 

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from biotune import choosing
+from biotune.checks import check
 from biotune.cli import main
-from biotune.config import CompareConfig, DatasetConfig, TrainingConfig, check
+from biotune.config import CompareConfig, DatasetConfig, TrainingConfig
 from biotune.errors import ConfigError
 
 FEW = [

@@ -12,8 +12,9 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from biotune.checks import check
 from biotune.cli.hydra_app import register
-from biotune.config import COMMANDS, RunConfig, TrainingConfig, check
+from biotune.config import COMMANDS, RunConfig, TrainingConfig
 from biotune.errors import ConfigError
 from biotune.evolution import most_evaluations
 from biotune.keys import keys_of

@@ -27,10 +27,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from biotune.checks import check
 from biotune.cli import NO_HYDRA_COMPLETION
 from biotune.cli.composing import composing
 from biotune.cli.jobs import WITH_FOLDER
-from biotune.config import COMMANDS, check
+from biotune.config import COMMANDS
 from biotune.errors import ConfigError, RunFolderError, did_you_mean, one_line
 from biotune.keys import Key, keys_of
 from biotune.resuming import settle_config, sole_user

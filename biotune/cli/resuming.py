@@ -13,11 +13,12 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from biotune.checks import check
 from biotune.cli.composing import composing
 from biotune.cli.interrupts import end_cleanly
 from biotune.cli.jobs import perform
 from biotune.cli.precheck import check_names, parse_overrides
-from biotune.config import COMMANDS, check
+from biotune.config import COMMANDS
 from biotune.errors import ConfigError, RunFolderError, one_line
 from biotune.resuming import EXTENDABLE, settle_config, sole_user
 from biotune.store import JOURNAL, Journal, state_of, write_text

@@ -35,8 +35,14 @@ BAD = [
     (["run", "evolution.elites=10"], ["evolution.elites=10", "smaller than evolution.population_size=10"]),
     (["run", "training.epochs=0"], ["training.epochs=0", "at least 1"]),
     (["run", "evolution.folds=0"], ["evolution.folds=0", "at least 1"]),
-    (["run", "evolution.folds=21"], ["class 0", "20 training pictures", "evolution.folds=21", "set evolution.folds=20"]),
-    (["run", "dataset.max_per_class=1", "evolution.folds=2"], ["class 0 has 1 training picture", "set evolution.folds=1"]),
+    (
+        ["run", "evolution.folds=21", "evolution.resplit=false"],
+        ["class 0", "20 training pictures", "evolution.folds=21", "set evolution.folds=20"],
+    ),
+    (
+        ["run", "dataset.max_per_class=1", "evolution.folds=2", "evolution.resplit=false"],
+        ["class 0 has 1 training picture", "set evolution.folds=1"],
+    ),
     (["run", "training.seeds=[]"], ["training.seeds=[]", "at least one"]),
     (["run", "training.seeds=[1,1]"], ["training.seeds=[1,1]", "must not repeat 1"]),
     (["run", "training.seeds=5"], ["training.seeds=5", "a list of integers like [1,2,3]"]),

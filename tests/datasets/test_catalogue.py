@@ -14,7 +14,8 @@ from PIL import Image
 from trees import cub_config, cub_tree, folder_config, folder_tree
 
 from biotune.catalogue import CATALOGUE, facts_of
-from biotune.config import DataConfig, DatasetConfig, check
+from biotune.checks import check
+from biotune.config import DataConfig, DatasetConfig
 from biotune.datasets import LOADERS
 from biotune.datasets.check import check_copy
 from biotune.errors import ConfigError
