@@ -183,9 +183,10 @@ def test_what_a_generation_spends_over_the_budget_counts_for_nothing(
             fitness.trainings += cost
             yield SimpleNamespace(hall=[], observations=[])
 
-    monkeypatch.setattr(script, "evolve", generations)
+    searchers = sys.modules["tabulated_searchers"]
+    monkeypatch.setattr(searchers, "evolve", generations)
     searcher = script.SEARCHERS["cma_es"]
-    steps = script.evolved(searcher, searcher.settings, SimpleNamespace(blocks=BLOCKS), fitness, 0, 240)
+    steps = searchers.evolved(searcher, searcher.settings, SimpleNamespace(blocks=BLOCKS), fitness, 0, 240)
     assert [known.cost for known in steps] == counted
 
 
