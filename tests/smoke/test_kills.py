@@ -112,6 +112,7 @@ def finish(folder: Path) -> None:
     assert process.returncode == 0, error.decode()
 
 
+@pytest.mark.timeout(1200)  # thirty times a start, and the machine may be busy
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 @pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_driver_killed_at_random_moments_ends_as_one_that_was_not(kills: int, twin: Path, tmp_path: Path) -> None:
