@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from bench_common import labelled_files, machine, parser, picture_tree, report, timed
 from plain_loop import Batches, Plan, fine_tune, picture_loaders
 
@@ -73,7 +74,7 @@ def main() -> None:
             case = digits() if name == "digits" else pictures(Path(folder))
             rows += measure(case, Path(folder) / name, given)
         config = TrialsConfig(device=given.device, dataset=case.dataset, backbone=case.backbone, training=case.training)
-        device, _, _ = prepare(config, 2)
+        device, _, _ = prepare(config, 1)
     lines = [
         "| search | trainings | epochs | biotune | plain loop, scaled up | ratio |",
         "|---|---|---|---|---|---|",
@@ -138,7 +139,7 @@ def measure(case: Case, folder: Path, given: argparse.Namespace) -> list[str]:
         trials = [record for record in records(out) if record["kind"] == "trial"]
         epochs = sum(len(record["curve"]) for record in trials)
         if more is PLAIN:
-            seconds = sample(case, trials, given)
+            seconds = sample(case, trials, given, out)
             plain = statistics.fmean(seconds) * len(trials)
             error = statistics.stdev(seconds) / math.sqrt(len(seconds)) * len(trials)
         rows.append(
@@ -154,10 +155,11 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "journal.jsonl").read_bytes().split(b"\n") if line]
 
 
-def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace) -> list[float]:
-    """Seconds of the plain loop for a random sample of trials."""
+def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace, folder: Path) -> list[float]:
+    """Seconds of the plain loop for a random sample of a run's trials, on the same pictures."""
     config = TrialsConfig(device=given.device, dataset=case.dataset, backbone=case.backbone, training=case.training)
-    device, network, data = prepare(config, 2)
+    evolution = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["evolution"]
+    device, network, data = prepare(config, evolution["folds"], resplit=evolution["resplit"])
     training = case.training
     preprocessing = network.preprocessing.scaled_to(case.dataset.image_size)
     chosen = random.Random(given.seed).sample(sorted(record["key"] for record in trials), min(given.sample, len(trials)))

@@ -429,17 +429,25 @@ class TestSearch:
         assert script("bench_search").records(tmp_path) == records
 
     def test_a_trial_is_told_to_the_plain_loop_from_its_key_alone(
-        self, load_digits: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+        self, load_digits: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         module = script("bench_search")
+        (tmp_path / ".hydra").mkdir()
+        (tmp_path / ".hydra" / "config.yaml").write_text("evolution: {folds: 5, resplit: true}\n")
+        asked: list[Any] = []
         network, data = build(BackboneConfig("biotune", "glyphnet"), 10), load_digits()
-        monkeypatch.setattr(module, "prepare", lambda config, folds: (CPU, network, data))
+        monkeypatch.setattr(
+            module, "prepare", lambda config, folds, resplit: asked.append((folds, resplit)) or (CPU, network, data)
+        )
         told: list[Any] = []
         monkeypatch.setattr(module, "fine_tune", lambda *arguments: told.append(arguments))
         weights = (0.0, 0.1 + 0.2, 0.0, 10.0, 1.0, 2.5)
-        trials = [Trial(Schedule(network.blocks, weights), fold, 559, 30) for fold in (1, None)]
+        orders = {1: "last_to_first", None: "together"}
+        trials = [Trial(Schedule(network.blocks, weights, unfreezing=orders[fold]), fold, 559, 30) for fold in (1, None)]
         case = dataclasses.replace(module.digits(), training=TrainingConfig(lr=0.01, epochs=30, patience=4, batch_size=50))
-        seconds = module.sample(case, [{"key": trial.key} for trial in trials], SimpleNamespace(device="cpu", seed=0, sample=9))
+        given = SimpleNamespace(device="cpu", seed=0, sample=9)
+        seconds = module.sample(case, [{"key": trial.key} for trial in trials], given, tmp_path)
+        assert asked == [(5, True)]  # the run's own splits
         assert len(seconds) == len(told) == 2
         parts = {len(data.whole.train): data.whole, len(data.folds[1].train): data.folds[1]}
         for pretrained, (train, val), given, device in told:
@@ -447,6 +455,7 @@ class TestSearch:
             assert given.rates == {block.modules: weight * 0.01 for block, weight in zip(network.blocks, weights, strict=True)}
             assert (given.seed, given.epochs, given.patience, given.batch_size, given.head) == (559, 30, 4, 50, "head")
             part = parts.pop(len(train.labels))
+            assert given.gradual == (part is data.folds[1])
             assert (train.size, train.shuffled, val.shuffled) == (50, True, False)
             assert train.labels.tolist() == data.labels[part.train].tolist()
             assert val.labels.tolist() == data.labels[part.val].tolist()
