@@ -7,7 +7,7 @@ from typing import Any
 
 from biotune.evolution import Candidate, Generation
 from biotune.fitness import Evaluation, Trial, TrialResult, sample_sd
-from biotune.schedule import Schedule
+from biotune.schedule import TOGETHER, Schedule
 
 SUMMARY_COLUMNS = (
     "generation",
@@ -142,6 +142,7 @@ def journal_record(generation: Generation) -> dict[str, Any]:
 
 
 def _journal_candidate(candidate: Candidate) -> dict[str, Any]:
+    order = candidate.schedule.unfreezing
     return {
         "individual": candidate.individual,
         "origin": candidate.origin,
@@ -149,7 +150,8 @@ def _journal_candidate(candidate: Candidate) -> dict[str, Any]:
         "error": candidate.evaluation.error,
         "fitness": candidate.evaluation.fitness,
         "genes": list(candidate.genes),
-        "unfreezing": candidate.schedule.unfreezing,
+        # stated like in a schedule's file, so that searches of before there was an order can be gone on with
+        **({} if order == TOGETHER else {"unfreezing": order}),
         "kept": candidate.kept,
     }
 

@@ -139,3 +139,14 @@ def test_journal_record_survives_json_exactly(generations: list[Generation]) -> 
         assert record["random_state"]["bit_generator"] == "PCG64"
         assert [tuple(one["genes"]) for one in record["candidates"]] == [one.genes for one in generation.candidates]
         assert len(record["survivors"]) == 4
+
+
+def test_the_journal_of_a_search_without_an_order_is_as_it_was_before_there_was_one(generations: list[Generation]) -> None:
+    """Else a search that an earlier version began could not be gone on with."""
+    names = ["individual", "origin", "status", "error", "fitness", "genes", "kept"]
+    assert [list(one) for one in tables.journal_record(generations[0])["candidates"]] == [names] * 4
+    settings = EvolutionConfig(algorithm="biotune", population_size=4, elites=1, generations=0, unfreezing="last_to_first")
+    (generation,) = evolve(settings, BLOCKS, evaluate, seed=0)
+    several = [sum(one.schedule.selected) > 1 for one in generation.candidates]
+    orders = [one.get("unfreezing") for one in tables.journal_record(generation)["candidates"]]
+    assert any(several) and orders == ["last_to_first" if many else None for many in several]

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from biotune.config import FitnessConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.schedule import Schedule, load_schedule
 from biotune.store import MODEL_FACTS, PREDICTIONS, RESULT, STATUS
@@ -242,7 +243,9 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         predictions=_table(folder / PREDICTIONS, {*_TEXTS, "probability"}, texts=_TEXTS),
         classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
         # the first runs had no choice of it
-        search=_search(folder, result, schedule, config.get("fitness", {}).get("metric", "acc")) if is_search else None,
+        search=_search(folder, result, schedule, config.get("fitness", {}).get("metric", FitnessConfig.metric))
+        if is_search
+        else None,
     )
 
 
