@@ -710,3 +710,22 @@ def test_what_fitness_can_be_made_of_by_hand() -> None:
     assert fitness_by("acc+std", results) == pytest.approx(0.4 + math.sqrt(0.02))
     assert fitness_by("acc+std", [result_of(0.0), result_of(1.0)]) == 1.0
     assert fitness_by("loss", results) == pytest.approx(1 - (1 / 2 + 1 / 4) / 2)
+
+
+@pytest.mark.parametrize(("first", "other"), [("together", "last_to_first"), ("last_to_first", "together")])
+def test_a_training_is_measured_only_against_those_whose_blocks_joined_in_the_same_order(first: str, other: str) -> None:
+    floors: list[tuple[str, tuple[float, ...]]] = []
+
+    class Noting:
+        def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
+            floors.extend((trial.schedule.unfreezing, trial.floor) for trial in trials)
+            return [TrialResult("ok", (0.9, 0.9, 0.9), 1.0) for _ in trials]
+
+        def close(self) -> None: ...
+
+    blocks = tuple(Block(name, (name,)) for name in ("stem", "head"))
+    fitness = ScheduleFitness(Noting(), (1,), 3, "data", Economy(prune="median"))
+    fitness([Schedule(blocks, (weight, 1.0), unfreezing=first) for weight in (1.0, 2.0, 3.0, 4.0, 5.0)], 0)
+    fitness.close_generation()
+    fitness([Schedule(blocks, (6.0, 1.0), unfreezing=order) for order in (first, other)], 0)
+    assert floors[-2:] == [(first, (0.0, 0.0, 0.9)), (other, ())]

@@ -282,3 +282,31 @@ def test_train_trains_the_blocks_of_its_strategy_or_schedule_and_no_other(
 
 def test_no_log_handler_is_left_behind(runs: Path) -> None:
     assert not [handler for handler in logging.getLogger("biotune").handlers if isinstance(handler, logging.FileHandler)]
+
+
+def fingerprint(folder: Path) -> str:
+    """Of pictures and splits, as a command has noted it."""
+    records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    (value,) = [record["value"] for record in records if record["kind"] == "pin" and record["name"] == "data"]
+    return str(value)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_command_works_on_the_splits_that_it_is_told_to(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["biotune"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "genotypes.csv").write_text("stem,layer1,layer2,layer3,layer4,head,threshold\n0,0,0,0,0,0.9,0.2\n")
+    tiny = ["dataset.max_per_class=4", "dataset.max_eval_per_class=4", "training.epochs=1", "executor=in_process"]
+    own = {
+        "evaluate": ["genotypes=genotypes.csv"],
+        "compare": ["strategies=[full]", "test.seeds=[0]", "compare.tune_lr=false"],
+    }[command]
+    found = []
+    for resplit in ("true", "false", "true"):
+        folder = tmp_path / f"{len(found)}"
+        splits = ["evolution.folds=2", f"evolution.resplit={resplit}"]
+        assert main([command, *own, *tiny, *splits, f"hydra.run.dir={folder}"]) == 0
+        found.append(fingerprint(folder / "seed-0" if command == "compare" else folder))
+    assert found[0] == found[2] != found[1]
