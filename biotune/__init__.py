@@ -3,13 +3,16 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from biotune.schedule import Block, Schedule, load_schedule
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.schedule.schedule_file import load_schedule
 
 if TYPE_CHECKING:
-    from biotune.backbones import Architecture, Preprocessing, register_backbone
-    from biotune.datasets import Source, register_dataset
-    from biotune.predict import Model, load_model
-    from biotune.strategies import register_strategy
+    from biotune.backbones.network import Architecture, Preprocessing
+    from biotune.backbones.registry import register_backbone
+    from biotune.datasets.source import Source, register_dataset
+    from biotune.strategies.registry import register_strategy
+    from biotune.training.model import Model, load_model
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,14 +31,14 @@ __all__ = [
 ]
 
 _LAZY = {  # these need torch, which is slow to import and not needed for every command
-    "Architecture": "biotune.backbones",
-    "Preprocessing": "biotune.backbones",
-    "register_backbone": "biotune.backbones",
-    "Source": "biotune.datasets",
-    "register_dataset": "biotune.datasets",
-    "Model": "biotune.predict",
-    "load_model": "biotune.predict",
-    "register_strategy": "biotune.strategies",
+    "Architecture": "biotune.backbones.network",
+    "Preprocessing": "biotune.backbones.network",
+    "register_backbone": "biotune.backbones.registry",
+    "Source": "biotune.datasets.source",
+    "register_dataset": "biotune.datasets.source",
+    "Model": "biotune.training.model",
+    "load_model": "biotune.training.model",
+    "register_strategy": "biotune.strategies.registry",
 }
 
 

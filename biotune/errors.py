@@ -46,3 +46,15 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     spellings = {candidate.lower(): candidate for candidate in names}
     near = [spellings[match] for match in get_close_matches(name.lower(), list(spellings), n=3, cutoff=0.6)]
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+_LONGEST_SHOWN = 60
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it. Nested values go by their kind: YAML's aliases can make their text endless."""
+    if isinstance(value, int) and abs(value) >= 10**_LONGEST_SHOWN:
+        return "a giant integer"  # str() refuses to spell out thousands of digits
+    if value is None or isinstance(value, int | float | str):
+        return repr(value) if len(repr(value)) <= _LONGEST_SHOWN else repr(value)[: _LONGEST_SHOWN - 1] + "…"
+    return f"a {type(value).__name__}"

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from biotune.datasets import Data
-from biotune.device import has_bf16
+from biotune.datasets.data import Data
+from biotune.training.device import has_bf16
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -23,15 +23,18 @@ from bench_common import labelled_files, machine, parser, picture_tree, report, 
 from plain_loop import Plan, fine_tune, picture_loaders
 from torch import nn
 
-from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
-from biotune.datasets import Data
-from biotune.device import autocast_type
-from biotune.executors import InProcess, ProcessPool, Site
-from biotune.finetune import batch_rows, finetune
-from biotune.fitness import Trial
-from biotune.schedule import Block, Schedule
-from biotune.session import prepare
-from biotune.workspace import Workspace
+from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.datasets.data import Data
+from biotune.executors.base import Site
+from biotune.executors.in_process import InProcess
+from biotune.executors.process_pool import ProcessPool
+from biotune.recipes.inputs import prepare
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.training.device import autocast_type
+from biotune.training.finetune import batch_rows, finetune
+from biotune.training.workspace import Workspace
+from biotune.trial import Trial
 
 SCHEDULES = {
     "every block": "stem layer1 layer2 layer3 layer4 head",

@@ -80,13 +80,14 @@ def peak_of_a_training(root: Path, device_name: str) -> dict[str, int]:
     watcher = threading.Thread(target=watch)
     watcher.start()
 
-    from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
-    from biotune.executors import InProcess, Site
-    from biotune.finetune import finetune
-    from biotune.fitness import Trial
-    from biotune.schedule import Schedule
-    from biotune.scratch import scratch
-    from biotune.session import prepare
+    from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+    from biotune.executors.base import Site
+    from biotune.executors.in_process import InProcess
+    from biotune.recipes.inputs import prepare
+    from biotune.schedule.schedule import Schedule
+    from biotune.store.scratch import scratch
+    from biotune.training.finetune import finetune
+    from biotune.trial import Trial
 
     config = TrialsConfig(
         device=device_name,

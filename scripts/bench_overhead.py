@@ -15,13 +15,14 @@ import torch
 from bench_common import machine, median_ratio, paired, parser, picture_tree, report
 from torch import nn
 
-from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
-from biotune.executors import InProcess, Site
-from biotune.finetune import batch_rows, finetune
-from biotune.fitness import Trial
-from biotune.session import prepare
-from biotune.strategies import fixed_schedule
-from biotune.workspace import Workspace
+from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.executors.base import Site
+from biotune.executors.in_process import InProcess
+from biotune.recipes.inputs import prepare
+from biotune.strategies.registry import fixed_schedule
+from biotune.training.finetune import batch_rows, finetune
+from biotune.training.workspace import Workspace
+from biotune.trial import Trial
 
 RATE, SEED = 1e-3, 684
 

@@ -27,11 +27,11 @@ import yaml
 from bench_common import labelled_files, machine, parser, picture_tree, report, timed
 from plain_loop import Batches, Plan, fine_tune, picture_loaders
 
-from biotune.backbones import Preprocessing
-from biotune.config import BackboneConfig, DatasetConfig, TrainingConfig, TrialsConfig
-from biotune.datasets import Data
-from biotune.schedule import LAST_TO_FIRST
-from biotune.session import prepare
+from biotune.backbones.network import Preprocessing
+from biotune.config.schema import BackboneConfig, DatasetConfig, TrainingConfig, TrialsConfig
+from biotune.datasets.data import Data
+from biotune.recipes.inputs import prepare
+from biotune.schedule.schedule import LAST_TO_FIRST
 
 PLAIN = ["fitness.prune=none", "fitness.racing=false"]
 SPARING = ["fitness.prune=median", "fitness.racing=true"]

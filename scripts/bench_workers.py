@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from bench_common import machine, median_ratio, paired, parser, report
 
-from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrialsConfig
+from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrialsConfig
 from biotune.evolution.operators import random_genes
-from biotune.executors import ProcessPool, Site
-from biotune.fitness import Trial
-from biotune.schedule import decode
-from biotune.session import prepare
+from biotune.executors.base import Site
+from biotune.executors.process_pool import ProcessPool
+from biotune.recipes.inputs import prepare
+from biotune.schedule.schedule import decode
+from biotune.trial import Trial
 
 SEEDS = (684, 559, 629)
 

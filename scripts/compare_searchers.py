@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from tabulated_searchers import ABLATIONS, ALL_SEARCHERS, CONFIRM, SEARCHERS, Finalist, Known
 from tabulated_task import Simulated, Task, best_quality, read_task
 
-from biotune.fitness import ScheduleFitness, Trial
-from biotune.schedule import Block, Schedule, decode
-from biotune.searching import confirming_observations, smoothest
-from biotune.strategies import fixed_schedule
+from biotune.fitness.fitness import ScheduleFitness
+from biotune.recipes.search import confirming_observations, smoothest
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule, decode
+from biotune.strategies.registry import fixed_schedule
+from biotune.trial import Trial
 
 TABLES = Path(__file__).parent / "tables"
 MODELS = {"gp": "Gaussian process", "trees": "boosted trees"}

@@ -26,12 +26,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from biotune import load_schedule
-from biotune.checks import check
-from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrainConfig, TrainingConfig
-from biotune.datasets.digits import shift as shifted
-from biotune.fitness import Trial
-from biotune.schedule import Schedule
-from biotune.session import session
+from biotune.config.checks import check
+from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainConfig, TrainingConfig
+from biotune.datasets.loaders.digits import shift as shifted
+from biotune.recipes.session import session
+from biotune.schedule.schedule import Schedule
+from biotune.trial import Trial
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- measured by scripts/known_answers.py -->", "<!-- end of known answers -->"

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from measure_default import ROOT, write_between_marks
 
-from biotune.comparison import Difference, best_of, by_seed, difference
+from biotune.report.statistics import Difference, best_of, by_seed, difference
 
 BEGIN, END = "<!-- measured by scripts/measure_comparison.py -->", "<!-- end of comparison -->"
 TASKS = {

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from biotune.checks import check
-from biotune.config import BackboneConfig, DatasetConfig, EvaluateConfig, EvolutionConfig, ExecutorConfig, TrainingConfig
+from biotune.config.checks import check
+from biotune.config.schema import BackboneConfig, DatasetConfig, EvaluateConfig, EvolutionConfig, ExecutorConfig, TrainingConfig
 from biotune.evolution.operators import random_genes
-from biotune.fitness import Trial, TrialResult
-from biotune.schedule import Block, decode
-from biotune.session import Session, session
-from biotune.store import write_table
+from biotune.recipes.session import Session, session
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import decode
+from biotune.store.files import write_table
+from biotune.trial import Trial, TrialResult
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDS = 2

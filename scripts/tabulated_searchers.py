@@ -15,12 +15,12 @@ import numpy as np
 import yaml
 from tabulated_task import Task
 
-from biotune.config import ConfirmConfig, EvolutionConfig, TrainingConfig
-from biotune.evolution import evolve
-from biotune.evolution.books import Entry
+from biotune.config.schema import ConfirmConfig, EvolutionConfig, TrainingConfig
+from biotune.evolution.history import Entry
+from biotune.evolution.loop import evolve
 from biotune.evolution.surrogate import Observation
-from biotune.fitness import ScheduleFitness
-from biotune.schedule import TOGETHER, Schedule, decode
+from biotune.fitness.fitness import ScheduleFitness
+from biotune.schedule.schedule import TOGETHER, Schedule, decode
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 10  # candidates a fold in turn, as a generation of the default search, for searchers that know no generations

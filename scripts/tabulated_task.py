@@ -24,8 +24,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.model_selection import KFold, cross_val_predict
 
-from biotune.fitness import Trial, TrialResult
-from biotune.schedule import Block, Schedule, decode
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule, decode
+from biotune.trial import Trial, TrialResult
 
 Floats = NDArray[np.float64]
 TEST = "test"  # the scores on the test split after training on all data; beside them fold0, fold1 and all are validation scores

@@ -33,16 +33,16 @@ def vectors() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def load_digits() -> Callable[..., Any]:
     """The bundled digits as `Data` with two folds and 200 test pictures; keyword arguments go to `DatasetConfig`."""
-    from biotune import datasets
-    from biotune.backbones import build
-    from biotune.config import BackboneConfig, DatasetConfig
+    from biotune.backbones.registry import build_network
+    from biotune.config.schema import BackboneConfig, DatasetConfig
+    from biotune.datasets.data import Data, find_dataset, load_dataset
 
-    preprocessing = build(BackboneConfig("biotune", "glyphnet"), 10).preprocessing
+    preprocessing = build_network(BackboneConfig("biotune", "glyphnet"), 10).preprocessing
 
     @cache
-    def load(**options: Any) -> datasets.Data:
+    def load(**options: Any) -> Data:
         config = DatasetConfig("digits", "digits", **{"max_eval_per_class": 20, **options})
-        return datasets.load(datasets.find(config, 2), preprocessing)
+        return load_dataset(find_dataset(config, 2), preprocessing)
 
     return load
 
@@ -52,13 +52,13 @@ def make_workspace(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[
     """A GlyphNet on the digits, ready for `finetune`; keyword arguments go to `TrainingConfig`."""
     import torch
 
-    from biotune.backbones import build
-    from biotune.config import BackboneConfig, TrainingConfig
-    from biotune.workspace import Workspace
+    from biotune.backbones.registry import build_network
+    from biotune.config.schema import BackboneConfig, TrainingConfig
+    from biotune.training.workspace import Workspace
 
     def make(data: Any = None, weights: str = "default", **training: Any) -> Workspace:
         data = load_digits() if data is None else data
-        network = build(BackboneConfig("biotune", "glyphnet", weights), len(data.classes))
+        network = build_network(BackboneConfig("biotune", "glyphnet", weights), len(data.classes))
         settings = TrainingConfig(**{"lr": 3e-3, "batch_size": 32, **training})
         return Workspace.of(network, data, settings, torch.device("cpu"), tmp_path)
 

@@ -16,15 +16,15 @@ import pandas as pd
 import pytest
 import torch
 
-from biotune import finetune as loop
-from biotune.backbones import build
-from biotune.config import BackboneConfig, TrainingConfig
-from biotune.datasets import Data, Part
-from biotune.device import autocast_type, has_bf16, resolve_device
-from biotune.finetune import finetune
-from biotune.fitness import Trial
-from biotune.schedule import Schedule
-from biotune.workspace import Sharing, Workspace
+from biotune.backbones.registry import build_network
+from biotune.config.schema import BackboneConfig, TrainingConfig
+from biotune.datasets.data import Data, Part
+from biotune.schedule.schedule import Schedule
+from biotune.training import finetune as loop
+from biotune.training.device import autocast_type, has_bf16, resolve_device
+from biotune.training.finetune import batch_rows, finetune
+from biotune.training.workspace import Sharing, Workspace
+from biotune.trial import Trial
 
 pytestmark = [
     pytest.mark.gpu,
@@ -47,7 +47,7 @@ def _full_float32() -> Iterator[None]:
 
 
 def workspace_on(device: torch.device, data: Data, folder: Path, sharing: bool = True, **training: Any) -> Workspace:
-    network = build(BackboneConfig("biotune", "glyphnet"), len(data.classes))
+    network = build_network(BackboneConfig("biotune", "glyphnet"), len(data.classes))
     settings = TrainingConfig(**{"lr": 3e-3, "batch_size": 32, "precision": "fp32", **training})
     return Workspace.of(network, data, settings, device, folder, Sharing(folder, 1.0) if sharing else None)
 
@@ -119,7 +119,7 @@ class TestResults:
     def test_so_are_those_of_large_networks(
         self, name: str, size: int, precision: str, tolerance: float, tmp_path: Path
     ) -> None:
-        network = build(BackboneConfig("torchvision", name, "none"), 5)
+        network = build_network(BackboneConfig("torchvision", name, "none"), 5)
         data = noise(size)
         settings = TrainingConfig(precision=precision)
         workspace = Workspace.of(network, data, settings, GPU, tmp_path, Sharing(tmp_path, 4.0))
@@ -151,7 +151,7 @@ class TestTheDevice:
 
     def test_a_network_of_eleven_million_parameters_answers_in_what_auto_says(self, load_digits: LoadDigits) -> None:
         data = load_digits()
-        network = build(BackboneConfig("torchvision", "resnet18", "none"), len(data.classes))
+        network = build_network(BackboneConfig("torchvision", "resnet18", "none"), len(data.classes))
         workspace = Workspace.of(network, data, TrainingConfig(), GPU, Path("."))
         whole = workspace.whole()
         network.module.eval()
@@ -172,7 +172,7 @@ class TestTheDevice:
         self, load_digits: LoadDigits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         resident = workspace_on(GPU, load_digits(), tmp_path)
-        monkeypatch.setattr("biotune.workspace.budget", lambda device, workers: 0.0)
+        monkeypatch.setattr("biotune.training.workspace.budget", lambda device, workers: 0.0)
         sent = workspace_on(GPU, load_digits(), tmp_path)
         assert sent.placement.on_device == frozenset()
         for first in (0, 3):
@@ -196,7 +196,7 @@ class TestTheDevice:
         settings = {"precision": precision, "augment": augment, "optimizer": optimizer, "class_weights": "balanced"}
         workspace = workspace_on(GPU, load_digits(), tmp_path, **settings)
         finetune(trial_of(workspace, first, epochs=1), workspace)  # tables are copied at the first row of each
-        real, batches = loop.batch_rows, []
+        real, batches = batch_rows, []
 
         def watched(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
             # from the first batch to the end of the last; the loss is read once after that
@@ -251,7 +251,7 @@ class TestMemory:
     def test_a_frozen_beginning_takes_less_than_a_whole_network(self, tmp_path: Path) -> None:
         peaks = []
         for first in (0, 5):
-            network = build(BackboneConfig("torchvision", "resnet18", "none"), 5)
+            network = build_network(BackboneConfig("torchvision", "resnet18", "none"), 5)
             settings = TrainingConfig(precision="fp32")
             workspace = Workspace.of(network, noise(224), settings, GPU, tmp_path, Sharing(tmp_path, 4.0))
             finetune(trial_of(workspace, first, epochs=1), workspace)  # activations are computed

@@ -13,19 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from biotune import recipes
-from biotune.backbones import Preprocessing
+from biotune.backbones.network import Preprocessing
 from biotune.cli import main
-from biotune.config import DataConfig, DatasetConfig
-from biotune.datasets import find, load
-from biotune.datasets.folder import load as load_folder
+from biotune.config.schema import DataConfig, DatasetConfig
+from biotune.datasets.data import find_dataset, load_dataset
+from biotune.datasets.loaders.folder import load as load_folder
 from biotune.errors import DataError, RunFolderError
-from biotune.evolution.books import Books
+from biotune.evolution.history import Books
 from biotune.evolution.individual import Individual
-from biotune.fitness import Evaluation, TrialResult
-from biotune.resuming import settle_config
-from biotune.schedule import Block, Schedule, decode
-from biotune.store import Journal
+from biotune.recipes import run as recipe
+from biotune.recipes.resuming import settle_config
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule, decode
+from biotune.store.journal import Journal
+from biotune.trial import Evaluation, TrialResult
 
 TINY = Preprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -43,7 +44,7 @@ def tree(root: Path, colours: dict[str, int], mtime: int = 1_000_000_000) -> Pat
 
 def test_trees_of_equal_names_sizes_and_times_do_not_share_pictures(tmp_path):
     roots = [tree(tmp_path / "a", {"x": 0, "y": 255}), tree(tmp_path / "b", {"x": 255, "y": 0})]
-    loaded = [load(find(DatasetConfig("folder", "folder", str(root)), 1), TINY) for root in roots]
+    loaded = [load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root)), 1), TINY) for root in roots]
     first_of_x = [data.pixels[np.flatnonzero(data.labels == 0)[0]].max() for data in loaded]
     assert first_of_x == [0, 255]
     assert loaded[0].fingerprint != loaded[1].fingerprint
@@ -51,17 +52,17 @@ def test_trees_of_equal_names_sizes_and_times_do_not_share_pictures(tmp_path):
 
 def test_a_picture_changed_within_its_size_and_time_is_decoded_anew(tmp_path):
     root = tree(tmp_path / "a", {"x": 0, "y": 255})
-    before = load(find(DatasetConfig("folder", "folder", str(root)), 1), TINY)
+    before = load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root)), 1), TINY)
     for file in (root / "x").iterdir():
         Image.fromarray(np.full((8, 8, 3), 77, dtype=np.uint8)).save(file)
         os.utime(file, (1_000_000_000, 1_000_000_000))
-    after = load(find(DatasetConfig("folder", "folder", str(root)), 1), TINY)
+    after = load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root)), 1), TINY)
     assert before.pixels[before.labels == 0].max() == 0
     assert after.pixels[after.labels == 0].min() == 77
 
 
 def test_a_passing_read_error_is_not_remembered_as_a_broken_picture(tmp_path, monkeypatch):
-    from biotune.datasets import folder
+    from biotune.datasets.loaders import folder
 
     root = tree(tmp_path / "a", {"x": 0, "y": 255})
     config = DatasetConfig("folder", "folder", str(root), skip_broken=True)
@@ -74,9 +75,9 @@ def test_a_passing_read_error_is_not_remembered_as_a_broken_picture(tmp_path, mo
 
     monkeypatch.setattr(folder, "open_picture", fails_once)
     with pytest.raises(DataError, match=r"3\.bmp cannot be read .*Permission denied"):
-        load(find(config, 1), TINY)
+        load_dataset(find_dataset(config, 1), TINY)
     monkeypatch.setattr(folder, "open_picture", whole)
-    assert load(find(config, 1), TINY).skipped == ()
+    assert load_dataset(find_dataset(config, 1), TINY).skipped == ()
 
 
 @pytest.mark.parametrize("names", [("train", "valid", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "dev", "TEST")])
@@ -142,7 +143,7 @@ def test_the_schedule_is_there_even_if_the_final_trainings_fail(tmp_path, monkey
     def fails(*arguments):
         raise RuntimeError("no memory left")
 
-    monkeypatch.setattr(recipes, "_final_trainings", fails)
+    monkeypatch.setattr(recipe, "final_trainings", fails)
     assert main(["run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}"]) == 1
     assert (tmp_path / "run" / "best_schedule.yaml").is_file()
 
@@ -210,7 +211,7 @@ def failing(monkeypatch):
 def test_one_failing_child_does_not_stop_a_sequential_search(tmp_path, failing, monkeypatch):
     # the fifth training is the first one after the initial population of four: a whole batch of its own
     asked = failing(lambda asked: len(asked) == 5)
-    monkeypatch.setattr(recipes, "confirm", lambda *arguments: pytest.fail("searched to the end"))
+    monkeypatch.setattr(recipe, "confirm", lambda *arguments: pytest.fail("searched to the end"))
     arguments = ["experiment=smoke", "evolution=published", "evolution.exploitation=false", "evolution.generations=2"]
     with pytest.raises(pytest.fail.Exception, match="searched to the end"):
         main(["run", *arguments, f"hydra.run.dir={tmp_path / 'run'}"])

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from biotune.schedule import Block
+from biotune.schedule.block import Block
 
 Steps = Mapping[str, str]
 Call = Callable[[Tensor], Tensor]

@@ -1,14 +1,30 @@
-"""GlyphNet: the small residual network that ships with the package, pre-trained on printed characters."""
+"""GlyphNet, the network that ships with biotune, pre-trained on printed characters: its layers, and its row of facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from biotune.backbones.network import Architecture, Preprocessing
+from biotune.backbones.weights_file import read_weights
+from biotune.schedule.block import Block
+
 IMAGE_SIZE = 16
+
+
 # Near the mean and standard deviation of the printed source glyphs (0.33, 0.36); one grey value for three channels.
 MEAN = (0.3, 0.3, 0.3)
+
+
 STD = (0.37, 0.37, 0.37)
+
+
 # A wide last unit: the more features, the faster a fresh head learns from a few steps.
 WIDTHS = (12, 12, 24, 32, 80)
+
+
 # Fine-tuning on some hundred pictures takes about 60 steps; with the usual 0.1 the running statistics lag behind the
 # weights for the first epochs, and early stopping sees chance accuracy.
 BN_MOMENTUM = 0.3
@@ -114,3 +130,60 @@ class GlyphNet(nn.Module):
         x = self.layer4(x)
         scores: torch.Tensor = self.head(x.mean((2, 3)))
         return scores
+
+
+WEIGHTS = Path(__file__).parent / "weights" / "glyphnet.safetensors"
+
+
+SOURCE_CLASSES = 36  # A-Z and 0-9
+
+
+_STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+def _preprocessing(weights: str) -> Preprocessing:
+    return Preprocessing(IMAGE_SIZE, IMAGE_SIZE, MEAN, STD, "bicubic")
+
+
+def _pretrained(weights: str) -> dict[str, torch.Tensor]:
+    return read_weights(WEIGHTS)
+
+
+ARCHITECTURES = {
+    "glyphnet": Architecture(
+        name="glyphnet",
+        library="biotune",
+        build=lambda: GlyphNet(SOURCE_CLASSES),
+        blocks=tuple(Block(name, (name,)) for name in ("stem", *_STAGES, "head")),
+        head="head",
+        preprocessing=_preprocessing,
+        pretrained=_pretrained,
+        # a stage is a single residual unit, so its two convolutions are the layers
+        layers=(
+            Block("stem", ("stem",)),
+            *(
+                Block(f"{stage}.{half}", modules)
+                for stage in _STAGES
+                for half, modules in enumerate(
+                    (
+                        (f"{stage}.conv1", f"{stage}.bn1"),
+                        (f"{stage}.conv2", f"{stage}.bn2", f"{stage}.shortcut"),
+                    )
+                )
+            ),
+            Block("head", ("head",)),
+        ),
+        steps={"head": "@mean head"},
+        source="printed A-Z and 0-9, scripts/pretrain_glyphnet.py",
+    )
+}
+
+
+def find(name: str) -> Architecture | None:
+    """The row of a network that ships with biotune, or None."""
+    return ARCHITECTURES.get(name)
+
+
+def names() -> list[str]:
+    """The names of the networks that ship with biotune."""
+    return list(ARCHITECTURES)

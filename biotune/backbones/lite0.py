@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from biotune.backbones import timm
-from biotune.backbones._base import Architecture, skeleton
+from biotune.backbones.network import Architecture, skeleton
 from biotune.backbones.weights_file import read_weights
 from biotune.errors import BackboneError
 

@@ -1,15 +1,96 @@
-"""Cutting a network that has no declared blocks: by its own structure, or by groups of its parameters."""
+"""Cutting a network into blocks: by its structure, by groups of its parameters, or finer; the proof that blocks cover it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from torch import nn
 
-from biotune.schedule import Block
+from biotune.errors import BackboneError
+from biotune.schedule.block import Block
+from biotune.schedule.param_groups import block_parameters
+
+
+def check_partition(module: nn.Module, blocks: Sequence[Block], head: str) -> None:
+    """Refuse a partition that does not cover every parameter once, in forward order, with the head last.
+
+    Raises:
+        BackboneError: With the block or parameter at fault.
+    """
+    names = [block.name for block in blocks]
+    if len(set(names)) != len(names):
+        raise BackboneError(f"block names repeat: {', '.join(names)}.")
+    parameters = block_parameters(module, blocks)
+    position = {name: index for index, (name, _) in enumerate(module.named_parameters())}
+    spans = [[position[name] for name, _ in parameters[block.name]] for block in blocks]
+    for name, span in zip(names, spans, strict=True):
+        if not span:
+            raise BackboneError(f"block {name} holds no parameter.")
+    for (earlier, before), (later, after) in pairwise(zip(names, spans, strict=True)):
+        if max(before) > min(after):
+            raise BackboneError(f"blocks {earlier} and {later} are not in forward order.")
+    if not any(name.startswith(head + ".") for name, _ in parameters[blocks[-1].name]):
+        raise BackboneError(f"the last block, {names[-1]}, does not hold the head {head}.")
+
+
+def finer(module: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Cut blocks into layers: one gene a residual, dense, MBConv or transformer unit, or a convolution where there is none.
+
+    The stem and the head stay whole: neither means anything in parts. A bare normalisation joins the unit before it.
+    """
+    first, *middle, last = blocks
+    layers = [first]
+    for block in middle:
+        units: list[tuple[str, ...]] = []
+        for path in (unit for whole in block.modules for unit in _units(module, whole)):
+            if units and "Norm" in type(module.get_submodule(path)).__name__:
+                units[-1] = (*units[-1], path)
+            else:
+                units.append((path,))
+        if len(units) == 1:
+            layers.append(block)
+        else:
+            layers += [Block(f"{block.name}.{index}", unit) for index, unit in enumerate(units)]
+    return (*layers, last)
+
+
+def finer_steps(module: nn.Module, blocks: Sequence[Block], steps: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The steps of the blocks that `finer` makes, or None where its units do not simply follow one another.
+
+    Args:
+        module: The network.
+        blocks: The blocks that were cut finer.
+        steps: Their steps.
+    """
+    middle = blocks[1:-1]
+    if steps is None or any(block.name in steps for block in middle):
+        return None
+    cut = [path for block in middle for path in block.modules if _units(module, path) != [path]]
+    containers = [module.get_submodule(path) for path in cut]
+    return steps if all(_applies_only_units(container) for container in containers) else None
+
+
+def _applies_only_units(container: nn.Module) -> bool:
+    """Whether a container is nothing but its units one after another, none of them without parameters."""
+    return isinstance(container, nn.Sequential) and all(any(True for _ in child.parameters()) for child in container.children())
+
+
+def _units(module: nn.Module, path: str) -> list[str]:
+    """The parts of a container of units; a container of bare layers, such as a transition, is itself a unit."""
+    found = module.get_submodule(path)
+    if not isinstance(found, nn.Sequential | nn.ModuleDict):
+        return [path]
+    parts = [(name, child) for name, child in found.named_children() if any(True for _ in child.parameters())]
+    if not any(True for _, child in parts for _ in child.children()):
+        return [path]
+    return [f"{path}.{name}" for name, _ in parts]
+
 
 # modules that hold the stages of a network and are no stage themselves, by the names the field gives them
 _CONTAINERS = ("features", "encoder", "layers", "blocks", "stages", "trunk_output")
+
+
 _POOLING = (nn.MaxPool2d, nn.AvgPool2d)
 
 

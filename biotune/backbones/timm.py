@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from biotune.backbones._base import Architecture, Preprocessing, skeleton
+from biotune.backbones.network import Architecture, Preprocessing, skeleton
 from biotune.backbones.partition import by_parameters
 from biotune.errors import BackboneError, one_line
-from biotune.schedule import Block
+from biotune.schedule.block import Block
 
 
 def library() -> ModuleType:

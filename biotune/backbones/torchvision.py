@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torchvision import models
 
-from biotune.backbones._base import Architecture, Preprocessing, skeleton
+from biotune.backbones.network import Architecture, Preprocessing, skeleton
 from biotune.backbones.partition import by_structure
 from biotune.errors import BackboneError, one_line
-from biotune.schedule import Block
+from biotune.schedule.block import Block
 
 Partition = tuple[Block, ...]
 

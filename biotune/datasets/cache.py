@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from biotune.datasets.decoded import ABOUT, UNFINISHED, cache_folder, is_abandoned
+from biotune.datasets.decoded import ABOUT, UNFINISHED, is_abandoned
+from biotune.store.scratch import cache_folder
 
 
 @dataclass(frozen=True)

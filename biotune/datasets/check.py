@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biotune.catalogue import Facts, facts_of
-from biotune.config import DatasetConfig
-from biotune.datasets import load_source
-from biotune.datasets._base import SPLITS
+from biotune.config.schema import DatasetConfig
+from biotune.datasets.catalogue import Facts, facts_of
 from biotune.datasets.decoded import in_parallel
-from biotune.datasets.files import to_rgb
+from biotune.datasets.images import to_rgb
+from biotune.datasets.source import SPLITS, load_source
 from biotune.errors import one_line
 
 

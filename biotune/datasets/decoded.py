@@ -19,21 +19,34 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from biotune.backbones._base import Preprocessing
-from biotune.datasets._base import Indices, Source
-from biotune.datasets.files import to_rgb
+from biotune.backbones.network import Preprocessing
+from biotune.datasets.images import prepare
+from biotune.datasets.source import Indices, Source
 from biotune.errors import DataError, RunFolderError, one_line
+from biotune.store.scratch import cache_folder
 
 Pixels = NDArray[np.uint8]
+
+
 T = TypeVar("T")
+
+
 ABOUT = "about.json"
+
+
 UNFINISHED = ".unfinished-"
+
+
 _PIXELS, _BROKEN = "pixels.npy", "broken.json"
+
+
 _FORMAT = 2
+
+
 _SHOWN = 3
-_LONGEST_RATIO = 16
+
+
 _ABANDONED_SECONDS = 3600
 
 
@@ -48,13 +61,6 @@ class Decoded:
 
     pixels: Pixels
     broken: dict[int, str]
-
-
-def cache_folder() -> Path:
-    """Where decoded pictures are kept: $BIOTUNE_CACHE_DIR, or biotune below the user's cache folder."""
-    if own := os.environ.get("BIOTUNE_CACHE_DIR"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "biotune"
 
 
 def decode(
@@ -248,29 +254,3 @@ def in_parallel(work: Callable[[int], T], count: int) -> Iterator[tuple[int, T |
         finally:
             for future in under_way:
                 future.cancel()
-
-
-def prepare(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Resize the shorter side and crop the centre of one picture, as torchvision's presets do.
-
-    Args:
-        picture: As PIL opened it.
-        preprocessing: Sizes and filter.
-
-    Returns:
-        An RGB picture of crop × crop pixels.
-    """
-    rgb = to_rgb(picture)
-    if rgb.size == (preprocessing.crop, preprocessing.crop) and preprocessing.resize == preprocessing.crop:
-        return rgb
-    # seconds to import, and not needed where the cache has the pictures or they are of the right size
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.v2 import functional
-
-    short = min(rgb.size)
-    if max(rgb.size) > _LONGEST_RATIO * short:
-        # resizing all of a very long picture could take gigabytes, and only its centre is kept
-        rgb = functional.center_crop(rgb, [min(side, _LONGEST_RATIO * short) for side in (rgb.height, rgb.width)])
-    resized = functional.resize(rgb, [preprocessing.resize], InterpolationMode(preprocessing.interpolation))
-    cropped: Image.Image = functional.center_crop(resized, [preprocessing.crop, preprocessing.crop])
-    return cropped

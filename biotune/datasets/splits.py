@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from biotune.config import DatasetConfig
-from biotune.datasets._base import SPLITS, Indices, Source
+from biotune.config.schema import DatasetConfig
+from biotune.datasets.source import SPLITS, Indices, Source
 from biotune.errors import DataError
 
 _RESPLIT_SEEDS = 10**6  # apart from the seeds of the hold-outs, which begin at dataset.split_seed

@@ -6,8 +6,8 @@ import numpy as np
 from deap import base
 from numpy.typing import NDArray
 
-from biotune.fitness import Evaluation
-from biotune.schedule import TOGETHER
+from biotune.schedule.schedule import TOGETHER
+from biotune.trial import Evaluation
 
 Genes = NDArray[np.float64]
 

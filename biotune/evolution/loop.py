@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 from deap import base
 
-from biotune.config import EvolutionConfig
-from biotune.evolution.books import Books, Entry, OverFolds
-from biotune.evolution.expression import constrain, express
-from biotune.evolution.heuristics import heuristics
+from biotune.config.schema import EvolutionConfig
+from biotune.evolution.decoding import constrain, express
+from biotune.evolution.history import Books, Entry, OverFolds
 from biotune.evolution.individual import Genes, Individual, by_fitness
 from biotune.evolution.operators import ORDERS
-from biotune.evolution.rivals import SEARCHERS, Searcher
+from biotune.evolution.searchers import SEARCHERS, Searcher
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, most_promising
 from biotune.evolution.toolbox import Bred, breed, build_toolbox
-from biotune.fitness import Evaluation
-from biotune.schedule import TOGETHER, Block, Schedule
+from biotune.evolution.warm_start import heuristics
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import TOGETHER, Schedule
+from biotune.trial import Evaluation
 
 Evaluate = Callable[[Sequence[Schedule], int], list[Evaluation]]
 _FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer left, newcomers are random

@@ -10,7 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from biotune.evolution.individual import Genes
-from biotune.schedule import LAST_TO_FIRST, TOGETHER
+from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER
 
 ORDERS = (TOGETHER, LAST_TO_FIRST)  # those that evolve; with a new head the other one was never found to be of use
 

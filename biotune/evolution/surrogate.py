@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from biotune.schedule import UNFREEZING, Schedule
+from biotune.schedule.schedule import UNFREEZING, Schedule
 
 Floats = NDArray[np.float64]
 FEWEST = 8  # evaluations before a regression says anything

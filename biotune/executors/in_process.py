@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from biotune.errors import RunFolderError
-from biotune.executors._base import ATTEMPTS, OnResult, Site, failure, reason_of
-from biotune.fitness import Trial, TrialResult
+from biotune.executors.base import ATTEMPTS, OnResult, Site, failure, reason_of
+from biotune.trial import Trial, TrialResult
 
 if TYPE_CHECKING:
-    from biotune.workspace import Workspace
+    from biotune.training.workspace import Workspace
 
 
 class InProcess:
@@ -26,8 +26,8 @@ class InProcess:
     @staticmethod
     def at(site: Site) -> InProcess:
         """Set up what all trials share."""
-        from biotune.memory import keep_freed_memory
-        from biotune.workspace import Sharing, Workspace
+        from biotune.training.device import keep_freed_memory
+        from biotune.training.workspace import Sharing, Workspace
 
         keep_freed_memory()
         sharing = Sharing(site.scratch, site.config.features.max_gb)
@@ -46,7 +46,7 @@ class InProcess:
         """Nothing to release."""
 
     def _run_one(self, trial: Trial) -> TrialResult:
-        from biotune.finetune import finetune
+        from biotune.training.finetune import finetune
 
         for _ in range(ATTEMPTS):
             try:

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from biotune.children import how_it_ended
 from biotune.errors import RunFolderError, WorkerError, one_line
-from biotune.executors._base import ATTEMPTS, OnResult, Site, failure, shortened
+from biotune.executors.base import ATTEMPTS, OnResult, Site, failure, shortened
+from biotune.executors.processes import how_it_ended
 from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
 from biotune.executors.worker import BROKEN, FOLDER, HELLO, READY, SPOILT, Setup, serve
-from biotune.fitness import Trial, TrialResult
+from biotune.trial import Trial, TrialResult
 
 DEATHS = 3  # so many workers may die of one trial before it is given up
 _LONGEST_WAIT = 3600.0  # seconds; the system counts a wait in milliseconds and takes no more than a C int of them

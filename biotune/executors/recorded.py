@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from biotune.executors._base import OnResult, Runner
-from biotune.fitness import Trial, TrialResult
-from biotune.store import Journal
+from biotune.executors.base import OnResult, Runner
+from biotune.store.journal import Journal
+from biotune.trial import Trial, TrialResult
 
 
 class Recorded:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from biotune.config import ExecutorConfig
+from biotune.config.schema import ExecutorConfig
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 

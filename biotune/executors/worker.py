@@ -17,15 +17,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biotune.children import end_with_parent
-from biotune.config import BackboneConfig, TrainingConfig
+from biotune.config.schema import BackboneConfig, TrainingConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
-from biotune.executors._base import reason_of
-from biotune.fitness import Trial
+from biotune.executors.base import reason_of
+from biotune.executors.processes import end_with_parent
+from biotune.trial import Trial
 
 if TYPE_CHECKING:
-    from biotune.datasets import Data
-    from biotune.workspace import Workspace
+    from biotune.datasets.data import Data
+    from biotune.training.workspace import Workspace
 
 HELLO, READY, RESULT, FAILED, SPOILT, FOLDER, BROKEN = "hello", "ready", "result", "failed", "spoilt", "folder", "broken"
 
@@ -100,15 +100,15 @@ def build(setup: Setup, device: str) -> Workspace:
     import numpy as np
     import torch
 
-    from biotune import backbones
-    from biotune.memory import keep_freed_memory
-    from biotune.plugins import load_plugins
-    from biotune.workspace import Sharing, Workspace
+    from biotune.backbones.registry import build_network
+    from biotune.config.plugins import load_plugins
+    from biotune.training.device import keep_freed_memory
+    from biotune.training.workspace import Sharing, Workspace
 
     keep_freed_memory()
     torch.set_num_threads(setup.threads)
     load_plugins(list(setup.plugins))
-    network = backbones.build(setup.backbone, len(setup.data.classes))
+    network = build_network(setup.backbone, len(setup.data.classes))
     data = replace(setup.data, pixels=np.load(setup.pixels, mmap_mode="r", allow_pickle=False))
     sharing = Sharing(setup.scratch, setup.max_gb)
     return Workspace.of(network, data, setup.training, torch.device(device), setup.folder, sharing, setup.workers_per_gpu)
@@ -116,7 +116,7 @@ def build(setup: Setup, device: str) -> Workspace:
 
 def answer(trial: Trial, workspace: Workspace) -> tuple[object, ...]:
     """What the worker sends back for one trial."""
-    from biotune.finetune import finetune
+    from biotune.training.finetune import finetune
 
     try:
         return RESULT, finetune(trial, workspace)

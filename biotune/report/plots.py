@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from biotune.fitness import METRICS
+from biotune.fitness.fitness import METRICS
 from biotune.report.read import Run, Score, Search, method_name
 from biotune.report.style import (
     BLUE,

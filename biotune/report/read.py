@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from biotune.config import FitnessConfig
+from biotune.config.schema import FitnessConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
-from biotune.schedule import Schedule, load_schedule
-from biotune.store import MODEL_FACTS, PREDICTIONS, RESULT, STATUS
+from biotune.schedule.schedule import Schedule
+from biotune.schedule.schedule_file import load_schedule
+from biotune.store.files import MODEL_FACTS, PREDICTIONS, RESULT, STATUS
 
 REPORTED = ("run", "train")
 EVOLVED = "biotune"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from biotune.report.style import FROZEN, FROZEN_LINE, INK, MUTED, PAPER, RATES, Colour, Drawing, finish, ink_on, label
-from biotune.schedule import Schedule
+from biotune.schedule.schedule import Schedule
 
 _EDGE, _KEY, _BAR = 0.08, 0.52, 0.5  # inches: the margin, the height of the key, the height of a strip
 _LEAST = 0.25  # inches: what a label needs that stands on its end

@@ -22,7 +22,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from biotune.store import write_whole
+from biotune.store.files import write_whole
 
 PAPER, INK, MUTED, GRID = "#fffffe", "#1d2127", "#5b6471", "#d9dde3"
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#b5609c", "#c98a00", "#3f9fd6"

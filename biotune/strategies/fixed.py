@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from biotune.schedule import FIRST_TO_LAST, LAST_TO_FIRST, Block, Schedule
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import FIRST_TO_LAST, LAST_TO_FIRST, Schedule
 
 
 def full(blocks: Sequence[Block]) -> Schedule:

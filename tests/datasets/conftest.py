@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from biotune.backbones import Preprocessing
-
-sys.path.insert(0, str(Path(__file__).parent))
+from biotune.backbones.network import Preprocessing
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from official import MAKERS
 from PIL import Image
 from trees import cub_config, cub_tree, folder_config, folder_tree
 
-from biotune.catalogue import CATALOGUE, facts_of
-from biotune.checks import check
-from biotune.config import DataConfig, DatasetConfig
-from biotune.datasets import LOADERS
+from biotune.config.checks import check
+from biotune.config.schema import DataConfig, DatasetConfig
+from biotune.datasets.catalogue import CATALOGUE, facts_of
 from biotune.datasets.check import check_copy
+from biotune.datasets.source import LOADERS
 from biotune.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "dataset"

@@ -19,10 +19,13 @@ from torchvision.transforms import functional
 from torchvision.transforms.functional import InterpolationMode
 from trees import folder_config, folder_tree, picture
 
-from biotune.backbones import Preprocessing
-from biotune.datasets import Source, decoded, folder
-from biotune.datasets.decoded import decode, prepare
+from biotune.backbones.network import Preprocessing
+from biotune.datasets.decoded import decode
+from biotune.datasets.images import prepare
+from biotune.datasets.loaders import folder
+from biotune.datasets.source import Source
 from biotune.errors import BiotuneError, DataError
+from biotune.store.scratch import cache_folder
 
 
 @pytest.fixture
@@ -142,9 +145,10 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(
         """
         import dataclasses, os, sys
         import numpy as np
-        from biotune.backbones import Preprocessing
-        from biotune.config import DatasetConfig
-        from biotune.datasets import decoded, folder
+        from biotune.backbones.network import Preprocessing
+        from biotune.config.schema import DatasetConfig
+        from biotune.datasets import decoded
+        from biotune.datasets.loaders import folder
         source = folder.load(DatasetConfig("folder", "folder", root=sys.argv[1]))
         def read(index):
             if index == 5:
@@ -177,7 +181,7 @@ def test_two_builders_at_once_both_get_the_right_pixels(source: Source, eight: P
         results = list(pool.map(lambda _: decode(meeting, EVERY, eight), range(2)))
     wanted = np.stack([np.asarray(prepare(source.read(index), eight)) for index in EVERY])
     assert all((result.pixels == wanted).all() for result in results)
-    assert len(list((decoded.cache_folder() / "decoded").iterdir())) == 1
+    assert len(list((cache_folder() / "decoded").iterdir())) == 1
 
 
 def test_what_cannot_be_decoded_is_remembered_with_its_reason(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:

@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biotune.config import DatasetConfig
-from biotune.datasets import Source
-from biotune.datasets.splits import (
-    Partition,
-    check_classes,
-    check_fold_sizes,
-    hold_out,
-    partition,
-    resplits,
-    stratified_folds,
-)
+from biotune.config.schema import DatasetConfig
+from biotune.datasets.source import Source
+from biotune.datasets.splits import Partition, check_classes, check_fold_sizes, hold_out, partition, resplits, stratified_folds
 from biotune.errors import DataError
 
 NAMES = ("cat", "dog", "emu", "fox")

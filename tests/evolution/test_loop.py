@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from biotune.config import EvolutionConfig
-from biotune.evolution import Candidate, Generation, evolve, most_evaluations
+from biotune.config.schema import EvolutionConfig
+from biotune.evolution.loop import Candidate, Generation, evolve, most_evaluations
 from biotune.evolution.operators import random_genes
-from biotune.fitness import Evaluation
-from biotune.schedule import Block, Schedule, decode
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule, decode
+from biotune.trial import Evaluation
 
 BLOCKS = tuple(Block(f"b{index}", (f"m{index}",)) for index in range(4))
 Landscape = Callable[[Schedule, int], float]

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from biotune.config import EvolutionConfig
-from biotune.evolution import Generation, evolve
-from biotune.evolution.expression import express
-from biotune.fitness import Evaluation
-from biotune.schedule import Block, Schedule
+from biotune.config.schema import EvolutionConfig
+from biotune.evolution.decoding import express
+from biotune.evolution.loop import Generation, evolve
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.trial import Evaluation
 
 BLOCKS = tuple(Block(f"b{index}", (f"b{index}",)) for index in range(6))
 SCREENED = {"surrogate": "gp", "screen": 10, "adoption": False}

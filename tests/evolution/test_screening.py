@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biotune.config import EvolutionConfig
-from biotune.evolution import Generation, evolve
-from biotune.evolution.heuristics import heuristics
-from biotune.fitness import Evaluation
-from biotune.schedule import Block, Schedule
+from biotune.config.schema import EvolutionConfig
+from biotune.evolution.loop import Generation, evolve
+from biotune.evolution.warm_start import heuristics
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.trial import Evaluation
 
 BLOCKS = tuple(Block(f"b{index}", (f"b{index}",)) for index in range(6))
 SCREENED = {"surrogate": "gp", "screen": 10, "adoption": False}

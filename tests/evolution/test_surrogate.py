@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, features, most_promising
-from biotune.schedule import Block, Schedule
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
 
 BLOCKS = tuple(Block(name, (name,)) for name in ("a", "b", "c"))
 

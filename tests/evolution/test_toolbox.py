@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from biotune.config import EvolutionConfig
+from biotune.config.schema import EvolutionConfig
 from biotune.evolution.individual import Genes, Individual
 from biotune.evolution.toolbox import breed, build_toolbox
 

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from biotune.errors import RunFolderError
-from biotune.executors import EXECUTORS, InProcess
-from biotune.fitness import Trial, TrialResult
-from biotune.schedule import Block, Schedule
+from biotune.executors.in_process import InProcess
+from biotune.executors.registry import EXECUTORS
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.trial import Trial, TrialResult
 
 SCHEDULE = Schedule((Block("head", ("head",)),), (1.0,))
 TRIALS = [Trial(SCHEDULE, 0, seed, 1) for seed in range(3)]
@@ -26,7 +28,7 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> dict[int, BaseException]:
             raise raising[trial.seed]
         return TrialResult("ok", (trial.seed / 10,), 1.0)
 
-    monkeypatch.setattr("biotune.finetune.finetune", finetune)
+    monkeypatch.setattr("biotune.training.finetune.finetune", finetune)
     return raising
 
 

@@ -20,9 +20,12 @@ import pytest
 from faulty import alive, answer_to, calls, give, trial, wait_until
 
 from biotune.errors import RunFolderError, WorkerError
-from biotune.executors import EXECUTORS, ProcessPool, Site, process_pool
+from biotune.executors import process_pool
+from biotune.executors.base import Site
+from biotune.executors.process_pool import ProcessPool
+from biotune.executors.registry import EXECUTORS
 from biotune.executors.slots import Slot
-from biotune.fitness import Trial, TrialResult
+from biotune.trial import Trial, TrialResult
 
 TIMEOUT = 1.5
 Told = list[tuple[Trial, TrialResult]]
@@ -40,7 +43,7 @@ def children() -> int:
 
 
 def mixed_trials(site: Site) -> list[Trial]:
-    from biotune.schedule import Schedule
+    from biotune.schedule.schedule import Schedule
 
     def schedule(*weights: float) -> Schedule:
         return Schedule(site.network.blocks, weights)
@@ -66,8 +69,8 @@ def make_site(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[..., 
     """What trainings of the digits work on, in folders of their own; keyword arguments go to `ExecutorConfig`."""
     import torch
 
-    from biotune.backbones import build
-    from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+    from biotune.backbones.registry import build_network
+    from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
 
     def make(name: str, plugins: Sequence[str] = (), **executor: Any) -> Site:
         data = load_digits(max_per_class=4, max_eval_per_class=4)
@@ -83,7 +86,7 @@ def make_site(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[..., 
         folders = [tmp_path / f"{name}-{executor.get('workers')}-{kind}" for kind in ("run", "scratch")]
         for folder in folders:
             folder.mkdir()
-        return Site(config, torch.device("cpu"), build(backbone, len(data.classes)), data, *folders)
+        return Site(config, torch.device("cpu"), build_network(backbone, len(data.classes)), data, *folders)
 
     return make
 
@@ -124,7 +127,7 @@ DIES_ONCE = """
 import os
 from pathlib import Path
 
-from biotune import finetune
+from biotune.training import finetune
 
 real = finetune.finetune
 
@@ -661,19 +664,20 @@ import pathlib
 
 import torch
 
-from biotune import datasets
-from biotune.backbones import build
-from biotune.config import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
-from biotune.executors import ProcessPool, Site
-from biotune.fitness import Trial
-from biotune.schedule import Schedule
+from biotune.backbones.registry import build_network
+from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.datasets.data import find_dataset, load_dataset
+from biotune.executors.base import Site
+from biotune.executors.process_pool import ProcessPool
+from biotune.schedule.schedule import Schedule
+from biotune.trial import Trial
 
 if __name__ == "__main__":
     here = pathlib.Path.cwd()
     backbone = BackboneConfig("biotune", "glyphnet")
-    network = build(backbone, 10)
+    network = build_network(backbone, 10)
     dataset = DatasetConfig("digits", "digits", max_per_class=4, max_eval_per_class=4)
-    data = datasets.load(datasets.find(dataset, 2), network.preprocessing)
+    data = load_dataset(find_dataset(dataset, 2), network.preprocessing)
     training = TrainingConfig(lr=1e-3, batch_size=8, patience=10**6)
     executor = ExecutorConfig("process_pool", workers=1)
     config = TrialsConfig(device="cpu", dataset=dataset, backbone=backbone, training=training, executor=executor)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from biotune.executors import Recorded
-from biotune.fitness import Trial, TrialResult
-from biotune.schedule import Block, Schedule
-from biotune.store import JOURNAL, Journal
+from biotune.executors.recorded import Recorded
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.store.files import JOURNAL
+from biotune.store.journal import Journal
+from biotune.trial import Trial, TrialResult
 
 SCHEDULE = Schedule((Block("stem", ("a",)), Block("head", ("b",))), (0.1 + 0.2, 0.0))
 

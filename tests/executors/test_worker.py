@@ -10,8 +10,9 @@ import pytest
 
 from biotune.errors import RunFolderError
 from biotune.executors.worker import FAILED, FOLDER, RESULT, SPOILT, answer, spoils
-from biotune.fitness import Trial, TrialResult
-from biotune.schedule import Block, Schedule
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.trial import Trial, TrialResult
 
 TRIAL = Trial(Schedule((Block("head", ("head",)),), (1.0,)), 0, 1, 1)
 
@@ -32,7 +33,7 @@ def test_whatever_a_training_does_is_an_answer(outcome: Any, kind: str, content:
             raise outcome
         return outcome
 
-    monkeypatch.setattr("biotune.finetune.finetune", finetune)
+    monkeypatch.setattr("biotune.training.finetune.finetune", finetune)
     assert answer(TRIAL, None) == (kind, content)  # type: ignore[arg-type]
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from made_up import make_run  # noqa: E402
+from made_up import make_run
 
 
 @pytest.fixture(scope="session")

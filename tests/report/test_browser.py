@@ -14,8 +14,9 @@ import pytest
 from made_up import make_run
 from PIL import Image
 
-from biotune.report import read_run, write_report
-from biotune.report.compare import write_comparison
+from biotune.report.read import read_run
+from biotune.report.run import write_report
+from biotune.report.runs_page import write_comparison
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -14,9 +14,9 @@ import pytest
 from made_up import change_json, make_run
 from PIL import Image
 
-from biotune.report import draw, read_run, write_report
 from biotune.report.plots import chosen_schedule, search_score
-from biotune.report.read import Run
+from biotune.report.read import Run, read_run
+from biotune.report.run import draw, write_report
 from biotune.report.strip import colour_of, widths
 
 ALL = {"schedule", "scores", "confusion", "fitness", "importance", "cost", "confirmation"}

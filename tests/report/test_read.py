@@ -9,7 +9,7 @@ import pytest
 from made_up import change_json, change_table, make_run
 
 from biotune.errors import RunFolderError
-from biotune.report import read_finished_run, read_run
+from biotune.report.read import read_finished_run, read_run
 
 
 @pytest.fixture

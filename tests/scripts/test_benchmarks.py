@@ -20,10 +20,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from biotune.backbones import build
-from biotune.config import BackboneConfig, TrainingConfig
-from biotune.fitness import Trial
-from biotune.schedule import Block, Schedule
+from biotune.backbones.registry import build_network
+from biotune.config.schema import BackboneConfig, TrainingConfig
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.trial import Trial
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 BENCHMARKS = sorted(path.stem for path in SCRIPTS.glob("bench_*.py"))
@@ -435,7 +436,7 @@ class TestSearch:
         (tmp_path / ".hydra").mkdir()
         (tmp_path / ".hydra" / "config.yaml").write_text("evolution: {folds: 5, resplit: true}\n")
         asked: list[Any] = []
-        network, data = build(BackboneConfig("biotune", "glyphnet"), 10), load_digits()
+        network, data = build_network(BackboneConfig("biotune", "glyphnet"), 10), load_digits()
         monkeypatch.setattr(
             module, "prepare", lambda config, folds, resplit: asked.append((folds, resplit)) or (CPU, network, data)
         )

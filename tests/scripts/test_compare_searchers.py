@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from biotune.fitness import Trial
-from biotune.schedule import Block, Schedule, decode
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule, decode
+from biotune.trial import Trial
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 NAMES = ("stem", "body", "head")

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biotune.schedule import Block, decode
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import decode
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "tabulate_tasks.py"
 BLOCKS = [Block(name, (name,)) for name in ("stem", "layer1", "layer2", "layer3", "layer4", "head")]
@@ -73,7 +74,7 @@ def test_the_small_preset_fills_a_table_and_goes_on_where_it_stopped(
     assert table.loc[table["data"] == "all", "test_accuracy"].between(0.05, 1).all()
     assert table.loc[table["data"] != "all", "test_accuracy"].isna().all()
     assert set(table["kind"]) == {"full", "random"}  # 8 leave no room for more
-    from biotune.executors import InProcess
+    from biotune.executors.in_process import InProcess
 
     monkeypatch.setattr(InProcess, "run", lambda *given: pytest.fail("trained again"))
     script.main()

@@ -11,9 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
-from trees import cub_tree  # noqa: E402
+from trees import cub_tree
 
 PLOTS = ("schedule", "scores", "confusion", "fitness", "importance", "cost", "confirmation")
 LEFT_BY_A_RUN = {

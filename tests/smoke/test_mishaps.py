@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_kills import SEARCH, assert_same, finish, start, trained, twin, workers_of  # noqa: F401  # twin is a fixture
+from kills import SEARCH, assert_same, finish, start, trained, workers_of
 
-from biotune.store import state_of
+from biotune.store.status import state_of
 
 ALONE = [word for word in SEARCH if not word.startswith("executor")]
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from biotune.param_groups import apply_schedule
-from biotune.schedule import Block, Schedule
-from biotune.strategies import Method, hooks_of
-from biotune.strategies._base import Hooks, Scene
+from biotune.schedule.block import Block
+from biotune.schedule.param_groups import apply_schedule
+from biotune.schedule.plan import Method
+from biotune.schedule.schedule import Schedule
+from biotune.strategies.hooks import Hooks, Scene
+from biotune.strategies.registry import hooks_of
 
 BLOCKS = (Block("stem", ("0",)), Block("middle", ("1", "2")), Block("head", ("5",)))
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from biotune.config import StrategyConfig
+from biotune.config.schema import StrategyConfig
 from biotune.errors import ConfigError
-from biotune.schedule import Block
-from biotune.strategies import STRATEGIES, fixed_schedule, plans
+from biotune.schedule.block import Block
+from biotune.strategies.registry import STRATEGIES, fixed_schedule, plans
 
 BLOCKS = tuple(Block(name, (name,)) for name in ("stem", "layer1", "head"))
 

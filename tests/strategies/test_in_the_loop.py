@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from biotune.config import BackboneConfig, StrategyConfig
-from biotune.finetune import finetune
-from biotune.fitness import Trial
-from biotune.strategies import STRATEGIES, plans
-from biotune.strategies.size import trainable_parameters
-from biotune.workspace import Workspace
+from biotune.config.schema import BackboneConfig, StrategyConfig
+from biotune.strategies.registry import STRATEGIES, plans
+from biotune.training.finetune import finetune
+from biotune.training.size import trainable_parameters
+from biotune.training.workspace import Workspace
+from biotune.trial import Trial
 
 HOOKED = [name for name, strategy in STRATEGIES.items() if strategy.hooks]
 
@@ -70,7 +70,7 @@ def test_lora_keeps_a_plain_network_that_scores_as_it_did(make_workspace: Callab
     (file,) = workspace.folder.rglob("*.safetensors")
     assert set(load_file(file)) == names
     workspace.network.module.load_state_dict(load_file(file))
-    from biotune.finetune import predict
+    from biotune.training.finetune import predict
 
     rows = workspace.data.test
     right = predict(workspace, rows).argmax(1).cpu() == torch.from_numpy(workspace.data.labels[rows])
@@ -101,12 +101,12 @@ def test_sizes_count_what_is_trained(make_workspace: Callable[..., Any]) -> None
 @pytest.mark.parametrize("backbone", ["swin_t", "vit_b_16", "mobilenet_v3_large", "resnet18"])
 @pytest.mark.parametrize("name", HOOKED)
 def test_every_strategy_takes_a_step_on_other_networks(backbone: str, name: str) -> None:
-    from biotune.backbones import build
-    from biotune.param_groups import apply_schedule
-    from biotune.strategies import hooks_of
-    from biotune.strategies._base import Scene
+    from biotune.backbones.registry import build_network
+    from biotune.schedule.param_groups import apply_schedule
+    from biotune.strategies.hooks import Scene
+    from biotune.strategies.registry import hooks_of
 
-    network = build(BackboneConfig("torchvision", backbone, "none"), 3)
+    network = build_network(BackboneConfig("torchvision", backbone, "none"), 3)
     side = 224 if backbone == "vit_b_16" else 64
     pictures, labels = torch.rand(4, 3, side, side), torch.tensor([0, 1, 2, 0])
     plan = plans(StrategyConfig(name), network.blocks, True)[0]

@@ -6,9 +6,9 @@ from torch import nn
 
 pytest.importorskip("peft")
 
-from biotune.backbones import architecture  # noqa: E402
-from biotune.config import BackboneConfig  # noqa: E402
-from biotune.strategies.lora import adaptable  # noqa: E402
+from biotune.backbones.registry import find_architecture
+from biotune.config.schema import BackboneConfig
+from biotune.strategies.lora import adaptable
 
 
 def train(toy: nn.Sequential, hooks, pictures, steps: int = 5) -> None:
@@ -75,7 +75,7 @@ def test_layers_whose_weights_go_to_a_function_and_grouped_ones_take_no_adapter(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "mobilenet_v3_large"])
 def test_attention_projections_of_real_networks_take_no_adapter(name: str) -> None:
-    network = architecture(BackboneConfig("torchvision", name, "none"))
+    network = find_architecture(BackboneConfig("torchvision", name, "none"))
     module = network.build()
     found = adaptable(module, torch.rand(1, 3, 224, 224), network.blocks[-1].modules)
     assert found and not any(path.endswith(("out_proj", ".qkv")) for path in found)

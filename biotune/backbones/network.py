@@ -1,0 +1,124 @@
+"""What a backbone is to the rest of biotune: a network, its blocks in forward order, its head and its preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from biotune.schedule.block import Block
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures are prepared for a network.
+
+    Attributes:
+        resize: The shorter side is resized to so many pixels.
+        crop: Side of the centre crop in pixels.
+        mean: Mean a channel, on the scale 0 to 1.
+        std: Standard deviation a channel, on the scale 0 to 1.
+        interpolation: PIL's name of the filter: bilinear or bicubic.
+    """
+
+    resize: int
+    crop: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bilinear"
+
+    def scaled_to(self, image_size: int | None) -> Preprocessing:
+        """The same for another picture size, with the ratio of resize to crop kept; None changes nothing."""
+        if image_size is None:
+            return self
+        resize = round(self.resize * image_size / self.crop)
+        return Preprocessing(resize, image_size, self.mean, self.std, self.interpolation)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be chosen, as a row of facts.
+
+    Attributes:
+        name: Name in its library.
+        library: Where it is defined.
+        build: Makes it with random weights and its original head.
+        blocks: Its blocks in forward order, the head last.
+        head: Path of the final linear layer, the one that is replaced.
+        preprocessing: What weights of a given name expect; `none` and files count as `default`.
+        pretrained: Fetches the state dict of weights by name; `default` is the best there is.
+        prepare: Last changes, such as dropping an auxiliary head; weights of what it drops are left aside.
+        layers: The finer blocks of `granularity=layer` where `finer` cannot find them by itself.
+        source: Where the weights come from, in a few words.
+        named_weights: Names of weights the library has beside `default`.
+        steps: How the blocks follow one another, where the network is a chain of them (see `chain`).
+    """
+
+    name: str
+    library: str
+    build: Callable[[], nn.Module]
+    blocks: tuple[Block, ...]
+    head: str
+    preprocessing: Callable[[str], Preprocessing]
+    pretrained: Callable[[str], dict[str, torch.Tensor]]
+    prepare: Callable[[nn.Module], None] | None = None
+    layers: tuple[Block, ...] | None = None
+    source: str = ""
+    named_weights: tuple[str, ...] = ()
+    steps: Mapping[str, str] | None = None
+
+
+@dataclass
+class Network:
+    """A built backbone with a head for the classes at hand.
+
+    Attributes:
+        module: Takes (N, 3, H, W) normalised float pictures, returns (N, classes) logits.
+        blocks: The blocks at the chosen granularity, in forward order.
+        head: Path of the final linear layer.
+        preprocessing: What the weights expect.
+        parameters: Number of parameters a block.
+        steps: How the blocks follow one another, or None where the network is no chain of them.
+        fresh_head: Whether every trial begins with a new head; false where a pre-trained one is kept.
+    """
+
+    module: nn.Module
+    blocks: tuple[Block, ...]
+    head: str
+    preprocessing: Preprocessing
+    parameters: dict[str, int]
+    fresh_head: bool = True
+    steps: Mapping[str, str] | None = None
+
+
+def skeleton(build: Callable[[], nn.Module]) -> nn.Module:
+    """A network's structure without its memory where it can be built so; a few networks compute while they are built."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except NotImplementedError:
+        with torch.random.fork_rng(devices=[]):
+            return build()
+
+
+def main_output(output: Any) -> Tensor:
+    """The logits of a network that returns several things: the first, or the one called `logits` or `out`."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        return main_output(output["logits"] if "logits" in output else output["out"])
+    return main_output(output[0])
+
+
+def weights_fingerprint(network: Network) -> str:
+    """Changes whenever the weights that every training starts from do; a new head is drawn anew in each and left out."""
+    digest = hashlib.sha256()
+    for name, value in network.module.state_dict().items():
+        if not (network.fresh_head and name.startswith(network.head + ".")):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:24]

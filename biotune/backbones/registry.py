@@ -1,0 +1,168 @@
+"""The networks that can be chosen, by library and name; building one with a new head, and registering the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from biotune.backbones.network import Architecture, Network, Preprocessing, skeleton
+from biotune.backbones.partition import check_partition, finer, finer_steps
+from biotune.backbones.weights_file import load_weights, read_weights
+from biotune.config.schema import BackboneConfig
+from biotune.errors import BackboneError, did_you_mean
+from biotune.schedule.param_groups import block_parameters
+
+
+@dataclass(frozen=True)
+class Library:
+    """Where networks are defined.
+
+    Attributes:
+        find: The row of a name, or None.
+        names: All names, for suggestions.
+    """
+
+    find: Callable[[str], Architecture | None]
+    names: Callable[[], list[str]]
+
+
+def _own(module: str) -> Library:
+    """The library that a module here describes; imported when it is needed, as what is behind it can take seconds."""
+
+    def find(name: str) -> Architecture | None:
+        found: Architecture | None = import_module(f"biotune.backbones.{module}").find(name)
+        return found
+
+    def names() -> list[str]:
+        found: list[str] = import_module(f"biotune.backbones.{module}").names()
+        return found
+
+    return Library(find, names)
+
+
+REGISTERED: dict[str, Architecture] = {}
+
+
+LIBRARIES: dict[str, Library] = {
+    "biotune": _own("glyphnet"),
+    "torchvision": _own("torchvision"),
+    "timm": _own("timm"),
+    "lite0": _own("lite0"),
+    "plugin": Library(REGISTERED.get, lambda: list(REGISTERED)),
+}
+
+
+_BODY_SEED = 0  # random bodies are the same in all trials of a run; only the head varies with the training seed
+
+
+def register_backbone(row: Architecture) -> None:
+    """Make a network of the user's own available as `backbone.library=plugin backbone.name=NAME`.
+
+    Raises:
+        BackboneError: The name is taken, or the blocks do not cover the network once, in forward order, head last.
+    """
+    if row.name in REGISTERED and REGISTERED[row.name] != row:
+        raise BackboneError(f"backbone {row.name}: is registered already.")
+    module = skeleton(row.build)
+    if row.prepare is not None:
+        row.prepare(module)
+    check_partition(module, row.blocks, row.head)
+    REGISTERED[row.name] = row
+
+
+def find_architecture(config: BackboneConfig) -> Architecture:
+    """Look a network up by its library and name.
+
+    Raises:
+        BackboneError: There is none of that name.
+    """
+    library = LIBRARIES.get(config.library)
+    if library is None:
+        raise BackboneError(f"backbone.library={config.library}: must be one of {', '.join(LIBRARIES)}.")
+    row = library.find(config.name)
+    if row is None:
+        near = did_you_mean(config.name, library.names())
+        if config.library == "plugin" and not near:
+            near = " Name the module that registers it: plugins=[MODULE], or --plugins MODULE for 'biotune predict'."
+        raise BackboneError(f"backbone.name={config.name}: no such network in {config.library}.{near}")
+    return row
+
+
+def preprocessing(config: BackboneConfig) -> Preprocessing:
+    """What the chosen weights expect of pictures; random weights and files are taken to expect what the best ones do."""
+    return find_architecture(config).preprocessing(config.weights)
+
+
+def build_network(config: BackboneConfig, num_classes: int) -> Network:
+    """Build a network on the CPU, load its weights, and give it a new head unless `head=keep`.
+
+    Args:
+        config: Which network, which weights, which granularity, which head.
+        num_classes: Outputs of the head.
+
+    Raises:
+        BackboneError: No such network, or weights that cannot be had or do not fit.
+    """
+    row = find_architecture(config)
+    state = _state(row, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_BODY_SEED)
+        module = row.build()
+        _replace_head(module, row.head, num_classes)
+    whole = set(module.state_dict())
+    if row.prepare is not None:
+        row.prepare(module)
+    dropped = whole - set(module.state_dict())
+    if state is not None:
+        state = {name: value for name, value in state.items() if name not in dropped}
+        keep = config.head == "keep"
+        if keep:
+            _check_kept_head(state, row.head, num_classes)
+        load_weights(module, state, None if keep else row.head, f"backbone.weights={config.weights}")
+    blocks = row.blocks if config.granularity == "block" else row.layers or finer(module, row.blocks)
+    check_partition(module, blocks, row.head)
+    counts = {
+        name: sum(parameter.numel() for _, parameter in pairs) for name, pairs in block_parameters(module, blocks).items()
+    }
+    fresh_head = config.head == "new"
+    steps = row.steps
+    if config.granularity == "layer":
+        # layers that a row declares may cut through a unit, where there is no place to begin
+        steps = None if row.layers else finer_steps(module, row.blocks, row.steps)
+    return Network(module, blocks, row.head, row.preprocessing(config.weights), counts, fresh_head, steps)
+
+
+def _state(row: Architecture, config: BackboneConfig) -> dict[str, torch.Tensor] | None:
+    """The weights asked for, by the library's name or from a file; None for random ones."""
+    if config.weights == "none":
+        return None
+    if config.weights == "default" or config.weights in row.named_weights:
+        return row.pretrained(config.weights)
+    path = Path(config.weights).expanduser()
+    if not path.is_file() and row.named_weights:
+        named = ", ".join(row.named_weights)
+        raise BackboneError(f"backbone.weights={config.weights}: no such file. Give a file, default, none, or one of {named}.")
+    return read_weights(path)
+
+
+def _check_kept_head(state: dict[str, torch.Tensor], head: str, num_classes: int) -> None:
+    weight = state.get(f"{head}.weight")
+    if weight is None or weight.shape[0] != num_classes:
+        found = "no head" if weight is None else f"a head for {weight.shape[0]} classes"
+        raise BackboneError(
+            f"backbone.head=keep: the weights have {found}, the dataset has {num_classes} classes. Set backbone.head=new."
+        )
+
+
+def _replace_head(module: nn.Module, head: str, num_classes: int) -> None:
+    parent_path, _, leaf = head.rpartition(".")
+    old = module.get_submodule(head)
+    if not isinstance(old, nn.Linear):
+        raise BackboneError(f"the head {head} is a {type(old).__name__}; only linear heads can be replaced.")
+    new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+    setattr(module.get_submodule(parent_path), leaf, new)

@@ -1,0 +1,1 @@
+"""Commands that only show or use something. No Hydra."""

@@ -1,0 +1,63 @@
+"""`biotune data cache`: list and clear the decoded cache."""
+
+from __future__ import annotations
+
+from biotune.cli.terminal.output_mode import Voice, take_voice
+from biotune.cli.terminal.view import Cell, View
+from biotune.errors import ConfigError, did_you_mean
+
+
+def data_cache(arguments: list[str]) -> int:
+    """List what the decoded cache holds, or clear it.
+
+    Raises:
+        ConfigError: Options that it does not have, or a dataset that is not there.
+    """
+    from biotune.datasets.cache import clear, entries
+    from biotune.store.scratch import cache_folder
+
+    arguments, voice = take_voice(arguments, Voice.JSON)
+    if not arguments:
+        found = entries()
+        total = sum(entry.size for entry in found)
+        rows = [
+            [
+                entry.dataset,
+                entry.pictures,
+                entry.geometry,
+                Cell(entry.size, size(entry.size)),
+                Cell(entry.used.isoformat(), f"{entry.used:%Y-%m-%d %H:%M}"),
+            ]
+            for entry in found
+        ]
+        folder = cache_folder() / "decoded"
+        with View(voice=voice) as view:
+            view.fact("folder", str(folder))
+            view.fact("size", total)
+            columns = ["dataset", "pictures", "geometry", "size", "last use"]
+            view.table(f"{folder}: {size(total)}", columns, rows, name="entries")
+        return 0
+    if arguments[0] != "--clear" or len(arguments) > 2:
+        raise ConfigError(f"biotune data cache {' '.join(arguments)}: takes nothing, or --clear [NAME].")
+    name = arguments[1] if len(arguments) == 2 else None
+    known = sorted({entry.dataset for entry in entries() if entry.dataset})
+    if name is not None and name not in known:
+        listed = f" It holds {', '.join(known)}." if known else " It is empty."
+        raise ConfigError(f"biotune data cache --clear {name}: not in the cache.{did_you_mean(name, known)}{listed}")
+    removed = clear(name)
+    freed = sum(entry.size for entry in removed)
+    with View(voice=voice) as view:
+        view.fact("removed", len(removed))
+        view.fact("freed", freed)
+        view.line(f"{len(removed)} removed, {size(freed)} freed.")
+    return 0
+
+
+def size(count: int) -> str:
+    """A number of bytes as one says it."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"

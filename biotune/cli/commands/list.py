@@ -1,0 +1,80 @@
+"""`biotune list`: what can be chosen."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from biotune.cli.config_files import choices_of, read_yaml, remark, roots
+from biotune.cli.registry import LISTS
+from biotune.cli.terminal.output_mode import Voice, take_voice
+from biotune.cli.terminal.view import Cell, View
+from biotune.errors import ConfigError, did_you_mean
+
+DATASET_COLUMNS = ["dataset", "classes", "train", "val", "test", "size", "here", "licence", "source"]
+
+
+def dataset_row(name: str, file: Path, remark: str) -> list[Any]:
+    """One row of `biotune list datasets`.
+
+    Args:
+        name: The choice's name.
+        file: Its YAML.
+        remark: The first comment in it, shown for datasets that biotune has no facts of.
+    """
+    from biotune.datasets.catalogue import CATALOGUE
+
+    keys = read_yaml(file)
+    facts = CATALOGUE.get(str(keys.get("name")))
+    if facts is None or facts.loader != keys.get("loader"):
+        facts = CATALOGUE.get(str(keys.get("loader")))
+    if facts is None or keys.get("loader") == "folder":
+        root = keys.get("root")
+        here = None if root is None else Path(str(root)).expanduser().is_dir()
+        return [name, None, None, None, None, None, _yes_or_no(here), None, remark]
+    here = True
+    if facts.needs:
+        root = keys.get("root")
+        here = root is not None and not facts.missing(Path(str(root)).expanduser())
+    splits = ["own" if count is None else count for count in (facts.train, facts.val, facts.test)]
+    return [name, facts.classes, *splits, facts.size, _yes_or_no(here), facts.licence, facts.source]
+
+
+def _yes_or_no(value: bool | None) -> Cell:
+    return Cell(value, {None: "", True: "yes", False: "no"}[value])
+
+
+_GROUPS = {"strategies": "strategy"}
+
+
+def show_list(arguments: list[str]) -> int:
+    """Print one list of choices, with what each file's first comment says of it."""
+    arguments, voice = take_voice(arguments, Voice.JSON)
+    wanted, folder = _options(arguments)
+    if len(wanted) != 1 or wanted[0] not in LISTS:
+        name = " ".join(wanted) or "list"
+        raise ConfigError(f"{name}: no such list.{did_you_mean(name, LISTS)} 'biotune list' takes one of {', '.join(LISTS)}.")
+    group = _GROUPS.get(wanted[0], wanted[0].removesuffix("s"))
+    choices = choices_of(group, roots(folder))
+    with View(voice=voice) as view:
+        if group == "dataset":
+            rows = [dataset_row(name, file, remark(file)) for name, file in choices.items()]
+            view.table("dataset=…", DATASET_COLUMNS, rows, name=wanted[0])
+        else:
+            rows = [[name, remark(file)] for name, file in choices.items()]
+            view.table(f"{group}=…", [group, "what it is"], rows, name=wanted[0])
+    return 0
+
+
+def _options(arguments: list[str]) -> tuple[list[str], str | None]:
+    """The lists that were asked for, and the user's own folder of configs."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config-dir", "-cd")
+    try:
+        options, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}.") from None
+    if unknown := [argument for argument in rest if argument.startswith("-")]:
+        raise ConfigError(f"{unknown[0]}: 'biotune list' knows no such option, only --config-dir and --json.")
+    return rest, options.config_dir

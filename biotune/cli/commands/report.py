@@ -1,0 +1,56 @@
+"""`biotune report DIR…`: rebuild a run's plots and page from its folder alone, or set several runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import NoReturn
+
+from biotune.errors import ConfigError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. 'biotune report --help' shows the usage.")
+
+
+def report(arguments: list[str]) -> int:
+    """Write the page of one run, or one page over several, and print where it lies."""
+    parser = _Parser(
+        prog="biotune report",
+        description="Rebuild the plots and the page of a run from its folder alone; set several runs side by side on one page.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a finished run's folder")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="where to write the page (default: DIR/report.html; report-N-runs.html here for several runs)",
+    )
+    options = parser.parse_args(arguments)
+    folders: list[Path] = options.folders
+    twice = [folder for folder, times in Counter(folder.resolve() for folder in folders).items() if times > 1]
+    if twice:
+        raise ConfigError(f"{twice[0]}: is named twice; name each run once.")
+    from biotune.report.read import is_comparison, read_finished_run
+    from biotune.report.run import REPORT, write_report
+
+    if any(is_comparison(folder) for folder in folders):
+        from biotune.report.comparison_page import check_comparable, read_compared, write_strategies
+
+        compared = [read_compared(folder) for folder in folders]
+        check_comparable(compared)
+        alone = folders[0] if len(folders) == 1 else None
+        default = Path(f"report-{len(folders)}-comparisons.html") if alone is None else alone / REPORT
+        print(write_strategies(compared, options.out or default, None if alone is None else alone / "plots"))
+        return 0
+    runs = [read_finished_run(folder) for folder in folders]
+    if len(runs) == 1:
+        print(write_report(runs[0], options.out))
+        return 0
+    from biotune.report.runs_page import write_comparison
+
+    print(write_comparison(runs, options.out or Path(f"report-{len(runs)}-runs.html")))
+    return 0

@@ -1,0 +1,1 @@
+"""Shell completion. Imports neither Hydra nor torch: a TAB must not keep one waiting."""

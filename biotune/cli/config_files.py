@@ -1,0 +1,107 @@
+"""The config groups read from their YAML files alone, without Hydra, so that completion, help and lists are instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from biotune.config.schema import COMMANDS
+from biotune.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key that a packaged YAML sets.
+
+    Attributes:
+        config: What brings it in, as it is typed: `training=sgd`, or `biotune run` for a command's own file.
+        key: The dotted key.
+        value: Its value there.
+    """
+
+    config: str
+    key: str
+    value: Any
+
+
+def roots(config_dir: str | None) -> list[Path]:
+    """The folders of configs, the user's own first: its files win.
+
+    Raises:
+        ConfigError: The user's own folder is not there.
+    """
+    own = Path(str(files("biotune.configs")))
+    if config_dir is None:
+        return [own]
+    if not Path(config_dir).is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: no such folder.")
+    return [Path(config_dir), own]
+
+
+def groups_of(command: str) -> list[str]:
+    """The groups a command chooses from, in the order of its defaults list."""
+    defaults = read_yaml(roots(None)[0] / f"{command}.yaml").get("defaults", [])
+    entries = [name for entry in defaults if isinstance(entry, dict) for name in entry]
+    return [name for name in entries if not name.startswith("override ")]
+
+
+def choices_of(group: str, folders: Sequence[Path]) -> dict[str, Path]:
+    """The choices of a group in alphabetical order, each with its file."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for file in (folder / group).glob("*.yaml"):
+            found.setdefault(file.stem, file)
+    return dict(sorted(found.items()))
+
+
+def remark(file: Path) -> str:
+    """The first comment of a config file that is no directive."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    comments = (line for line in lines if line.startswith("#") and not line.startswith("# @package"))
+    return next(comments, "").lstrip("# ").strip()
+
+
+def read_yaml(file: Path | None) -> dict[str, Any]:
+    """The keys of a YAML file; none where it cannot be read."""
+    try:
+        keys = yaml.safe_load(file.read_text(encoding="utf-8")) if file else {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        keys = {}
+    return keys if isinstance(keys, dict) else {}
+
+
+@cache
+def settings() -> tuple[Setting, ...]:
+    """Every key that a packaged YAML sets."""
+    return tuple(_settings())
+
+
+def _settings() -> Iterator[Setting]:
+    root = roots(None)[0]
+    for command in COMMANDS:
+        for key, value in _leaves(read_yaml(root / f"{command}.yaml"), ""):
+            yield Setting("biotune data check" if command == "data" else f"biotune {command}", key, value)
+    for file in sorted(root.glob("*/*.yaml")):
+        group = file.parent.name
+        is_global = "@package _global_" in file.read_text(encoding="utf-8")
+        for key, value in _leaves(read_yaml(file), "" if is_global else f"{group}."):
+            yield Setting(f"{group}={file.stem}", key, value)
+
+
+def _leaves(keys: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in keys.items():
+        if name in ("defaults", "hydra"):
+            continue
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,43 @@
+"""`biotune data`: which of its two commands is meant."""
+
+from __future__ import annotations
+
+from biotune.cli.commands.data_cache import data_cache
+from biotune.errors import ConfigError, did_you_mean
+
+_VERBS = ("check", "cache")
+
+
+HELP = """\
+  biotune data check dataset=NAME [KEY=VALUE...]   count what a copy holds and decode every picture of it
+  biotune data cache                               list the decoded pictures that later runs share
+  biotune data cache --clear [NAME]                remove them, of one dataset or of all
+  --json                                           with each of them: one JSON object instead of a table
+"""
+
+
+def data(arguments: list[str]) -> int:
+    """Run `biotune data check` or `biotune data cache`.
+
+    Returns:
+        The exit status: 0, or 1 where a check has found something wrong.
+
+    Raises:
+        ConfigError: Neither of the two, or options they do not have.
+    """
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if verb in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if verb not in _VERBS:
+        raise ConfigError(
+            f"biotune data {verb}: no such command.{did_you_mean(verb, _VERBS)} "
+            "There are 'biotune data check dataset=NAME' and 'biotune data cache [--clear [NAME]]'."
+        )
+    if verb == "cache":
+        return data_cache(rest)
+    if several := [argument for argument in rest if argument in ("-m", "--multirun")]:
+        raise ConfigError(f"{several[0]}: 'biotune data check' takes one dataset at a time.")
+    from biotune.cli.launch.hydra_app import run_command
+
+    return run_command("data", rest)

@@ -1,0 +1,123 @@
+"""What was typed as KEY=VALUE, read by Hydra's grammar and held against the schema."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from biotune.config.key import Key, keys_of
+from biotune.config.schema import COMMANDS
+from biotune.errors import ConfigError, did_you_mean, one_line
+
+_GROUP_LISTS = {"dataset": "datasets", "backbone": "backbones", "strategy": "strategies", "evolution": "evolution"}
+
+
+def parse_overrides(given: list[str], loader: ConfigLoader) -> list[Override]:
+    """What was typed as KEY=VALUE, by Hydra's grammar.
+
+    Raises:
+        ConfigError: Something is not KEY=VALUE.
+    """
+    parser = OverridesParser.create(loader)
+    parsed = []
+    for text in given:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            reason = one_line(str(error).splitlines()[0])
+            remedy = "Write $HOME instead of ~." if "'~'" in reason else "Quote special characters."
+            raise ConfigError(f"{text}: cannot be read as KEY=VALUE ({reason}). {remedy}") from None
+        if not parsed[-1].key_or_group:
+            raise ConfigError(f"{text}: cannot be read as KEY=VALUE (there is no key).")
+    return parsed
+
+
+def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -> None:
+    """Every override must name a key of the schema, or a group and one of its choices."""
+    keys = {item.path: item for item in keys_of(COMMANDS[command])}
+    chosen = loader.compute_defaults_list(command, [], RunMode.RUN).overrides.known_choices
+    sections = {path.rpartition(".")[0] for path in keys} - {""}
+    problems: list[str] = []
+    for override in overrides:
+        name = override.key_or_group
+        if name.split(".")[0].split("/")[0] == "hydra":
+            continue
+        if name in keys:
+            problems += _type_problems(keys[name], override)
+        elif _is_group(loader, name) and name not in chosen and not override.is_add():
+            problems.append(f"{override.input_line}: 'biotune {command}' has no {name} to choose.")
+        elif _is_group(loader, name):
+            problems += _choice_problems(loader, name, override)
+        elif name in sections:
+            problems.append(f"{override.input_line}: {name} holds keys; set one of them, such as {_first_in(name, keys)}.")
+        else:
+            problems.append(f"{override.input_line}: no such key.{_near_keys(name, keys)}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _is_group(loader: ConfigLoader, name: str) -> bool:
+    return bool(loader.get_group_options(name, results_filter=ObjectType.CONFIG))
+
+
+def _first_in(section: str, keys: dict[str, Key]) -> str:
+    return next(path for path in keys if path.startswith(section + "."))
+
+
+def _near_keys(name: str, keys: dict[str, Key]) -> str:
+    same_leaf = [path for path in keys if path.rpartition(".")[2] == name.rpartition(".")[2]]
+    if same_leaf:
+        return f" Did you mean {' or '.join(same_leaf)}?"
+    return did_you_mean(name, keys) or " 'biotune run --cfg job' shows all keys."
+
+
+def _choice_problems(loader: ConfigLoader, group: str, override: Override) -> Iterator[str]:
+    choices = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+    if not override.is_sweep_override() and isinstance(override.value(), list):
+        yield f"{override.input_line}: takes one {group}, not a list; -m runs several: {group}=one,another."
+        return
+    for value in _values(override):
+        if value is not None and str(value) not in choices:
+            listing = _GROUP_LISTS.get(group)
+            where = f" 'biotune list {listing}' shows all {len(choices)}." if listing else f" Known: {', '.join(choices)}."
+            yield f"{group}={value}: no such {group}.{did_you_mean(str(value), choices)}{where}"
+
+
+def _values(override: Override) -> list[Any]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+    return [override.value()]
+
+
+def _type_problems(item: Key, override: Override) -> Iterator[str]:
+    """A value that cannot be converted to the key's type; OmegaConf itself is asked."""
+    if override.is_delete() or override.is_add():
+        yield f"{override.input_line}: keys can be neither added nor deleted."
+        return
+    if override.is_sweep_override() and not override.is_discrete_sweep():
+        yield f"{override.input_line}: only values can be swept, as in {item.path}=1,2 or {item.path}=range(1,3)."
+        return
+    for value in override.sweep_iterator() if override.is_sweep_override() else [override.value()]:
+        probe = OmegaConf.structured(_probe_class(item))
+        try:
+            OmegaConf.update(probe, "value", value)
+        except OmegaConfBaseException:
+            yield f"{override.input_line}: must be {item.must_be}."
+            return
+        if item.is_no_word(value):
+            yield f"{override.input_line}: must be {item.must_be}."
+            return
+
+
+def _probe_class(item: Key) -> type:
+    return dataclasses.make_dataclass("Probe", [("value", item.type, dataclasses.field(default="???"))])

@@ -1,0 +1,118 @@
+"""One job of run, train, compare or evaluate: a typed config, a folder, a recipe. Its errors end the job, never the process."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from biotune.cli.launch.interrupts import INTERRUPTED, end_cleanly
+from biotune.cli.terminal.output_mode import Voice
+from biotune.errors import BiotuneError, RunFolderError, one_line
+from biotune.executors.processes import end_with_parent, how_it_ended
+from biotune.store.status import settle_state
+
+WITH_FOLDER = ("run", "train", "compare", "evaluate")  # the commands that train and leave a run's folder
+_FAILED = 1
+_log = logging.getLogger("biotune")
+
+
+def perform(command: str, config: Any, folder: Path, voice: Voice, title: str | None = None) -> bool:
+    """Do a job, say in one line what went wrong if anything did, and leave the traceback in the run's log.
+
+    Args:
+        command: One of `WITH_FOLDER`.
+        config: Its typed config.
+        folder: The run's folder, which exists.
+        voice: How much is said.
+        title: A line above it, where there are several jobs.
+
+    Returns:
+        Whether it came to its end.
+
+    Raises:
+        KeyboardInterrupt: The user, or a signal, wants the process to end.
+    """
+    from biotune.cli.terminal.view import View
+
+    recipe: Callable[..., Any] = getattr(import_module(f"biotune.recipes.{command}"), command)
+    handler = _log_to(folder)
+    try:
+        with View(voice=voice) as view:
+            if title is not None:
+                view.final(title, "bold")
+            recipe(config, folder, view)
+        return True
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"'biotune resume {folder}' goes on from here.") from None
+    except (Exception, SystemExit) as error:
+        _log.exception("%s failed", command)
+        ours = isinstance(error, BiotuneError)
+        text = str(error) if ours else f"{type(error).__name__}: {one_line(error)}"
+        hint = "" if ours else f" The traceback is in {folder / 'run.log'}."
+        print(f"biotune: {text}{hint}", file=sys.stderr)
+        return False
+    finally:
+        _log.removeHandler(handler)
+        with suppress(OSError):  # a full disk; the run's own error has told of it
+            handler.close()
+
+
+def perform_apart(command: str, config: Any, folder: Path, voice: Voice, title: str) -> bool:
+    """Do a job of a sweep in a process of its own, so that native code that dies in it takes no other job along.
+
+    Returns:
+        Whether it came to its end; one that died is `failed` in its status, with how.
+
+    Raises:
+        KeyboardInterrupt: The user, or a signal, wants the process to end.
+    """
+    sys.stdout.flush()
+    context = multiprocessing.get_context("spawn")
+    job = context.Process(target=_alone, args=(command, config, folder, voice, title))
+    job.start()
+    try:
+        job.join()
+    except KeyboardInterrupt:
+        job.terminate()  # a signal to this process alone; after Ctrl-C the job has heard of it already
+        job.join()
+        raise
+    if job.exitcode in (0, _FAILED):
+        return job.exitcode == 0
+    if job.exitcode == INTERRUPTED:
+        raise KeyboardInterrupt(f"'biotune resume {folder}' goes on from here.")
+    died = f"the job's process {how_it_ended(job.exitcode)}."
+    with suppress(RunFolderError):  # of a folder that is gone there is nothing to tell
+        settle_state(folder, "failed", died)
+    print(f"biotune: {died} 'biotune resume {folder}' goes on from its last training.", file=sys.stderr)
+    return False
+
+
+def _alone(command: str, config: Any, folder: Path, voice: Voice, title: str) -> None:
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_cleanly()
+    try:
+        status = 0 if perform(command, config, folder, voice, title) else _FAILED
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    sys.stdout.flush()
+    sys.exit(status)
+
+
+def _log_to(folder: Path) -> logging.Handler:
+    logging.raiseExceptions = False  # a log that cannot be written is no reason to fill the terminal with tracebacks
+    try:
+        handler: logging.Handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    except OSError:  # a folder that cannot be written is told of by what needs it
+        handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+    return handler

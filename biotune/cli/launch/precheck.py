@@ -1,0 +1,153 @@
+"""Everything that can be wrong with a command line, found before Hydra runs and said in one line each.
+
+Hydra's own messages run over several lines and come after it has made folders; so the config is composed here first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import yaml
+from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from biotune.cli.launch.compose import composing
+from biotune.cli.launch.overrides import check_names, parse_overrides
+from biotune.cli.launch.perform import WITH_FOLDER
+from biotune.cli.launch.run_folders import check_folder
+from biotune.cli.registry import NO_HYDRA_COMPLETION
+from biotune.cli.terminal.output_mode import Voice
+from biotune.config.checks import check
+from biotune.config.key import keys_of
+from biotune.config.schema import COMMANDS
+from biotune.errors import ConfigError, one_line
+
+_MOST_JOBS_CHECKED = 32
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the check found out about a command line that is in order.
+
+    Attributes:
+        multirun: Whether several jobs were asked for.
+    """
+
+    multirun: bool
+
+
+def precheck(command: str, arguments: list[str], voice: Voice = Voice.NORMAL) -> Checked:
+    """Check a command line as far as it can be without training.
+
+    Raises:
+        BiotuneError: With a line for everything that is wrong.
+    """
+    options = _options(command, arguments)
+    if options.shell_completion:
+        raise ConfigError(NO_HYDRA_COMPLETION)
+    if options.help or options.hydra_help:
+        return Checked(False)
+    if options.config_path:
+        raise ConfigError(f"--config-path {options.config_path}: biotune's own configs are needed; add yours by --config-dir.")
+    with composing(options.config_dir) as loader:
+        overrides = parse_overrides(options.overrides, loader)
+        check_names(command, overrides, loader)
+        jobs = _jobs(overrides, options.multirun)
+        name = options.config_name or command
+        _check_mode(overrides)
+        composed = [_compose(command, name, job) for job in jobs[:_MOST_JOBS_CHECKED]]
+    if options.info or options.cfg:
+        return Checked(options.multirun)
+    for number, (config, hydra_config) in enumerate(composed):
+        check(config)
+        if command in WITH_FOLDER:
+            check_folder(hydra_config, number if options.multirun else None, config)
+    if command in WITH_FOLDER:
+        _check_inputs([config for config, _ in composed], voice)
+    return Checked(options.multirun)
+
+
+def flags_first(command: str, arguments: list[str]) -> list[str]:
+    """The same arguments, flags before overrides: Hydra's parser refuses overrides on both sides of a flag."""
+    parser = _parser(command)
+    overrides: list[str] = parser.parse_known_intermixed_args(arguments)[0].overrides
+    return [*(argument for argument in arguments if argument not in overrides), *overrides]
+
+
+def _check_inputs(configs: list[Any], voice: Voice) -> None:
+    from biotune.cli.terminal.view import View
+    from biotune.recipes.inputs import check_inputs
+
+    with View(voice=voice) as view:
+        for config in configs:
+            check_inputs(config, view)
+
+
+def _options(command: str, arguments: list[str]) -> argparse.Namespace:
+    parser = _parser(command)
+    options = parser.parse_args(arguments)
+    if options.resolve and not options.cfg and not options.help:
+        parser.error("--resolve needs --cfg")
+    for flag in options.overrides:
+        if flag.startswith("-"):
+            parser.error(f"unrecognized option {flag}")
+    return options
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    """Hydra's parser, complaining in our way."""
+    parser: argparse.ArgumentParser = get_args_parser()
+
+    def complain(message: str) -> NoReturn:
+        raise ConfigError(f"{message}. 'biotune {command} --help' shows what can be set.")
+
+    parser.error = complain  # type: ignore[method-assign]
+    return parser
+
+
+def _jobs(overrides: list[Override], multirun: bool) -> list[list[str]]:
+    if multirun:
+        jobs: list[list[str]] = [list(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+        return jobs
+    swept = [override.input_line for override in overrides if override.is_sweep_override()]
+    if swept:
+        raise ConfigError(f"{swept[0]}: several values need -m (one job for each), a list needs brackets: [1,2].")
+    return [[str(override.input_line) for override in overrides]]
+
+
+def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictConfig]:
+    """The typed config of one job, and Hydra's own part."""
+    meaning = {item.path: item.metadata["meaning"] for item in keys_of(COMMANDS[command])}
+    try:
+        hydra_config = compose(name, overrides=overrides, return_hydra_config=True)
+        job = copy.copy(hydra_config)
+        with read_write(job), open_dict(job):
+            del job["hydra"]
+        missing = sorted(OmegaConf.missing_keys(job))
+        if missing:
+            raise ConfigError("\n".join(f"{key}: must be given. {meaning.get(key, '')}".rstrip() for key in missing))
+        config = OmegaConf.to_object(job)
+        if not isinstance(config, COMMANDS[command]):
+            raise ConfigError(f"--config-name {name}: is no config of 'biotune {command}'; its defaults need {command}_schema.")
+        return config, hydra_config.hydra
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"the config cannot be composed: {one_line(error)}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"a config file is no plain YAML: {one_line(error)}") from None
+
+
+def _check_mode(overrides: list[Override]) -> None:
+    """Refuse what would make several jobs one folder's, or Hydra run several where one was checked."""
+    for override in overrides:
+        if override.key_or_group == "hydra.mode":
+            raise ConfigError(f"{override.input_line}: several jobs are asked for by -m.")
+        if override.key_or_group == "hydra.sweep.subdir" and "${" not in (override.input_line or ""):
+            raise ConfigError(f"{override.input_line}: would put all jobs into one folder; use ${{hydra.job.num}} in it.")

@@ -1,0 +1,138 @@
+"""`biotune resume DIR`: finish an interrupted run, or make a finished search longer."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from biotune.cli.launch.compose import composing
+from biotune.cli.launch.interrupts import end_cleanly
+from biotune.cli.launch.overrides import check_names, parse_overrides
+from biotune.cli.launch.perform import perform
+from biotune.cli.terminal.output_mode import Voice, take_voice
+from biotune.config.checks import check
+from biotune.config.schema import COMMANDS
+from biotune.errors import ConfigError, RunFolderError, one_line
+from biotune.recipes.resuming import EXTENDABLE, settle_config
+from biotune.store.files import JOURNAL, write_text
+from biotune.store.journal import Journal
+from biotune.store.lock import sole_user
+from biotune.store.status import state_of
+
+CONFIG = Path(".hydra") / "config.yaml"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. 'biotune resume --help' shows the usage.")
+
+
+def resume(arguments: list[str]) -> int:
+    """Go on with a run where it stopped; what was trained already is not trained again."""
+    arguments, voice = take_voice(arguments, Voice.QUIET, Voice.VERBOSE)
+    parser = _Parser(
+        prog="biotune resume",
+        description="Finish an interrupted run. A finished search is made longer by evolution.generations=N or "
+        "evolution.max_hours=H, a comparison by more test.seeds or strategies. "
+        "Keys that say where trainings run, such as executor.workers, may change too.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the run's folder")
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="what is to be different from now on")
+    options = parser.parse_args(arguments)
+    folder: Path = options.folder.absolute()
+    command, document = _stored(folder, options.folder)
+    overrides = _overrides(command, options.overrides)
+    config = _updated(command, document, overrides, folder)
+    check(config)
+    _refuse_what_is_over(folder, options.folder, overrides)
+    with sole_user(folder):
+        _settle(folder, config)
+        if overrides:
+            write_text(folder / CONFIG, OmegaConf.to_yaml(document))
+    _stand_where_it_began(folder)
+    end_cleanly()
+    return 0 if perform(command, config, folder, voice) else 1
+
+
+def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
+    """The command and the composed config of a run's folder."""
+    if not folder.is_dir():
+        raise RunFolderError(f"{named}: no such folder.")
+    if not (folder / CONFIG).is_file():
+        if any(folder.glob(f"*/{CONFIG}")):
+            raise RunFolderError(
+                f"{named}: holds a sweep. Run the same 'biotune run -m ...' again with hydra.sweep.dir={named}: what is "
+                "missing is run, what was interrupted is resumed."
+            )
+        raise RunFolderError(f"{named}: holds no run ({CONFIG} is missing).")
+    try:
+        document = OmegaConf.load(folder / CONFIG)
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, RecursionError) as error:
+        raise RunFolderError(f"{named / CONFIG}: cannot be read ({one_line(error)[:200]}).") from None
+    if not isinstance(document, DictConfig):
+        raise RunFolderError(f"{named / CONFIG}: is no config of a run.")
+    own_keys = {"genotypes": "evaluate", "strategy": "train", "compare": "compare"}
+    command = next((command for key, command in own_keys.items() if key in document), "run")
+    return command, document
+
+
+def _overrides(command: str, given: list[str]) -> list[Override]:
+    """The overrides, each of a key of the schema."""
+    with composing(None) as loader:
+        overrides = parse_overrides(given, loader)
+        check_names(command, overrides, loader)
+        for override in overrides:
+            if loader.get_group_options(override.key_or_group) and override.key_or_group != "executor":
+                raise ConfigError(f"{override.input_line}: a run goes on with what it began with; only keys can be set here.")
+            if override.is_sweep_override():
+                raise ConfigError(f"{override.input_line}: a run is resumed with one value a key.")
+            if override.key_or_group.split(".")[0] == "hydra":
+                raise ConfigError(f"{override.input_line}: a resumed run stays in its folder.")
+    return overrides
+
+
+def _updated(command: str, document: DictConfig, overrides: list[Override], folder: Path) -> Any:
+    """The typed config with the overrides in it; the document is brought up to date too."""
+    try:
+        for override in overrides:
+            key = "executor.name" if override.key_or_group == "executor" else override.key_or_group
+            OmegaConf.update(document, key, override.value())
+        merged = OmegaConf.merge(OmegaConf.structured(COMMANDS[command]), document)
+        return OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise RunFolderError(f"{folder / CONFIG}: is no config of this biotune ({one_line(error)[:200]}).") from None
+
+
+def _refuse_what_is_over(folder: Path, named: Path, overrides: list[Override]) -> None:
+    if state_of(folder) == "finished" and not any(override.key_or_group in EXTENDABLE for override in overrides):
+        raise RunFolderError(
+            f"{named}: has finished. A longer search is asked for by evolution.generations=N or evolution.max_hours=H, "
+            "a longer comparison by more test.seeds or strategies."
+        )
+
+
+def _settle(folder: Path, config: Any) -> None:
+    """Refuse changed settings before anything is written; a run that had not begun has none to compare with."""
+    if not (folder / JOURNAL).is_file():
+        return
+    journal = Journal(folder)
+    try:
+        settle_config(journal, config, folder)
+    finally:
+        journal.close()
+
+
+def _stand_where_it_began(folder: Path) -> None:
+    """Relative paths of the config are meant from where the run was begun."""
+    with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
+        hydra = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
+        os.chdir(hydra["hydra"]["runtime"]["cwd"])

@@ -1,0 +1,1 @@
+"""What the user sees: plain lines, tables, the live dashboard, JSON."""

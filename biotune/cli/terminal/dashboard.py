@@ -1,0 +1,101 @@
+"""The live display of a run on a terminal: how far, how good, how long, in three short lines. Knows no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from biotune.cli.terminal.sparklines import coloured_strip, duration, sparkline
+from biotune.schedule.schedule import Schedule
+
+_BAR_WIDTH = 24
+_MOST_BARS = 24  # so that a long search still fits one line
+
+
+@dataclass
+class Dashboard:
+    """What is going on, and its picture.
+
+    Attributes:
+        phase: What is being done, such as `generation 3/10`.
+        total: Trainings of this phase at most.
+        done: Trainings done or answered from memory.
+        unit: Trainings a candidate, to count candidates by; 0 where there are none.
+        candidates: Candidates of the current generation at most.
+        best: The best score so far, as validation accuracy.
+        schedule: Its schedule.
+        history: The best score of every generation so far.
+        saved: Trainings that the cache made unnecessary.
+        clock: Seconds, monotonic.
+    """
+
+    phase: str = ""
+    total: int = 0
+    done: int = 0
+    unit: int = 0
+    candidates: int = 0
+    best: float | None = None
+    schedule: Schedule | None = None
+    history: list[float] = field(default_factory=list)
+    saved: int = 0
+    clock: Callable[[], float] = time.monotonic
+    _begun: float = 0.0
+    _done_before: int = 0
+
+    def begin(self, phase: str, total: int) -> None:
+        """A phase of so many trainings at most begins."""
+        self.phase, self.total, self.done, self.unit = phase, total, 0, 0
+        self._begun, self._done_before = self.clock(), 0
+
+    def begin_generation(self, number: int, of: int, candidates: int, seeds: int) -> None:
+        """A generation of so many candidates at most begins."""
+        self.phase, self.candidates, self.unit = f"generation {number}/{of}", candidates, seeds
+        self._done_before = self.done
+
+    def decoding(self, done: int, total: int) -> None:
+        """So many of so many pictures are decoded."""
+        if self.phase != "decoding pictures":
+            self.begin("decoding pictures", total)
+        self.done = done
+        if done == total:
+            self.phase = ""
+
+    def seconds_left(self) -> float:
+        """What is left of the phase at the pace so far, in seconds; at most, because the cache may answer."""
+        return (self.clock() - self._begun) / max(self.done, 1) * max(self.total - self.done, 0)
+
+    def __rich__(self) -> RenderableType:
+        """Three lines of at most 80 columns: the phase and its bar, the best schedule, the course of the search."""
+        if not self.phase:
+            return Text()
+        return Group(*(line for line in (self._progress(), self._best(), self._course()) if line is not None))
+
+    def _progress(self) -> RenderableType:
+        row = Table.grid(padding=(0, 2))
+        candidate = ""
+        if self.unit:
+            at = min((self.done - self._done_before) // self.unit, self.candidates)
+            candidate = f"candidate {at}/{self.candidates}"
+        bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=_BAR_WIDTH)
+        left = f"~{duration(self.seconds_left())} left" if self.done else ""
+        row.add_row(Text(self.phase, style="bold"), Text(candidate), bar, Text(left))
+        return row
+
+    def _best(self) -> RenderableType | None:
+        if self.best is None or self.schedule is None:
+            return None
+        return Text.assemble("best ", (f"{self.best:.4f}", "bold"), "  ", coloured_strip(self.schedule))
+
+    def _course(self) -> RenderableType:
+        if self.phase == "decoding pictures":
+            return Text(f"{self.done}/{self.total} pictures", style="dim")
+        counts = f"{self.done}/{self.total} trained, {self.saved} saved by the cache"
+        return Text(
+            counts + (f"  best by generation {sparkline(self.history[-_MOST_BARS:])}" if self.history else ""), style="dim"
+        )

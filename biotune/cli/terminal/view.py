@@ -1,0 +1,248 @@
+"""What the user sees on the terminal: header, progress, tables. Live bars on a terminal only; elsewhere plain lines, whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from biotune.cli.terminal.dashboard import Dashboard
+from biotune.cli.terminal.output_mode import Voice
+from biotune.cli.terminal.sparklines import duration, strip
+from biotune.evolution.loop import Generation
+from biotune.fitness.fitness import METRICS
+from biotune.schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from biotune.trial import Trial, TrialResult
+
+_WIDE = 10_000  # piped output is never cut to a width
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of a table, and how people read it; `--json` gives the value."""
+
+    value: Any
+    text: str
+
+
+class View:
+    """One command's face. Use as a context manager: leaving it takes the live bar off the screen.
+
+    Args:
+        console: Where to print; by default stdout.
+        voice: How much is said, and in which form.
+    """
+
+    def __init__(self, console: Console | None = None, voice: Voice = Voice.NORMAL) -> None:
+        self.voice = voice
+        self._document: dict[str, Any] = {}
+        self.console = console or Console(highlight=False, soft_wrap=False)
+        if not self.console.is_terminal:
+            self.console = Console(file=self.console.file, width=_WIDE, highlight=False, no_color=True)
+        self._dashboard = Dashboard()
+        shown = self.console.is_terminal and voice not in (Voice.QUIET, Voice.JSON)
+        self._live = Live(self._dashboard, console=self.console, refresh_per_second=4, transient=True) if shown else None
+
+    def __enter__(self) -> View:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self.voice is Voice.JSON and error is None:
+            # not through rich, which would break long lines
+            self.console.file.write(json.dumps(self._document, ensure_ascii=False, indent=2) + "\n")
+
+    def line(self, text: str, style: str = "") -> None:
+        """One line of plain text on what goes on."""
+        if self.voice is not Voice.QUIET:
+            self.final(text, style)
+
+    def final(self, text: str, style: str = "") -> None:
+        """One line of what came out; quiet commands print it too."""
+        if self.voice is not Voice.JSON:
+            self.console.print(Text(text, style=style))
+
+    def fact(self, name: str, value: Any) -> None:
+        """A value that `--json` gives beside the tables; people read it in a line or a title."""
+        self._document[name] = value
+
+    def header(self, title: str, facts: Iterable[tuple[str, str]]) -> None:
+        """What will run, on what, and how much of it at most."""
+        self.line(title, "bold")
+        if self._live is None:
+            for name, value in facts:
+                self.line(f"  {name:<10} {value}")
+            return
+        grid = Table.grid(padding=(0, 1), pad_edge=False)  # so that a long value is broken within its own column
+        for name, value in facts:
+            grid.add_row(Text(""), Text(name), Text(value, overflow="fold"))
+        self.console.print(grid)
+
+    def begin(self, what: str, at_most: int) -> None:
+        """A phase of so many trainings at most begins."""
+        self._dashboard.begin(what, at_most)
+        if self._live is None:
+            self.line(f"{what}: at most {at_most} trainings")
+
+    def begin_generation(self, number: int, of: int, candidates: int, seeds: int) -> None:
+        """A generation of so many candidates at most begins, each of so many trainings."""
+        self._dashboard.begin_generation(number, of, candidates, seeds)
+
+    def trained(self, trial: Trial, result: TrialResult) -> None:
+        """One more training is done; verbose commands tell what came of it."""
+        if self.voice is Voice.VERBOSE:
+            fold = "all data" if trial.fold is None else f"fold {trial.fold}"
+            score = f"score {result.score:.4f}" if result.status == "ok" else f"failed: {result.error}"
+            self.line(
+                f"  {strip(trial.schedule)}  {fold}  seed {trial.seed}  {score}  "
+                f"{len(result.curve)} epochs  {result.seconds:.1f} s"
+            )
+        self._dashboard.done += 1
+
+    def decoding(self, done: int, total: int) -> None:
+        """So many of so many pictures are decoded."""
+        if self._live is not None:
+            self._dashboard.decoding(done, total)
+
+    def end(self) -> None:
+        """The phase is over; the live display says nothing until the next."""
+        self._dashboard.phase = ""
+
+    def generation(self, generation: Generation, of: int, trainings: int, at_most: int) -> None:
+        """One plain line a generation: how far, how good, how long."""
+        record, best = generation.record, generation.hall[0] if generation.hall else None
+        dashboard = self._dashboard
+        dashboard.history.append(1 - record["best_fitness"])
+        dashboard.saved += record["saved"]
+        if best is not None:
+            dashboard.best, dashboard.schedule = 1 - best.score, best.schedule
+        left = f"  ~{duration(dashboard.seconds_left())} left" if generation.number < of else "  done"
+        odd = "".join(
+            f", {record[name]} {word}" for name, word in (("pruned", "pruned"), ("failures", "failed")) if record[name]
+        )
+        self.line(
+            f"generation {generation.number:>2}/{of}  best {1 - record['best_fitness']:.4f}  "
+            f"mean {1 - record['mean_fitness']:.4f}  {strip(best.schedule) if best else ''}  "
+            f"{trainings}/{at_most} trained, {record['cache_hits']} cached{odd}{left if self._live is None else ''}"
+        )
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], name: str | None = None) -> None:
+        """A table; columns of numbers are right-aligned.
+
+        Args:
+            title: A line above it.
+            columns: The columns' names.
+            rows: Values or `Cell`s; whole numbers are grouped by thousands, None is left empty.
+            name: The key under which `--json` gives the rows, a dict each.
+        """
+        values = [list(row) for row in rows]
+        if self.voice is Voice.JSON:
+            if name is not None:
+                keys = [column.replace(" ", "_") for column in columns]
+                plain = [[cell.value if isinstance(cell, Cell) else cell for cell in row] for row in values]
+                self._document[name] = [dict(zip(keys, row, strict=True)) for row in plain]
+            return
+        cells = [[_text(cell) for cell in row] for row in values]
+        self.final(title, "bold")  # not the table's own title, which is broken at the table's width
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for index, column in enumerate(columns):
+            numeric = all(not row[index] or row[index][0] in "+-0123456789" for row in cells)
+            table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        for row in cells:
+            table.add_row(*(Text(cell) for cell in row))
+        self.console.print(table)
+
+    def summary(self, generations: pd.DataFrame, metric: str = "acc") -> None:
+        """The per-generation table, from `summary.csv`, and what `fitness.metric` makes of fitness."""
+        if self.voice is Voice.QUIET:
+            return
+        self.table(
+            f"Generations (fitness = 1 − {METRICS[metric]} on the fold's validation data)",
+            ["generation", "fold", "best", "mean", "worst", "sd", "diversity", "evaluations", "trainings", "cached"],
+            (
+                [
+                    str(row.generation),
+                    str(row.fold),
+                    *(f"{getattr(row, f'{name}_fitness'):.4f}" for name in ("best", "mean", "worst", "sd")),
+                    f"{row.diversity:.3f}",
+                    str(row.evaluations),
+                    str(row.trainings),
+                    str(row.cache_hits),
+                ]
+                for row in generations.itertuples()
+            ),
+        )
+
+    def schedule(self, schedule: Schedule, parameters: Mapping[str, int], base_lr: float) -> None:
+        """A layer schedule, a block a line."""
+        if self.voice is Voice.QUIET:
+            return
+        importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
+        self.table(
+            f"Layer schedule (blocks join: {schedule.order})",
+            ["block", "modules", "parameters", "importance", "rate"],
+            (
+                [
+                    block.name,
+                    " ".join(block.modules),
+                    f"{parameters[block.name]:,}",
+                    "" if importance is None else f"{importance:.3f}",
+                    f"{weight * base_lr:.2e}" if weight > 0 else "frozen",
+                ]
+                for block, weight, importance in zip(schedule.blocks, schedule.lr_weights, importances, strict=True)
+            ),
+        )
+
+    def scores(self, methods: Mapping[str, Mapping[str, Any]]) -> None:
+        """Test scores, a method a line; each score is {mean, sd, values}."""
+        first = next(iter(methods.values()))
+        self.table(
+            f"Test split (mean ± sd over {len(first['accuracy']['values'])} training seeds)",
+            ["method", *(name.replace("_", " ") for name in first)],
+            ([method, *(mean_sd(scores[name]) for name in first)] for method, scores in methods.items()),
+        )
+
+    def comparison(self, result: Mapping[str, Any], seeds: int) -> None:
+        """Strategies side by side, a line each."""
+        from biotune.report.statistics import COLUMNS, table_rows
+
+        self.table(
+            f"Test split (mean ± sd over {seeds} seeds; costs a seed, the choice of the base rate included)",
+            list(COLUMNS),
+            table_rows(result),
+        )
+        best = result["best"]
+        self.line(
+            f"* {best} is better than every other: all paired 95 % intervals lie above 0."
+            if best
+            else "None is marked as the best: at least one paired 95 % interval of every strategy reaches 0."
+        )
+
+
+def mean_sd(score: dict[str, float]) -> str:
+    """A {mean, sd, values} score as text."""
+    return f"{score['mean']:.4f} ± {score['sd']:.4f}"
+
+
+def _text(value: Any) -> str:
+    """A table's value as people read it."""
+    if isinstance(value, Cell):
+        return value.text
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)

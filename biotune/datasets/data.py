@@ -1,0 +1,165 @@
+"""A dataset ready for training: found, split, decoded and cut into folds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from biotune.backbones.network import Preprocessing
+from biotune.config.schema import DatasetConfig
+from biotune.datasets.decoded import Pixels, decode
+from biotune.datasets.source import Indices, Source, load_source
+from biotune.datasets.splits import Partition, check_classes, check_fold_sizes, partition, resplits, stratified_folds
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of `Data.pixels` to train on and to validate on, ascending."""
+
+    train: Indices
+    val: Indices
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset ready for training.
+
+    Attributes:
+        name: The dataset's name.
+        classes: Names of the classes.
+        pixels: (N, H, W, 3) uint8, every picture in use.
+        labels: (N,) int64.
+        names: What identifies each picture to the user.
+        whole: All training and validation data.
+        folds: The same cut into disjoint folds.
+        test: Rows of the test split; no model sees them before the search is over.
+        fingerprint: Changes whenever pictures, labels or splits do.
+        skipped: Pictures left out because they could not be decoded.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    pixels: Pixels
+    labels: Indices
+    names: tuple[str, ...]
+    whole: Part
+    folds: tuple[Part, ...]
+    test: Indices
+    fingerprint: str
+    skipped: tuple[str, ...] = ()
+
+    def part(self, fold: int | None) -> Part:
+        """The training and validation rows of a fold, or all of them for None."""
+        return self.whole if fold is None else self.folds[fold]
+
+
+@dataclass(frozen=True)
+class FoundDataset:
+    """A dataset found, split and checked, but with no picture decoded yet.
+
+    Attributes:
+        config: What was asked for.
+        source: Where the pictures are.
+        cut: Which picture serves what.
+        num_folds: Folds of the training and of the validation data.
+        resplit: Whether each fold is a new split of all of them instead of a part.
+        kept: Labels that have an output: all, or those a limit on classes has left.
+    """
+
+    config: DatasetConfig
+    source: Source
+    cut: Partition
+    num_folds: int
+    resplit: bool
+    kept: Indices
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that have an output."""
+        return tuple(self.source.classes[label] for label in self.kept)
+
+
+def find_dataset(config: DatasetConfig, num_folds: int, resplit: bool = False) -> FoundDataset:
+    """Find a dataset, split it and check that its classes fill the folds; decodes nothing.
+
+    Args:
+        config: Which dataset.
+        num_folds: Folds of the training and validation data.
+        resplit: Whether each fold is a new split of all of them instead of a disjoint part.
+
+    Raises:
+        DataError: Data missing, malformed or too small.
+    """
+    source = load_source(config)
+    cut = partition(source, config)
+    _fold_indices(source, cut, num_folds, resplit, config.split_seed)
+    limited = config.max_classes is not None
+    kept = np.unique(source.labels[cut.train]) if limited else np.arange(len(source.classes))
+    return FoundDataset(config, source, cut, num_folds, resplit, kept)
+
+
+def load_dataset(
+    plan: FoundDataset, preprocessing: Preprocessing, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Data:
+    """Decode what was found and cut it into folds.
+
+    Args:
+        plan: What `find_dataset` found.
+        preprocessing: What the backbone's weights expect; `dataset.image_size` rescales it.
+        on_progress: Told how many of how many pictures are decoded.
+
+    Raises:
+        DataError: A picture cannot be decoded, or what can be is too little.
+    """
+    source, config, cut = plan.source, plan.config, plan.cut
+    members = np.sort(np.concatenate([cut.train, cut.val, cut.test]))
+    decoded = decode(source, members, preprocessing.scaled_to(config.image_size), config.skip_broken, on_progress)
+    if decoded.broken:
+        good = np.setdiff1d(members, members[list(decoded.broken)])
+        cut = Partition(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
+        check_classes(source, cut)
+    folds = _fold_indices(source, cut, plan.num_folds, plan.resplit, config.split_seed)
+    label_of = np.full(len(source.classes), -1, dtype=np.int64)
+    label_of[plan.kept] = np.arange(len(plan.kept))
+    train, val, test = (np.searchsorted(members, part) for part in (cut.train, cut.val, cut.test))
+    return Data(
+        name=config.name,
+        classes=plan.classes,
+        pixels=decoded.pixels,
+        labels=label_of[source.labels[members]],
+        names=tuple(source.names[index] for index in members),
+        whole=Part(train, val),
+        folds=tuple(Part(*(np.searchsorted(members, part) for part in fold)) for fold in folds),
+        test=test,
+        fingerprint=_fingerprint(source, cut, plan.num_folds, plan.resplit),
+        skipped=tuple(source.names[members[row]] for row in decoded.broken),
+    )
+
+
+def _fold_indices(source: Source, cut: Partition, num_folds: int, resplit: bool, seed: int) -> list[tuple[Indices, Indices]]:
+    """Training and validation pictures of each fold.
+
+    Raises:
+        DataError: A class would be missing in one.
+    """
+    if resplit:
+        return resplits(source, cut, num_folds, seed)
+    check_fold_sizes(source, cut, num_folds, seed)
+    cuts = []
+    for members in (cut.train, cut.val):
+        groups = None if source.groups is None else source.groups[members]
+        cuts.append([members[held] for held in stratified_folds(source.labels[members], num_folds, seed, groups)])
+    return list(zip(*cuts, strict=True))
+
+
+def _fingerprint(source: Source, cut: Partition, num_folds: int, resplit: bool) -> str:
+    kind = " resplits" if resplit else ""
+    digest = hashlib.sha256(f"{source.fingerprint}/{num_folds}{kind}".encode())
+    for part in (cut.train, cut.val, cut.test):
+        digest.update(part.tobytes())
+        # one set of pictures can be labelled in several ways
+        digest.update(source.labels[part].tobytes())
+    return digest.hexdigest()[:24]

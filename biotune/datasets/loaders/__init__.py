@@ -1,0 +1,1 @@
+"""One loader for each kind of dataset, found by `dataset.loader`."""

@@ -1,0 +1,37 @@
+"""Datasets in files: local roots, and fingerprints of what lies below them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from biotune.config.schema import DatasetConfig
+from biotune.errors import DataError
+
+
+def local_root(config: DatasetConfig, what: str) -> Path:
+    """The folder of the local copy.
+
+    Raises:
+        DataError: dataset.root is not set or no folder.
+    """
+    if config.root is None:
+        raise DataError(f"dataset.root: must be set for dataset={config.name}: {what}.")
+    root = Path(config.root).expanduser()
+    if not root.is_dir():
+        raise DataError(f"dataset.root={config.root}: no such folder; it should be {what}.")
+    return root
+
+
+def fingerprint(root: Path, names: Sequence[str]) -> str:
+    """A hash of the root's path and the names, sizes and times of files below it.
+
+    The time of the last change of a file's entry counts too: archives that are made to be reproducible unpack into
+    files of equal names, sizes and modification times whatever they hold.
+    """
+    digest = hashlib.sha256(f"{root.resolve()}\n".encode(errors="surrogateescape"))
+    for name in names:
+        facts = (root / name).stat()
+        digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()

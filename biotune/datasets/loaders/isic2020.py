@@ -1,0 +1,78 @@
+"""The training pictures of the ISIC 2020 challenge, the only ones with published labels; a patient is never split."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from biotune.config.schema import DatasetConfig
+from biotune.datasets.catalogue import CATALOGUE
+from biotune.datasets.images import open_picture
+from biotune.datasets.loaders.files import fingerprint, local_root
+from biotune.datasets.source import Indices, Source
+from biotune.errors import DataError
+
+CLASSES = ("benign", "malignant")
+_TRUTH = "ISIC_2020_Training_GroundTruth.csv"
+_DUPLICATES = "ISIC_2020_Training_Duplicates.csv"
+_FACTS = CATALOGUE["isic2020"]
+_LAYOUT = (
+    f"the folder with {_TRUTH}, {_DUPLICATES} and train/ISIC_*.jpg from {_FACTS.source}, "
+    "where its terms of use have to be accepted; biotune does not fetch it"
+)
+
+
+def load(config: DatasetConfig) -> Source:
+    """Read the challenge's tables, less the pictures they name as duplicates: benign or malignant, grouped by patient.
+
+    Raises:
+        DataError: The copy is missing, incomplete or malformed.
+    """
+    root = local_root(config, _LAYOUT)
+    if missing := _FACTS.missing(root):
+        raise DataError(f"dataset.root={config.root}: lacks {missing[0]}. It should be {_LAYOUT}.")
+    duplicates = {row["image_name_2"] for row in _table(root / _DUPLICATES, ("image_name_2",))}
+    rows = [row for row in _table(root / _TRUTH, ("image_name", "patient_id", "target")) if row["image_name"] not in duplicates]
+    for row in rows:
+        if row["target"] not in ("0", "1"):
+            raise DataError(f"{root / _TRUTH}: {row['image_name']} has target {row['target']!r}; it must be 0 or 1.")
+    names = tuple(f"train/{row['image_name']}.jpg" for row in rows)
+    try:
+        files = fingerprint(root, names)
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: listed in {_TRUTH} but not there; the copy is incomplete.") from error
+    return Source(
+        name=config.name,
+        classes=CLASSES,
+        labels=np.array([int(row["target"]) for row in rows], dtype=np.int64),
+        splits=np.full(len(rows), "", dtype="<U5"),
+        names=names,
+        read=lambda index: open_picture(root / names[index]),
+        fingerprint=files,
+        groups=patients([row["patient_id"] for row in rows]),
+    )
+
+
+def patients(ids: list[str]) -> Indices:
+    """Numbers of the patients, (N,); whoever has no id is a patient of their own."""
+    numbers: dict[str, int] = {}
+    # a picture's position tells apart what has no id, and cannot be an id itself
+    keys = [id_.strip() or f"\0{position}" for position, id_ in enumerate(ids)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if lacking := [column for column in columns if column not in (reader.fieldnames or ())]:
+                raise DataError(f"{path}: has no column {lacking[0]}.")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a table; the copy is incomplete.") from error
+    for number, row in enumerate(rows, 2):
+        if any(row[column] is None for column in columns):
+            raise DataError(f"{path}: line {number} is cut off.")
+    return rows

@@ -1,0 +1,45 @@
+"""From genes to the schedule that is evaluated: BioTune's decoding, or what an ablation makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from biotune.config.schema import EVOLVED, EvolutionConfig
+from biotune.evolution.individual import Genes
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import TOGETHER, Schedule, decode, lr_weight
+
+
+def constrain(settings: EvolutionConfig, genes: Genes) -> Genes:
+    """The genes with the threshold where the settings fix it; without freezing it is 0."""
+    fixed = settings.fixed_threshold if settings.freezing else 0.0
+    if fixed is None:
+        return genes
+    constrained = genes.copy()
+    constrained[-1] = fixed
+    return constrained
+
+
+def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block], unfreezing: str = TOGETHER) -> Schedule:
+    """The schedule of some genes (BioTune, section 1), with what the settings switch off.
+
+    A schedule that no genotype decodes to tells of no importances.
+
+    Args:
+        settings: The switches.
+        genes: An importance a block and the threshold last.
+        blocks: The network's blocks in forward order.
+        unfreezing: The order in which the blocks join, where it evolves.
+    """
+    schedule = decode(genes.tolist(), blocks)
+    weights = list(schedule.lr_weights)
+    if not settings.freezing:
+        weights = [lr_weight(gene) for gene in genes[:-1].tolist()]
+    if settings.always_head:
+        weights[-1] = lr_weight(float(genes[-2]))
+    if not settings.rates:
+        weights = [float(weight > 0) for weight in weights]
+    if tuple(weights) != schedule.lr_weights:
+        schedule = Schedule(tuple(blocks), tuple(weights))
+    return replace(schedule, unfreezing=unfreezing if settings.unfreezing == EVOLVED else settings.unfreezing)

@@ -1,0 +1,102 @@
+"""What a search remembers: DEAP's Statistics and Logbook a generation, its HallOfFame over all generations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from deap import tools
+
+from biotune.evolution.individual import Fitness, Individual
+from biotune.evolution.surrogate import Surrogate
+from biotune.schedule.schedule import Schedule
+from biotune.trial import WORST
+
+OverFolds = Callable[[Sequence[float]], float]
+
+
+@dataclass(eq=False)
+class Entry:
+    """One distinct schedule, its fitness by fold, and the one made of them by which DEAP ranks it."""
+
+    schedule: Schedule
+    number: int
+    by_fold: dict[int, float]
+    fitness: Fitness
+
+    @property
+    def score(self) -> float:
+        """The fitness it is ranked by; smaller is better."""
+        return float(self.fitness.values[0])
+
+
+def _by_score(entry: Entry) -> tuple[float, int]:
+    return entry.score, entry.number
+
+
+def same_schedule(one: Entry, other: Entry) -> bool:
+    """DEAP's `similar`: one schedule once, however its frozen genes differ."""
+    return one.schedule.key == other.schedule.key
+
+
+class Books:
+    """Statistics, Logbook and HallOfFame of one search."""
+
+    def __init__(self, hall_size: int, over_folds: OverFolds) -> None:
+        self.logbook = tools.Logbook()
+        self.hall = tools.HallOfFame(maxsize=hall_size, similar=same_schedule)
+        self._over_folds = over_folds
+        self._entries: dict[str, Entry] = {}
+        over_fitness = tools.Statistics(key=lambda individual: individual.score)
+        over_fitness.register("best_fitness", np.min)
+        over_fitness.register("mean_fitness", np.mean)
+        over_fitness.register("worst_fitness", np.max)
+        over_fitness.register("sd_fitness", np.std)
+        over_genes = tools.Statistics(key=lambda individual: individual.genes)
+        over_genes.register("diversity", _mean_sd_of_genes)
+        self._statistics = tools.MultiStatistics(fitness=over_fitness, genes=over_genes)
+
+    def remember(self, schedule: Schedule, individual: Individual) -> None:
+        """Note an evaluation; empty, failed and pruned candidates make no entry, but pruning on another fold counts in one."""
+        evaluation = individual.evaluation
+        entry = self._entries.get(schedule.key)
+        if evaluation is not None and evaluation.status == "pruned" and entry is not None:
+            # an estimate stands where nothing was measured: else a lucky fold would keep its rank
+            entry.by_fold.setdefault(individual.fold, individual.score)
+            entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
+        if evaluation is None or evaluation.status not in ("ok", "cached"):
+            return
+        if entry is None:
+            entry = self._entries[schedule.key] = Entry(schedule, individual.number, {}, Fitness((WORST,)))
+        entry.by_fold[individual.fold] = individual.score
+        entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
+
+    def close_generation(self, survivors: Sequence[Individual], **facts: Any) -> dict[str, Any]:
+        """Write a generation's line into the logbook and rank the hall of fame anew."""
+        compiled = self._statistics.compile(survivors)
+        values = {name: float(value) for chapter in compiled.values() for name, value in chapter.items()}
+        self.logbook.record(**facts, **values)
+        # a re-evaluated schedule may have become worse, which HallOfFame.update alone would never notice; and among
+        # equals HallOfFame drops those that came first, so the best and oldest are shown to it first
+        self.hall.clear()
+        self.hall.update(sorted(self._entries.values(), key=_by_score))
+        return dict(self.logbook[-1])
+
+    def best(self, surrogate: Surrogate | None = None) -> list[Entry]:
+        """The hall of fame, best first, ties to the older.
+
+        Args:
+            surrogate: Ranks by its smooth guess, among all schedules seen, instead of their own scores.
+        """
+        if surrogate is None or not self._entries:
+            return sorted(self.hall, key=_by_score)
+        entries = list(self._entries.values())
+        guesses = surrogate.predict([entry.schedule for entry in entries])
+        ranked = sorted(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))
+        return [entry for _, entry in ranked[: self.hall.maxsize]]
+
+
+def _mean_sd_of_genes(genes: Sequence[Any]) -> float:
+    return float(np.mean(np.std(np.stack(genes), axis=0)))

@@ -1,0 +1,1 @@
+"""Schedules to numbers: evaluation, the cache, racing and pruning. Knows no torch."""

@@ -1,0 +1,216 @@
+"""Schedules to fitness: trials, canonical keys, the cache, folds, seeds and the failure policy.
+
+Knows neither torch nor where a trial runs; an executor answers trials, in order.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from biotune.errors import SearchError
+from biotune.fitness.pruning import median_floor
+from biotune.fitness.racing import Scores, expected_mean, residual_sd, still_in
+from biotune.schedule.schedule import Schedule
+from biotune.trial import WORST, Evaluation, Executor, Trial, TrialResult, sample_sd
+
+Alike = tuple[int, int, str]  # fold, seed and order of unfreezing: trainings whose curves may be compared epoch by epoch
+
+
+METRICS = {  # what 1 − fitness is, by `fitness.metric`
+    "acc": "macro accuracy",
+    "acc+std": "macro accuracy less its sd over the seeds",
+    "loss": "geometric mean of the true classes' probabilities",
+}
+
+
+def fitness_by(metric: str, results: Sequence[TrialResult]) -> float:
+    """The fitness of a candidate from its trainings, in [0, 1], smaller is better.
+
+    Args:
+        metric: acc, 1 − mean ψ (BioTune, section 1); acc+std, that plus the deviation of ψ over the seeds, at most 1; loss,
+            1 − mean of exp(−least validation loss), the geometric mean of the probabilities given to the true classes.
+        results: One training a seed.
+    """
+    if metric == "loss":
+        return 1.0 - statistics.fmean(math.exp(-min(result.losses)) for result in results)
+    scores = [result.score for result in results]
+    lack = 1.0 - statistics.fmean(scores)
+    return min(1.0, lack + sample_sd(scores)) if metric == "acc+std" else lack
+
+
+@dataclass(frozen=True)
+class Economy:
+    """What is spared on candidates that cannot win.
+
+    Attributes:
+        prune: none, or median: a training is given up once its best score so far is below the median of earlier generations'
+            on the same fold with the same seed and order of unfreezing.
+        racing: Whether seeds are added one by one, only for candidates that can still matter.
+        places: How many of the best matter: elites, and what is confirmed.
+    """
+
+    prune: str = "none"
+    racing: bool = False
+    places: int = 1
+
+
+@dataclass
+class ScheduleFitness:
+    """Evaluates schedules on a fold with common training seeds (BioTune, section 1).
+
+    The cache holds single fine-tunes and lives as long as this object: one run.
+
+    Attributes:
+        executor: Runs the trials.
+        seeds: Training seeds, the same for every candidate: common random numbers sharpen comparisons.
+        epochs: Most epochs of one fine-tune.
+        fingerprint: The data's fingerprint, part of the cache key.
+        economy: What is spared on candidates that cannot win; by default nothing.
+        metric: What fitness is made of, see `fitness_by`.
+        trainings: Trainings made so far.
+    """
+
+    executor: Executor
+    seeds: tuple[int, ...]
+    epochs: int
+    fingerprint: str
+    economy: Economy = field(default_factory=Economy)
+    metric: str = "acc"
+    trainings: int = 0
+    _cache: dict[tuple[str, str], TrialResult] = field(default_factory=dict)
+    _complete: dict[int, dict[str, Scores]] = field(default_factory=dict)
+    _curves: dict[Alike, list[tuple[float, ...]]] = field(default_factory=dict)
+    _new_curves: list[tuple[Alike, tuple[float, ...]]] = field(default_factory=list)
+
+    def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
+        """Evaluate a whole batch on one fold; duplicates and known trainings are not trained again."""
+        owners: dict[str, int] = {}
+        distinct: dict[str, Schedule] = {}
+        for schedule in schedules:
+            if not schedule.is_empty:
+                distinct.setdefault(schedule.key, schedule)
+        first_of = {schedule.key: index for index, schedule in reversed(list(enumerate(schedules)))}
+        sd = residual_sd([list(rows.values()) for rows in self._complete.values()]) if self.economy.racing else None
+        if sd is None:
+            self._train(distinct, first_of, fold, self.seeds, owners)
+        else:
+            for number, seed in enumerate(self.seeds):
+                distinct = self._contenders(distinct, fold, self.seeds[:number], sd)
+                self._train(distinct, first_of, fold, (seed,), owners)
+        complete = self._complete.setdefault(fold, {})
+        for schedule in schedules:
+            results = self._results(schedule, fold)
+            if not schedule.is_empty and len(results) == len(self.seeds) and _all_ok(results.values()):
+                complete[schedule.key] = tuple(result.score for result in results.values())
+        return [self._aggregate(index, schedule, fold, owners) for index, schedule in enumerate(schedules)]
+
+    def close_generation(self) -> None:
+        """A generation is over: from now on its trainings are earlier ones, which later ones are measured against."""
+        for alike, curve in self._new_curves:
+            self._curves.setdefault(alike, []).append(curve)
+        self._new_curves.clear()
+
+    def _train(
+        self,
+        distinct: Mapping[str, Schedule],
+        first_of: Mapping[str, int],
+        fold: int,
+        seeds: Sequence[int],
+        owners: dict[str, int],
+    ) -> None:
+        """Run what is not known yet, and note for whom of the batch."""
+        fresh: dict[str, Trial] = {}
+        for key, schedule in distinct.items():
+            for seed in seeds:
+                trial = self._trial(schedule, fold, seed)
+                if (self.fingerprint, trial.key) not in self._cache:
+                    fresh[trial.key] = trial
+                    owners[trial.key] = first_of[key]
+        results = self.executor.run(list(fresh.values())) if fresh else []
+        for trial, result in zip(fresh.values(), results, strict=True):
+            self._cache[self.fingerprint, trial.key] = result
+            if result.curve:
+                self._new_curves.append(((fold, trial.seed, trial.schedule.unfreezing), result.curve))
+        self.trainings += len(fresh)
+
+    def _trial(self, schedule: Schedule, fold: int, seed: int) -> Trial:
+        floor: tuple[float, ...] = ()
+        if self.economy.prune == "median":
+            floor = median_floor(self._curves.get((fold, seed, schedule.unfreezing), []), self.epochs)
+        return Trial(schedule, fold, seed, self.epochs, floor=floor)
+
+    def _contenders(
+        self, distinct: Mapping[str, Schedule], fold: int, seeds: tuple[int, ...], sd: float
+    ) -> dict[str, Schedule]:
+        """Those that can still matter after some seeds; what failed or was pruned cannot."""
+        if not seeds:
+            return dict(distinct)
+        scores = {}
+        for key, schedule in distinct.items():
+            results = self._results(schedule, fold, seeds)
+            if _all_ok(results.values()):
+                scores[key] = tuple(result.score for result in results.values())
+        rivals = [row for key, row in self._complete.get(fold, {}).items() if key not in scores]
+        chosen = still_in(scores, rivals, self.economy.places, len(self.seeds), sd)
+        return {key: schedule for key, schedule in distinct.items() if key in chosen}
+
+    def _results(self, schedule: Schedule, fold: int, seeds: Sequence[int] | None = None) -> dict[int, TrialResult]:
+        """The known results of a schedule by the position of their seed."""
+        found = {}
+        for position, seed in enumerate(self.seeds if seeds is None else seeds):
+            result = self._cache.get((self.fingerprint, Trial(schedule, fold, seed, self.epochs).key))
+            if result is not None:
+                found[position] = result
+        return found
+
+    def _aggregate(self, index: int, schedule: Schedule, fold: int, owners: Mapping[str, int]) -> Evaluation:
+        if schedule.is_empty:
+            return Evaluation(WORST, "empty")
+        results = self._results(schedule, fold)
+        keys = {position: Trial(schedule, fold, self.seeds[position], self.epochs).key for position in results}
+        own = [result for position, result in results.items() if owners.get(keys[position]) == index]
+        cost: dict[str, Any] = {
+            "seconds": sum(result.seconds for result in own),
+            "trainings": len(own),
+            "epochs": sum(len(result.curve) for result in own),
+        }
+        errors = [result.error for result in results.values() if result.status == "failed"]
+        if errors:
+            return Evaluation(WORST, "failed", error=errors[0], **cost)
+        scores = {position: result.score for position, result in results.items()}
+        values = tuple(scores.values())
+        if len(scores) == len(self.seeds) and _all_ok(results.values()):
+            fitness = fitness_by(self.metric, list(results.values()))
+            return Evaluation(fitness, "ok" if own else "cached", values, **cost)
+        if self.metric == "loss":
+            return Evaluation(fitness_by("loss", list(results.values())), "pruned", values, **cost)
+        expected = expected_mean(scores, list(self._complete[fold].values()))
+        return Evaluation(1.0 - expected, "pruned", values, **cost)
+
+
+def _all_ok(results: Iterable[TrialResult]) -> bool:
+    return all(result.status == "ok" for result in results)
+
+
+def stop_if_too_many_failed(evaluations: Sequence[Evaluation], max_failed_share: float) -> None:
+    """End a search in which too much of a generation fails.
+
+    Args:
+        evaluations: All evaluations of the generation.
+        max_failed_share: The share of failed ones above which the search stops.
+
+    Raises:
+        SearchError: With the commonest reason.
+    """
+    errors = [evaluation.error or "unknown" for evaluation in evaluations if evaluation.status == "failed"]
+    if evaluations and len(errors) / len(evaluations) > max_failed_share:
+        reason, times = Counter(errors).most_common(1)[0]
+        raise SearchError(
+            f"{len(errors)} of {len(evaluations)} candidates failed, more than fitness.max_failed_share="
+            f"{max_failed_share} allows. Commonest reason ({times}×): {reason}"
+        )

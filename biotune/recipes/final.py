@@ -1,0 +1,96 @@
+"""The final trainings, the only ones that are scored on the test split, and the final model."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, replace
+from typing import Any
+
+from biotune.cli.terminal.view import View
+from biotune.config.schema import RunConfig, TrainConfig, TrialsConfig
+from biotune.errors import SearchError
+from biotune.recipes import tables
+from biotune.recipes.session import Session
+from biotune.schedule.plan import Plan
+from biotune.store.files import MODEL_FACTS, write_json, write_table
+from biotune.strategies.registry import fixed_schedule
+from biotune.training.model import MODEL_FORMAT, choose_model, is_kept, model_origin
+from biotune.training.size import trainable_parameters
+from biotune.trial import Trial, TrialResult
+
+BASELINES = ("full", "linear_probe")
+
+
+def final_trainings(
+    bench: Session, config: RunConfig | TrainConfig, plans_by_name: dict[str, Plan], view: View
+) -> dict[str, list[tuple[Trial, TrialResult]]]:
+    """Train on all training data, once for each of `test.seeds`; only now does a model see the test split."""
+    first = next(iter(plans_by_name))
+    trials = [
+        (name, _final_trial(plan, seed, config.training.epochs, keep=name == first))
+        for name, plan in plans_by_name.items()
+        for seed in config.test.seeds
+    ]
+    view.begin("final trainings", len(trials))
+    results = bench.executor.run([trial for _, trial in trials])
+    view.end()
+    finals: dict[str, list[tuple[Trial, TrialResult]]] = {name: [] for name in plans_by_name}
+    for (name, trial), result in zip(trials, results, strict=True):
+        finals[name].append((trial, result))
+    rows = [tables.test_row(name, trial, result) for name, pairs in finals.items() for trial, result in pairs]
+    write_table(bench.folder / "test.csv", rows)
+    # a baseline that fails, for want of memory perhaps, must not take the search's own result with it
+    sound = {name: [pair for pair in pairs if pair[1].status == "ok"] for name, pairs in finals.items()}
+    for name, pairs in finals.items():
+        if not sound[name]:
+            reason = f"every final training of {name} failed, the first one: {pairs[0][1].error}"
+            if name == first:
+                raise SearchError(reason)
+            view.line(reason)
+    return {name: pairs for name, pairs in sound.items() if pairs}
+
+
+def _final_trial(plan: Plan, seed: int, epochs: int, keep: bool) -> Trial:
+    """A training on all data with test scores; what it is kept under tells it from those of another schedule."""
+    trial = Trial(plan.schedule, None, seed, epochs, True, method=plan.method)
+    return replace(trial, keep=hashlib.sha256(trial.key.encode()).hexdigest()[:16]) if keep else trial
+
+
+def keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) -> None:
+    """The final model is the one that validation data prefer; ties go to the first seed."""
+    best, _ = max(finals, key=lambda pair: pair[1].score)
+    name = str(best.keep)
+    if not is_kept(bench.folder, name):
+        if model_origin(bench.folder) == best.key:
+            return  # the run had come to its end before, and is only made longer
+        bench.executor.repeat(best)
+    choose_model(bench.folder, name)
+    config = bench.config
+    preprocessing = bench.network.preprocessing.scaled_to(config.dataset.image_size)
+    facts = {
+        "format": MODEL_FORMAT,
+        "backbone": {"library": config.backbone.library, "name": config.backbone.name},
+        "classes": list(bench.data.classes),
+        "preprocessing": asdict(preprocessing),
+        "seed": best.seed,
+        "training": best.key,
+    }
+    write_json(bench.folder / MODEL_FACTS, facts)
+
+
+def baselines(bench: Session) -> dict[str, Plan]:
+    return {name: Plan(fixed_schedule(name, bench.network.blocks)) for name in BASELINES}
+
+
+def origin(config: TrialsConfig) -> dict[str, Any]:
+    return {
+        "backbone": config.backbone.name,
+        "granularity": config.backbone.granularity,
+        "weights": config.backbone.weights,
+        "dataset": config.dataset.name,
+    }
+
+
+def size(bench: Session, plan: Plan) -> dict[str, Any]:
+    trained = trainable_parameters(plan, bench.network, bench.data.pixels.shape[1])
+    return {"trainable_params": trained, "trainable_share": trained / bench.total_parameters}

@@ -1,0 +1,69 @@
+"""What will run, on what, and how much of it at most: the facts above a command's progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from biotune.config.schema import AUTO, CompareConfig, RunConfig
+from biotune.evolution.loop import most_evaluations
+from biotune.recipes.base_rate import rates_to_try
+from biotune.recipes.final import BASELINES
+from biotune.recipes.search import confirming
+from biotune.recipes.session import Session
+from biotune.training.device import describe
+
+
+def facts(bench: Session) -> list[tuple[str, str]]:
+    config, data = bench.config, bench.data
+    pictures = f"{len(data.whole.train)} training, {len(data.whole.val)} validation, {len(data.test)} test pictures"
+    skipped = f", {len(data.skipped)} broken ones left out" if data.skipped else ""
+    return [
+        ("dataset", f"{data.name}: {len(data.classes)} classes, {pictures}{skipped}"),
+        (
+            "backbone",
+            f"{config.backbone.name}, weights {config.backbone.weights}, {len(bench.network.blocks)} blocks, "
+            f"{bench.total_parameters:,} parameters",
+        ),
+        ("device", f"{describe(bench.device)}, {config.executor.name}, {config.executor.threads} threads a training"),
+        ("folder", shown_path(bench.folder)),
+        *([("resumed", f"{known} trainings are known already")] if (known := bench.executor.known) else []),
+    ]
+
+
+def comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tuple[str, str]]:
+    rates = [config.training.base_lr if rate is None else rate for rate in rates_to_try(config)]
+    return [
+        ("dataset", config.dataset.name),
+        ("backbone", f"{config.backbone.name}, weights {config.backbone.weights}"),
+        ("strategies", ", ".join(config.strategies)),
+        ("seeds", f"{len(config.test.seeds)}: each splits the data, drives the search and trains"),
+        ("base rates", ", ".join(f"{rate:g}" for rate in rates) + (", chosen on validation data" if len(rates) > 1 else "")),
+        ("folder", shown_path(folder)),
+        *([("resumed", f"{known} rows are known already")] if known else []),
+    ]
+
+
+def search_facts(config: RunConfig) -> list[tuple[str, str]]:
+    settings = config.evolution
+    searching = most_evaluations(settings) * len(config.training.seeds)
+    to_confirm = config.confirm.top_k * len(confirming(config))
+    final = (1 + len(BASELINES)) * len(config.test.seeds)
+    tuning = len(config.training.lr_grid) * len(config.training.seeds) if config.training.lr == AUTO else 0
+    by_phase = {"for the base rate": tuning, "searching": searching, "confirming": to_confirm, "final": final}
+    return [
+        (
+            "search",
+            f"population {settings.population_size}, generations {settings.generations}, elites {settings.elites}, "
+            f"{'splits' if settings.resplit else 'folds'} {settings.folds}, "
+            f"seeds {len(config.training.seeds)}, epochs up to {config.training.epochs}",
+        ),
+        (
+            "trainings",
+            f"at most {sum(by_phase.values())} ({', '.join(f'{count} {phase}' for phase, count in by_phase.items() if count)})",
+        ),
+    ]
+
+
+def shown_path(folder: Path) -> str:
+    """Relative to where the user stands, when it lies below."""
+    return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)

@@ -1,0 +1,139 @@
+"""The search and the confirmation of its best, from a session to the schedule that wins."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+from biotune.cli.terminal.view import View
+from biotune.config.key import show
+from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig
+from biotune.errors import SearchError
+from biotune.evolution.history import Entry
+from biotune.evolution.loop import Generation, evolve, most_candidates, most_evaluations
+from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
+from biotune.fitness.fitness import Economy, ScheduleFitness, fitness_by, stop_if_too_many_failed
+from biotune.recipes import tables
+from biotune.recipes.session import Session
+from biotune.store.files import write_table
+from biotune.trial import Trial, TrialResult
+
+Confirmed = dict[tuple[int, int], list[TrialResult]]  # by the serial number of a schedule and the fold
+
+
+def search(bench: Session, config: RunConfig | CompareConfig, view: View) -> tuple[dict[str, Any], Generation]:
+    """Evolve; the tables grow with every generation. Returns the search's result entry and the last generation."""
+    blocks, settings = bench.network.blocks, config.evolution
+    places = max(settings.elites, config.confirm.top_k, 1)
+    fitness = fitness_of(bench, config, Economy(config.fitness.prune, config.fitness.racing, places))
+    at_most = most_evaluations(settings) * len(config.training.seeds)
+    ranking = statistics.fmean if config.confirm.top_k else min
+    generations = evolve(
+        settings, blocks, fitness, config.seed, max(config.confirm.top_k, 1), ranking, config.confirm.choose == "smoothed"
+    )
+    rows: list[dict[str, Any]] = []
+    summary: list[dict[str, Any]] = []
+    last: Generation | None = None
+    epochs = 0
+    view.begin("searching", at_most)
+    view.begin_generation(0, settings.generations, settings.population_size, len(config.training.seeds))
+    for generation in generations:
+        fitness.close_generation()
+        last = generation
+        rows += tables.generation_rows(generation, bench.network.parameters)
+        summary.append(tables.summary_row(generation))
+        epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
+        hours = bench.close_generation(tables.journal_record(generation))
+        write_table(bench.folder / "generations.csv", rows)
+        write_table(bench.folder / "summary.csv", summary)
+        evaluations = [candidate.evaluation for candidate in generation.candidates]
+        stop_if_too_many_failed(evaluations, config.fitness.max_failed_share)
+        view.generation(generation, settings.generations, fitness.trainings, at_most)
+        view.begin_generation(
+            generation.number + 1, settings.generations, most_candidates(settings), len(config.training.seeds)
+        )
+        if settings.max_hours is not None and hours >= settings.max_hours:
+            view.line(f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}.")
+            break
+    view.end()
+    if last is None or not last.hall:
+        raise SearchError("no candidate could be trained: every one was empty or failed; the journal holds the reasons.")
+    return {
+        "best_fitness": min(entry.score for entry in last.hall),
+        "evaluations": sum(row["evaluations"] for row in summary),
+        "trainings": fitness.trainings,
+        "epochs": epochs,
+        "seconds": sum(row["seconds"] for row in summary),
+    }, last
+
+
+def confirm(bench: Session, config: RunConfig | CompareConfig, last: Generation, view: View) -> tuple[Entry, dict[str, Any]]:
+    """Fine-tune the best distinct schedules with fresh seeds (see `confirming`); the best mean, or smooth guess, wins."""
+    hall = last.hall
+    if config.confirm.top_k == 0:
+        write_table(bench.folder / "confirm.csv", [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
+        return hall[0], {"macro_accuracy": None}
+    plan = [
+        (entry, Trial(entry.schedule, fold, seed, config.training.epochs))
+        for entry in hall[: config.confirm.top_k]
+        for fold, seed in confirming(config)
+    ]
+    view.begin("confirming", len(plan))
+    results = bench.executor.run([trial for _, trial in plan])
+    view.end()
+    rows = [tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)]
+    write_table(bench.folder / "confirm.csv", rows)
+    confirmed: Confirmed = {}
+    for (entry, trial), result in zip(plan, results, strict=True):
+        confirmed.setdefault((entry.number, trial.fold or 0), []).append(result)
+    seen = list(confirming_observations(hall, confirmed, config.fitness.metric))
+    fitness: dict[int, list[float]] = {}
+    for (number, _), one in zip(confirmed, seen, strict=True):
+        fitness.setdefault(number, []).append(one.fitness)
+    means = {number: statistics.fmean(values) for number, values in fitness.items()}
+    sound = [entry for entry in hall if means.get(entry.number, float("nan")) == means.get(entry.number)]
+    if not sound:
+        raise SearchError("no schedule could be confirmed: in each one a training failed; the journal holds the reasons.")
+    best = min(sound, key=lambda entry: (means[entry.number], entry.score))
+    if config.confirm.choose == "smoothed":
+        best = smoothest(sound, [*last.observations, *(one for one in seen if one.fitness == one.fitness)], best)
+    scores = [row["macro_accuracy"] for row in rows if row["schedule"] == best.number]
+    return best, {"macro_accuracy": tables.spread(scores)}
+
+
+def confirming(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
+    """Fold and seed of each training that confirms a schedule: every fold with every seed, or each seed on a split in turn."""
+    folds, seeds = config.evolution.folds, config.confirm.seeds
+    if config.evolution.resplit:
+        return [(number % folds, seeds[number % len(seeds)]) for number in range(max(folds, len(seeds)))]
+    return list(product(range(folds), seeds))
+
+
+def confirming_observations(hall: Sequence[Entry], confirmed: Confirmed, metric: str) -> Iterator[Observation]:
+    """A confirmed schedule on a fold as one more evaluation of it, by the metric of the search; NaN where a training failed."""
+    schedules = {entry.number: entry.schedule for entry in hall}
+    for (number, fold), results in confirmed.items():
+        sound = all(result.status == "ok" for result in results)
+        yield Observation(schedules[number], fold, fitness_by(metric, results) if sound else float("nan"))
+
+
+def smoothest(entries: Sequence[Entry], observations: Sequence[Observation], otherwise: Entry) -> Entry:
+    """The entry of which a regression over all evaluations expects the most."""
+    if len(observations) < FEWEST:
+        return otherwise
+    guesses = Surrogate(observations).predict([entry.schedule for entry in entries])
+    return min(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))[1]
+
+
+def fitness_of(bench: Session, config: RunConfig | CompareConfig | EvaluateConfig, economy: Economy) -> ScheduleFitness:
+    """What turns schedules into numbers in this session."""
+    return ScheduleFitness(
+        bench.executor,
+        tuple(config.training.seeds),
+        config.training.epochs,
+        bench.data.fingerprint,
+        economy,
+        config.fitness.metric,
+    )

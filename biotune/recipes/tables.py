@@ -1,0 +1,159 @@
+"""The rows of a run's tables and the entries of its result file, from plain values. Column names are an interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from biotune.evolution.loop import Candidate, Generation
+from biotune.schedule.schedule import TOGETHER, Schedule
+from biotune.trial import Evaluation, Trial, TrialResult, sample_sd
+
+SUMMARY_COLUMNS = (
+    "generation",
+    "fold",
+    "best_fitness",
+    "mean_fitness",
+    "worst_fitness",
+    "sd_fitness",
+    "diversity",
+    "evaluations",
+    "trainings",
+    "cache_hits",
+    "pruned",
+    "failures",
+    "seconds",
+)
+
+
+def trained_parameters(schedule: Schedule, parameters: Mapping[str, int]) -> int:
+    """Number of parameters in the blocks that a schedule trains."""
+    return sum(parameters[name] for name, selected in zip(schedule.names, schedule.selected, strict=True) if selected)
+
+
+def generation_rows(generation: Generation, parameters: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """A row a candidate considered, for `generations.csv`."""
+    for candidate in generation.candidates:
+        yield {
+            "generation": generation.number,
+            "fold": candidate.fold,
+            "individual": candidate.individual,
+            "origin": candidate.origin,
+            "status": candidate.evaluation.status,
+            "kept": candidate.kept,
+            **evaluation_columns(candidate.evaluation, candidate.schedule, parameters),
+            **genotype_columns(candidate.genes, candidate.schedule),
+        }
+
+
+def evaluation_columns(evaluation: Evaluation, schedule: Schedule, parameters: Mapping[str, int]) -> dict[str, Any]:
+    """Fitness, accuracies, size and time of one candidate on one fold."""
+    trained = trained_parameters(schedule, parameters)
+    return {
+        "fitness": evaluation.fitness,
+        "val_accuracy": evaluation.val_accuracy,
+        "val_accuracy_sd": evaluation.val_accuracy_sd,
+        "trainable_params": trained,
+        "trainable_share": trained / sum(parameters.values()),
+        "seconds": evaluation.seconds,
+    }
+
+
+def genotype_columns(genes: Sequence[float], schedule: Schedule) -> dict[str, Any]:
+    """Threshold, importances, learning-rate weights and order of unfreezing; a frozen block's weight is 0."""
+    return {
+        "threshold": genes[-1],
+        **{f"importance_{name}": gene for name, gene in zip(schedule.names, genes, strict=False)},
+        **{f"lr_weight_{name}": weight for name, weight in zip(schedule.names, schedule.lr_weights, strict=True)},
+        "unfreezing": schedule.unfreezing,
+    }
+
+
+def summary_row(generation: Generation) -> dict[str, Any]:
+    """A generation's line of `summary.csv`, out of the logbook's."""
+    return {name: generation.record[name] for name in SUMMARY_COLUMNS}
+
+
+def confirm_row(schedule: int, trial: Trial, result: TrialResult) -> dict[str, Any]:
+    """One confirming training, for `confirm.csv`."""
+    return {
+        "schedule": schedule,
+        "fold": trial.fold,
+        "seed": trial.seed,
+        "macro_accuracy": result.score if result.status == "ok" else float("nan"),
+        "epochs": len(result.curve),
+        "status": result.status,
+        "seconds": result.seconds,
+    }
+
+
+def test_row(strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any]:
+    """One final training, for `test.csv`."""
+    return {
+        "strategy": strategy,
+        "seed": trial.seed,
+        **result.scores,
+        "val_macro_accuracy": result.score if result.status == "ok" else float("nan"),
+        "epochs": len(result.curve),
+        "seconds": result.seconds,
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """A score as {mean, sd, values}; sd is the sample standard deviation, 0 for one value."""
+    return {"mean": sum(values) / len(values), "sd": sample_sd(values), "values": list(values)}
+
+
+def spreads(results: Sequence[TrialResult]) -> dict[str, Any]:
+    """Every test score of several trainings as {mean, sd, values}."""
+    return {name: spread([result.scores[name] for result in results]) for name in results[0].scores}
+
+
+def schedule_entry(schedule: Schedule, base_lr: float, parameters: Mapping[str, int]) -> dict[str, Any]:
+    """A schedule for `result.json`, with the size of each block."""
+    importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
+    return {
+        "threshold": schedule.threshold,
+        "unfreezing": schedule.unfreezing,
+        "blocks": {
+            name: {
+                "frozen": weight == 0,
+                "importance": importance,
+                "lr_weight": weight,
+                "lr": weight * base_lr,
+                "parameters": parameters[name],
+            }
+            for name, weight, importance in zip(schedule.names, schedule.lr_weights, importances, strict=True)
+        },
+    }
+
+
+def journal_record(generation: Generation) -> dict[str, Any]:
+    """What the journal holds of a generation: enough to see that a resumed search walks the same way."""
+    return {
+        "kind": "generation",
+        "number": generation.number,
+        "fold": generation.fold,
+        "candidates": [_journal_candidate(candidate) for candidate in generation.candidates],
+        "survivors": generation.survivors,
+        "record": generation.record,
+        "random_state": generation.random_state,
+    }
+
+
+def _journal_candidate(candidate: Candidate) -> dict[str, Any]:
+    order = candidate.schedule.unfreezing
+    return {
+        "individual": candidate.individual,
+        "origin": candidate.origin,
+        "status": candidate.evaluation.status,
+        "error": candidate.evaluation.error,
+        "fitness": candidate.evaluation.fitness,
+        "genes": list(candidate.genes),
+        # stated like in a schedule's file, so that searches of before there was an order can be gone on with
+        **({} if order == TOGETHER else {"unfreezing": order}),
+        "kept": candidate.kept,
+    }
+
+
+test_row.__test__ = False  # type: ignore[attr-defined]  # or pytest collects it by its name

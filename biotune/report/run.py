@@ -1,0 +1,59 @@
+"""Plots and the report page from a run's folder alone: what `store` wrote is read, nothing else. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from biotune.report.classes import draw_confusion, worst
+from biotune.report.plots import draw_confirmation, draw_cost, draw_fitness, draw_importance, draw_scores
+from biotune.report.read import Run
+from biotune.report.run_page import render_run
+from biotune.report.strip import Strip, draw_strips
+from biotune.report.style import NARROW, WIDE, Drawing, biotune_style
+from biotune.store.files import write_text
+
+REPORT = "report.html"
+
+
+def write_report(run: Run, page: Path | None = None) -> Path:
+    """Write a run's plots into its `plots/` and its page.
+
+    Args:
+        run: The run, as `read_run` returns it.
+        page: Where to write the page; by default `report.html` in the run's folder.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        RunFolderError: A file cannot be written.
+    """
+    drawings = draw(run)
+    plots = run.folder / "plots"
+    plots.mkdir(exist_ok=True)
+    for drawing in drawings.values():
+        if drawing.png:
+            drawing.save(plots)
+    page = page or run.folder / REPORT
+    write_text(page, render_run(run, drawings, worst(run)))
+    return page
+
+
+def draw(run: Run) -> dict[str, Drawing]:
+    """All pictures of a run by name."""
+    strip = [Strip("", run.schedule, run.parameters)]
+    with biotune_style():
+        drawings: list[Drawing | None] = [
+            draw_strips(strip, WIDE, "schedule"),
+            draw_strips(strip, NARROW, "schedule-narrow", with_png=False),
+            draw_scores(run),
+            draw_confusion(run),
+        ]
+        if run.search:
+            drawings += [
+                draw_fitness(run.search),
+                draw_importance(run, run.search),
+                draw_cost(run, run.search),
+                draw_confirmation(run, run.search),
+            ]
+    return {drawing.name: drawing for drawing in drawings if drawing}

@@ -1,0 +1,165 @@
+"""A schedule meets a model: frozen state, normalisation mode and optimizer groups, with a proof of full, single coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from biotune.errors import BackboneError, ScheduleError
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+
+
+def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]]:
+    """The named parameters of the submodule, or the single parameter, at a dotted path.
+
+    Raises:
+        BackboneError: The path names neither.
+    """
+    parent_path, _, leaf = path.rpartition(".")
+    try:
+        parent = module.get_submodule(parent_path)
+    except AttributeError:
+        raise BackboneError(f"the network has no module {path!r}.") from None
+    found = getattr(parent, leaf, None)
+    if isinstance(found, nn.Parameter):
+        return [(path, found)]
+    if isinstance(found, nn.Module):
+        return [(f"{path}.{name}", parameter) for name, parameter in found.named_parameters()]
+    raise BackboneError(f"the network has no module {path!r}.")
+
+
+def block_parameters(module: nn.Module, blocks: Sequence[Block]) -> dict[str, list[tuple[str, nn.Parameter]]]:
+    """The named parameters of each block, proved to cover the network exactly once.
+
+    Args:
+        module: The network.
+        blocks: Its blocks.
+
+    Raises:
+        BackboneError: A block names nothing, or a parameter belongs to no block or to two.
+    """
+    owner: dict[int, str] = {}
+    parameters: dict[str, list[tuple[str, nn.Parameter]]] = {}
+    for block in blocks:
+        try:
+            parameters[block.name] = [pair for path in block.modules for pair in parameters_of(module, path)]
+        except BackboneError as error:
+            raise BackboneError(f"block {block.name}: {error}") from None
+        for name, parameter in parameters[block.name]:
+            if id(parameter) in owner:
+                raise BackboneError(f"parameter {name} belongs to both {owner[id(parameter)]} and {block.name}.")
+            owner[id(parameter)] = block.name
+    for name, parameter in module.named_parameters():
+        if id(parameter) not in owner:
+            raise BackboneError(f"parameter {name} belongs to no block.")
+    return parameters
+
+
+def apply_schedule(model: nn.Module, schedule: Schedule, base_lr: float, frozen_norm: str = "eval") -> list[dict[str, Any]]:
+    """Freeze what the schedule freezes and group what it trains, in forward order.
+
+    A frozen block has no gradients, and its modules (normalisation, dropout, stochastic depth) stay in eval mode
+    through every later `model.train()`. Applying another schedule undoes the one before.
+
+    Args:
+        model: A network with the modules that the schedule's blocks name.
+        schedule: What is trained at which weight.
+        base_lr: λ_0; a block's rate is λ_b = W_b · λ_0 (BioTune, section 1).
+        frozen_norm: eval, or train: frozen normalisation layers go on updating their statistics, as published.
+
+    Returns:
+        A parameter group a trained block: `{"params", "lr", "name"}`.
+
+    Raises:
+        ScheduleError: The blocks do not fit the model.
+    """
+    freeze_but(model, schedule, schedule.selected, frozen_norm)
+    parameters = block_parameters(model, schedule.blocks)
+    return [
+        {"params": own, "lr": weight * base_lr, "name": block.name}
+        for block, weight in zip(schedule.blocks, schedule.lr_weights, strict=True)
+        if weight > 0 and (own := [parameter for _, parameter in parameters[block.name]])
+    ]
+
+
+def freeze_but(model: nn.Module, schedule: Schedule, selected: Sequence[bool], frozen_norm: str = "eval") -> None:
+    """`freeze` all blocks of a schedule but the selected ones.
+
+    Raises:
+        ScheduleError: The blocks do not fit the model.
+    """
+    try:
+        freeze(model, schedule.blocks, selected, frozen_norm)
+    except BackboneError as error:
+        raise ScheduleError(f"the schedule (blocks {', '.join(schedule.names)}) does not fit the network: {error}") from None
+
+
+def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], frozen_norm: str = "eval") -> None:
+    """Make the selected blocks trainable and freeze the others, whatever was frozen before.
+
+    Args:
+        model: A network with the modules that the blocks name, each parameter in one block.
+        blocks: The blocks in forward order.
+        selected: Whether each is trained.
+        frozen_norm: See `apply_schedule`.
+    """
+    parameters = block_parameters(model, blocks)
+    for module in model.modules():
+        _release(module)
+    for block, trained in zip(blocks, selected, strict=True):
+        for _, parameter in parameters[block.name]:
+            parameter.requires_grad_(trained)
+            # a stale gradient of a frozen parameter would still meet momentum and weight decay
+            parameter.grad = None
+        if not trained:
+            for module in _modules(model, block):
+                hold_in_eval(module, frozen_norm)
+
+
+def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Prove that the optimizer holds exactly the trainable parameters, each once.
+
+    Raises:
+        ScheduleError: It does not.
+    """
+    held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    trainable = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if len(held) != len(set(held)):
+        raise ScheduleError("a parameter stands in two optimizer groups.")
+    if stray := trainable.keys() - set(held):
+        raise ScheduleError(f"parameter {trainable[min(stray)]} is trainable but in no optimizer group.")
+    if set(held) - trainable.keys():
+        raise ScheduleError("the optimizer holds a frozen parameter.")
+
+
+def _modules(model: nn.Module, block: Block) -> list[nn.Module]:
+    """The modules of a block; a bare parameter among its paths has no mode to hold."""
+    modules = dict(model.named_modules())
+    return [modules[path] for path in block.modules if path in modules]
+
+
+def hold_in_eval(module: nn.Module, frozen_norm: str = "eval") -> None:
+    """Keep a module in eval mode through every later `train()`, until `freeze` or `apply_schedule` releases it."""
+    module.train = partial(_stay, module, frozen_norm)  # type: ignore[method-assign]
+    module.train(module.training)
+
+
+def _release(module: nn.Module) -> None:
+    held = module.__dict__.get("train")
+    if isinstance(held, partial) and held.func is _stay:
+        del module.train
+
+
+def _stay(module: nn.Module, frozen_norm: str, mode: bool = True) -> nn.Module:
+    """Stands in for `module.train` on frozen modules: whatever the mode asked for, it stays in eval mode."""
+    type(module).train(module, False)
+    if frozen_norm == "train" and mode:
+        for inner in module.modules():
+            if isinstance(inner, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
+                type(inner).train(inner, True)
+    return module

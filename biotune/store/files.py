@@ -1,0 +1,82 @@
+"""The files of a run's folder: their names, and writing them so that they are there whole or not at all. Knows no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+
+from biotune.errors import RunFolderError
+
+JOURNAL = "journal.jsonl"
+
+
+STATUS = "status.json"
+
+
+RESULT = "result.json"
+
+
+MODEL = "model.safetensors"
+
+
+MODEL_FACTS = "model.json"
+
+
+PREDICTIONS = "predictions.csv"
+
+
+UNFINISHED = ".unfinished-"
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file so that it is there whole or not at all: temporary name, fsync, rename.
+
+    Args:
+        path: Its final name, in a folder that exists.
+        write: Writes the content into the open file.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file in UTF-8."""
+    write_whole(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a whole JSON file; floats read back exactly."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str] | None = None) -> None:
+    """Write a whole CSV file; floats are written as the shortest text that reads back exactly."""
+    table = pd.DataFrame(list(rows), columns=columns)
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,65 @@
+"""The cache folder, and in it a folder for the time of one run for what its workers share; what dead runs left is removed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from biotune.errors import RunFolderError
+
+
+def cache_folder() -> Path:
+    """Where decoded pictures are kept: $BIOTUNE_CACHE_DIR, or biotune below the user's cache folder."""
+    if own := os.environ.get("BIOTUNE_CACHE_DIR"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "biotune"
+
+
+_LOCK = ".lock"
+
+
+def scratch_root() -> Path:
+    """Where the scratch folders of all runs lie."""
+    return cache_folder() / "scratch"
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A new folder that is gone when the context is left, or, after a kill, when the next run begins.
+
+    Raises:
+        RunFolderError: The cache folder cannot be written.
+    """
+    root = scratch_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        # one at a time: a folder whose owner has not locked it yet must not pass for an abandoned one
+        with FileLock(root / _LOCK):
+            _remove_abandoned(root)
+            folder = Path(tempfile.mkdtemp(dir=root))
+            # held while this process lives, and released by its death: that is how the next run knows
+            lock = FileLock(folder / _LOCK)
+            lock.acquire()
+    except OSError as error:
+        raise RunFolderError(
+            f"the cache folder {root.parent} cannot be written ({error.strerror}). Set BIOTUNE_CACHE_DIR to another."
+        ) from error
+    try:
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    for folder in root.iterdir():
+        if not (folder / _LOCK).exists():
+            continue
+        with suppress(Timeout, OSError), FileLock(folder / _LOCK, timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""`status.json`: how a run goes, or how it ended."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from biotune.errors import BiotuneError, one_line
+from biotune.store.files import STATUS, write_json
+
+
+def state_of(folder: Path) -> str | None:
+    """The state that a folder's `status.json` tells, or None where it tells none."""
+    try:
+        return str(json.loads((folder / STATUS).read_text(encoding="utf-8"))["state"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def settle_state(folder: Path, state: str, error: str) -> None:
+    """Tell in `status.json` how a run ended that could not tell it itself.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
+    status: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    write_json(folder / STATUS, {**status, "state": state, "error": error})
+
+
+@contextmanager
+def status_kept(command: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """`status.json` from its first state to its last."""
+    status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": _now(), "finished": None}
+    status |= {"versions": _versions(), "device": None, "git_commit": _git_commit()}
+    write_json(folder / STATUS, status)
+    try:
+        yield status
+        status["state"] = "finished"
+    except Exception as error:
+        text = str(error) if isinstance(error, BiotuneError) else f"{type(error).__name__}: {error}"
+        status |= {"state": "failed", "error": one_line(text)}
+        raise
+    except BaseException:  # Ctrl-C, or whoever else asks the process to go
+        status["state"] = "interrupted"
+        raise
+    finally:
+        status["finished"] = _now()
+        with suppress(BiotuneError):  # the folder may be what failed; its own error is already on its way
+            write_json(folder / STATUS, status)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    packages = ("biotune", "torch", "torchvision", "hydra-core", "deap", "numpy")
+    return {"python": platform.python_version()} | {package: version(package) for package in packages}
+
+
+@lru_cache
+def _git_commit() -> str | None:
+    """The commit of the code at work, where it runs from a checkout."""
+    here = Path(__file__).parent
+    with suppress(OSError, subprocess.SubprocessError):
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True)
+        return answer.stdout.strip()
+    return None

@@ -1,0 +1,93 @@
+"""Auto-RGN and Auto-SNR: every parameter tensor's rate follows its gradients, measured anew before each epoch.
+
+Source: Lee et al., *Surgical fine-tuning improves adaptation to distribution shifts*, ICLR 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from biotune.strategies.hooks import NORMALISATION, Groups, Hooks, Scene
+
+_STABLE = 1e-8  # keeps a variance of 0 from being divided by
+
+
+def hooks(scene: Scene) -> Hooks:
+    """Groups of one parameter tensor each, normalisation parameters frozen; rates λ_0 × ratio, the largest ratio 1."""
+    parameters = without_normalisation(scene.model)
+    batches = int(scene.method["batches"])
+    groups: Groups = [{"params": [parameter], "lr": scene.lr, "name": name} for name, parameter in parameters.items()]
+
+    def before_epoch(epoch: int, optimizer: torch.optim.Optimizer) -> None:
+        gradients = measured(scene, list(parameters.values()), epoch, batches)
+        if scene.method.name == "auto_rgn":
+            ratios = relative_norms(list(parameters.values()), gradients)
+        else:
+            ratios = signal_to_noise(gradients, scene.method["floor"])
+        for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+            group["lr"] = group["lr"] * ratio
+
+    return Hooks(groups, before_epoch)
+
+
+def without_normalisation(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The trainable parameters by name; those of normalisation layers, told by the layer's type, are frozen and left out."""
+    for module in model.modules():
+        if isinstance(module, NORMALISATION):
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def measured(scene: Scene, parameters: Sequence[nn.Parameter], epoch: int, batches: int) -> list[list[Tensor]]:
+    """For each batch the gradient of each parameter; running statistics stay as they are.
+
+    Args:
+        scene: The training.
+        parameters: Of what.
+        epoch: Which epoch's batches to draw.
+        batches: How many at most.
+    """
+    buffers = {name: buffer.clone() for name, buffer in scene.model.named_buffers()}
+    gradients = []
+    for loss in scene.losses(epoch, batches):
+        own = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients.append([torch.zeros_like(p) if g is None else g for p, g in zip(parameters, own, strict=True)])
+    for name, buffer in scene.model.named_buffers():
+        buffer.copy_(buffers[name])
+    return gradients
+
+
+def relative_norms(parameters: Sequence[Tensor], gradients: Sequence[Sequence[Tensor]]) -> list[float]:
+    """‖g‖ / ‖w‖ a tensor, averaged over the batches, divided by the largest.
+
+    A tensor of zeros, such as a new bias, has no relative size: it moves at the full rate.
+    """
+    norms = torch.stack([torch.linalg.vector_norm(parameter.detach()) for parameter in parameters])
+    sizes = torch.stack([torch.stack([torch.linalg.vector_norm(g) for g in batch]) for batch in gradients]).mean(0)
+    ratios = torch.where(norms > 0, sizes / norms, 0.0)
+    largest = ratios.max()
+    shares = ratios / largest if largest > 0 else ratios
+    return [float(share) for share in torch.where(norms > 0, shares, 1.0).tolist()]
+
+
+def signal_to_noise(gradients: Sequence[Sequence[Tensor]], floor: float) -> list[float]:
+    """Mean over a tensor of ḡ² / (var g + 1e-8), ḡ and var over the batches, divided by the largest.
+
+    Tensors below `floor` before that division stand still, but for the one with the largest value.
+    """
+    values = torch.stack([_one_snr(torch.stack(batches)) for batches in zip(*gradients, strict=True)])
+    largest = values.max()
+    if not largest > 0:
+        return [0.0] * len(values)
+    moves = (values >= floor) | (values == largest)
+    return [float(share) for share in torch.where(moves, values / largest, 0.0).tolist()]
+
+
+def _one_snr(gradients: Tensor) -> Tensor:
+    """Of one tensor's gradients (batches, …)."""
+    variance = gradients.var(0, correction=0)
+    return (gradients.mean(0).square() / (variance + _STABLE)).mean()

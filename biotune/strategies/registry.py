@@ -1,0 +1,120 @@
+"""The methods BioTune is compared with: each a layer schedule, a choice of several, or hooks on the one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from biotune.config.schema import StrategyConfig
+from biotune.errors import ConfigError, did_you_mean
+from biotune.schedule.block import Block
+from biotune.schedule.plan import Method, Plan
+from biotune.schedule.schedule import Schedule
+from biotune.strategies import fixed
+
+if TYPE_CHECKING:
+    from biotune.strategies.hooks import Hooks, Scene
+
+
+Schedules = Callable[[Sequence[Block], StrategyConfig, bool], list[Schedule]]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way of fine-tuning that needs no search.
+
+    Attributes:
+        schedules: From the blocks, the settings and whether the head is new to the schedules that validation data choose from.
+        hooks: The module in this folder whose `hooks` reach into the training loop; None where there is none.
+        settings: Its own keys of `StrategyConfig`.
+    """
+
+    schedules: Schedules
+    hooks: str | None = None
+    settings: tuple[str, ...] = ()
+
+
+def _one(make: Callable[[Sequence[Block]], Schedule]) -> Schedules:
+    return lambda blocks, settings, fresh_head: [make(blocks)]
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "full": Strategy(_one(fixed.full)),
+    "linear_probe": Strategy(_one(fixed.linear_probe)),
+    "lp_ft": Strategy(_one(fixed.full), "lp_ft"),
+    "gradual_last_to_first": Strategy(_one(fixed.gradual_last_to_first)),
+    "gradual_first_to_last": Strategy(_one(fixed.gradual_first_to_last)),
+    "l2_sp": Strategy(_one(fixed.full), "l2_sp", ("alpha", "beta")),
+    "l1_sp": Strategy(_one(fixed.full), "l2_sp", ("alpha", "beta")),
+    "auto_rgn": Strategy(_one(fixed.full), "auto_rgn", ("batches",)),
+    "auto_snr": Strategy(_one(fixed.full), "auto_rgn", ("batches", "floor")),
+    "surgical": Strategy(lambda blocks, settings, fresh_head: fixed.surgical(blocks, fresh_head)),
+    "lora": Strategy(_one(fixed.full), "lora", ("rank", "scale")),
+    "layer_decay": Strategy(lambda blocks, settings, fresh_head: [fixed.layer_decay(blocks, settings.decay)], None, ("decay",)),
+    "discriminative": Strategy(
+        lambda blocks, settings, fresh_head: [fixed.discriminative(blocks, settings.spread)], None, ("spread",)
+    ),
+}
+
+
+def register_strategy(name: str, make: Callable[[Sequence[Block]], Schedule]) -> None:
+    """Make a strategy of the user's own available as `strategy.name=NAME`.
+
+    Args:
+        name: Its name.
+        make: From the blocks in forward order to the schedule to train with.
+
+    Raises:
+        ConfigError: The name is taken.
+    """
+    if name in STRATEGIES and _OWN.get(name) is not make:
+        raise ConfigError(f"strategy {name}: is registered already.")
+    _OWN[name] = make
+    STRATEGIES[name] = Strategy(_one(make))
+
+
+_OWN: dict[str, Callable[[Sequence[Block]], Schedule]] = {}
+
+
+def plans(settings: StrategyConfig, blocks: Sequence[Block], fresh_head: bool) -> list[Plan]:
+    """The ways in which a strategy would train, of which validation data choose; most have one.
+
+    Args:
+        settings: The strategy's name and settings.
+        blocks: The network's blocks in forward order.
+        fresh_head: Whether the head starts from random weights.
+
+    Raises:
+        ConfigError: No such strategy.
+    """
+    strategy = _find(settings.name)
+    method = None
+    if strategy.hooks is not None:
+        method = Method(settings.name, tuple((name, float(getattr(settings, name))) for name in strategy.settings))
+    return [Plan(schedule, method) for schedule in strategy.schedules(blocks, settings, fresh_head)]
+
+
+def fixed_schedule(name: str, blocks: Sequence[Block]) -> Schedule:
+    """The schedule of a strategy without settings that is one.
+
+    Raises:
+        ConfigError: No such strategy.
+    """
+    (plan,) = plans(StrategyConfig(name), blocks, True)
+    return plan.schedule
+
+
+def hooks_of(scene: Scene) -> Hooks:
+    """The hooks of the strategy that a training names."""
+    module = _find(scene.method.name).hooks
+    hooks: Hooks = import_module(f"biotune.strategies.{module}").hooks(scene)
+    return hooks
+
+
+def _find(name: str) -> Strategy:
+    if name not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        raise ConfigError(f"strategy.name={name}: no such strategy.{did_you_mean(name, STRATEGIES)} Known: {known}.")
+    return STRATEGIES[name]

@@ -1,0 +1,1 @@
+"""One training run: the loop, what a worker keeps between trials, and the final model."""

@@ -1,0 +1,64 @@
+"""Training augmentation a batch at a time, on the device, every draw from a numpy Generator: equal on all devices."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from biotune.training.placement import send
+
+_SCALE = (0.08, 1.0)  # share of the area that is kept, as in torchvision's RandomResizedCrop
+_LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
+
+
+def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Random crops of a square picture.
+
+    Args:
+        rng: Source of the draws.
+        count: Number of boxes.
+
+    Returns:
+        (count, 4) float: left, top, width and height as shares of the side, inside [0, 1].
+    """
+    area = rng.uniform(*_SCALE, count)
+    ratio = np.exp(rng.uniform(*_LOG_RATIO, count))
+    width = np.minimum(np.sqrt(area * ratio), 1.0)
+    height = np.minimum(np.sqrt(area / ratio), 1.0)
+    left, top = (rng.random(count) * (1 - size) for size in (width, height))
+    return np.stack([left, top, width, height], axis=1)
+
+
+def crop_and_flip(pictures: Tensor, boxes: np.ndarray, flips: np.ndarray) -> Tensor:
+    """Resize a box of each picture to the whole picture's size, bilinearly, and mirror some.
+
+    Args:
+        pictures: (N, C, H, W) float.
+        boxes: (N, 4) left, top, width and height as shares of the side.
+        flips: (N,) bool, which pictures to mirror left to right.
+
+    Returns:
+        (N, C, H, W) float.
+    """
+    left, top, width, height = boxes.T
+    theta = np.zeros((len(boxes), 2, 3))
+    theta[:, 0, 0] = np.where(flips, -width, width)
+    theta[:, 1, 1] = height
+    theta[:, 0, 2] = 2 * left + width - 1
+    theta[:, 1, 2] = 2 * top + height - 1
+    on_device = send(torch.from_numpy(theta).to(pictures.dtype), pictures.device)
+    grid = functional.affine_grid(on_device, list(pictures.shape), align_corners=False)
+    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def standard(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """Random resized crop and a mirror image half of the time.
+
+    Args:
+        pictures: (N, C, H, W) float, square.
+        rng: Source of the draws; the training seed's own.
+    """
+    count = len(pictures)
+    return crop_and_flip(pictures, random_boxes(rng, count), rng.random(count) < 0.5)

@@ -1,0 +1,99 @@
+"""Which device trainings run on and in which precision, decided before any work; the C library's memory settings."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from biotune.errors import ConfigError
+
+_WORTH_CASTING = 1_000_000  # parameters; smaller networks lose more by casting than bf16 gains them
+
+
+_BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux calls them on x86 and Arm
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device behind `device=auto|cpu|cuda[:i]|mps`.
+
+    Raises:
+        ConfigError: The device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # an index such as 007, or one that no integer of torch's can hold
+        raise ConfigError(f"device={name}: names no device. Use auto, cpu, cuda, cuda:INDEX or mps.") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            found = f"only cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
+            raise ConfigError(f"device={name}: there is {found} on this machine. Use device=auto or device=cpu.")
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"device={name}: there is no Apple GPU on this machine. Use device=auto or device=cpu.")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for headers and status files."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
+def autocast_type(precision: str, device: torch.device, parameters: int) -> torch.dtype | None:
+    """The type that `training.precision` computes in by autocast, None for plain float32.
+
+    Args:
+        precision: fp32, bf16, or auto: bf16 where the device has instructions for it and the network is worth the casting.
+        device: Where it computes.
+        parameters: Number of parameters of the network.
+    """
+    if precision == "bf16" or (precision == "auto" and parameters >= _WORTH_CASTING and has_bf16(device)):
+        return torch.bfloat16
+    return None
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; an emulation is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bool(_cpu_flags() & _BF16_INSTRUCTIONS)
+
+
+@lru_cache
+def _cpu_flags() -> frozenset[str]:
+    """What the processor can do, where the system tells; nothing elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(word for line in lines if line.lower().startswith(("flags", "features")) for word in line.split())
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
+
+
+_LARGEST = 2**30
+
+
+def keep_freed_memory() -> None:
+    """Have the process keep freed memory for the next batch instead of handing it back to the system.
+
+    A training step frees and asks for the same large blocks again and again; by default glibc returns each at once and
+    the system clears it anew. On two cores a ResNet-50 step became a fifth faster. Where the C library is another,
+    nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, _LARGEST)
+    mallopt(_M_TRIM_THRESHOLD, _LARGEST)

@@ -1,0 +1,237 @@
+"""The training loop: one function from a trial to its result. Strategies differ by what they hand in, never by a copy of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from biotune.config.schema import TrainingConfig
+from biotune.datasets.data import Data
+from biotune.errors import BiotuneError
+from biotune.schedule.param_groups import apply_schedule, freeze, prove_coverage
+from biotune.strategies.hooks import Hooks, Scene
+from biotune.strategies.registry import hooks_of
+from biotune.training.augment import standard
+from biotune.training.metrics import macro_accuracy, test_scores
+from biotune.training.model import keep_model
+from biotune.training.optimizer import build_optimizer, lr_factor
+from biotune.training.placement import Rows
+from biotune.training.workspace import Entry, Workspace
+from biotune.trial import Trial, TrialResult
+
+
+class TrialError(BiotuneError):
+    """A training went wrong in itself, such as a loss that is no number."""
+
+
+def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
+    """Fine-tune the network as a trial says.
+
+    All randomness (head, batch order, dropout) comes from the trial's seed. The validation data decide the best epoch
+    and when to stop; test data are touched only if the trial asks for test scores, with the best epoch's weights.
+
+    Args:
+        trial: Schedule, fold, seed and budget.
+        workspace: Network, data and training settings; the network is left in the trained state.
+
+    Raises:
+        TrialError: The loss became infinite or NaN.
+    """
+    started = time.perf_counter()
+    training, data = workspace.training, workspace.data
+    torch.manual_seed(trial.seed)
+    workspace.reset()
+    _fresh_head(workspace)
+    entries = _entries(trial, workspace)
+    part = data.part(trial.fold)
+    loss_function = nn.CrossEntropyLoss(weight=class_weights(data, part.train, training, workspace.device))
+    hooks = _hooks(trial, workspace, entries[-1], part.train, loss_function)
+    try:
+        status, curve, losses, best_state = _fit(trial, workspace, entries, hooks, loss_function)
+        scores = {}
+        if trial.test:
+            workspace.network.module.load_state_dict(best_state)
+            hooks.fold_in()
+            scores = _score_on_test(trial, workspace)
+    finally:
+        hooks.undo()
+    return TrialResult(status, tuple(curve), time.perf_counter() - started, scores, losses=tuple(losses))
+
+
+def _fit(
+    trial: Trial, workspace: Workspace, entries: Sequence[Entry], hooks: Hooks, loss_function: nn.Module
+) -> tuple[str, list[float], list[float], dict[str, Tensor]]:
+    """Epoch after epoch: how it ended, validation scores and losses, and, for a trial with test scores, the best weights."""
+    model, training, data = workspace.network.module, workspace.training, workspace.data
+    optimizer = build_optimizer(hooks.groups, training, workspace.device)
+    prove_coverage(model, optimizer)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    part = data.part(trial.fold)
+    order = np.random.default_rng(trial.seed)
+    truth = workspace.labels(part.val)
+    curve: list[float] = []
+    losses: list[float] = []
+    best_state: dict[str, Tensor] = {}
+    for epoch in range(trial.epochs):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * lr_factor(epoch, training)
+        hooks.before_epoch(epoch, optimizer)
+        entry = entries[min(epoch, len(entries) - 1)]
+        _train_epoch(workspace, entry, part.train, order, optimizer, loss_function, hooks.penalty, epoch)
+        logits = predict(workspace, part.val, entry)
+        curve.append(macro_accuracy(logits.argmax(1), truth, len(data.classes)))
+        losses.append(float(nn.functional.cross_entropy(logits, truth)))
+        best = curve.index(max(curve))
+        if best == epoch and trial.test:
+            best_state = {name: value.clone() for name, value in model.state_dict().items()}
+        if epoch - max(best, hooks.settled) >= training.patience or epoch + 1 == trial.epochs:
+            break  # over anyway, and as good as any other
+        # while blocks still join, a curve tells of those that are there
+        if epoch >= hooks.settled and trial.floor and curve[best] < trial.floor[epoch]:
+            return "pruned", curve, losses, best_state
+    return "ok", curve, losses, best_state
+
+
+def _entries(trial: Trial, workspace: Workspace) -> list[Entry]:
+    """Where batches enter the network in each epoch; the last one serves for all that follow."""
+    schedule = trial.schedule
+    firsts = [
+        next((index for index, trained in enumerate(schedule.trained_in(epoch, trial.epochs)) if trained), len(schedule.blocks))
+        for epoch in range(1 + schedule.complete_from(trial.epochs))
+    ]
+    # all of them now, while the network has its initial weights
+    found = {first: workspace.entry(first) for first in firsts}
+    return [found[first] for first in firsts]
+
+
+def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_function: nn.Module) -> Hooks:
+    """What the trial's strategy makes of the network, or nothing but its schedule."""
+    network, training = workspace.network, workspace.training
+    lr = training.base_lr if trial.lr is None else trial.lr
+    groups = apply_schedule(network.module, trial.schedule, lr, training.frozen_norm)
+    if trial.method is None:
+        return _in_order(trial, workspace, groups)
+
+    def losses(epoch: int, batches: int) -> Iterator[Tensor]:
+        network.module.train()
+        # drawn apart, so that the training's own batches are the same for every strategy
+        order = np.random.default_rng((trial.seed, epoch)).permutation(rows)
+        for batch in islice(batch_rows(order, training.batch_size), batches):
+            with workspace.autocast():
+                yield loss_function(entry.forward(entry.take(batch)), workspace.labels(batch))
+
+    return hooks_of(
+        Scene(
+            model=network.module,
+            blocks=network.blocks,
+            head=network.head,
+            fresh_head=network.fresh_head,
+            groups=groups,
+            lr=lr,
+            epochs=trial.epochs,
+            method=trial.method,
+            frozen_norm=training.frozen_norm,
+            losses=losses,
+            example=lambda: workspace.pictures(rows[:2]),
+        )
+    )
+
+
+def _in_order(trial: Trial, workspace: Workspace, groups: list[dict[str, Any]]) -> Hooks:
+    """A schedule's blocks as they join by the epoch; where all are there from the first one, nothing more is to be done."""
+    schedule, network = trial.schedule, workspace.network
+    complete = schedule.complete_from(trial.epochs)
+    if complete == 0:
+        return Hooks(groups)
+
+    def before_epoch(epoch: int, optimizer: torch.optim.Optimizer) -> None:
+        if epoch <= complete:
+            freeze(network.module, network.blocks, schedule.trained_in(epoch, trial.epochs), workspace.training.frozen_norm)
+
+    return Hooks(groups, before_epoch, settled=complete)
+
+
+def class_weights(data: Data, rows: np.ndarray, training: TrainingConfig, device: torch.device) -> Tensor | None:
+    """(classes,) loss weights N / (classes · count), or None for unweighted; absent classes weigh 0."""
+    if training.class_weights == "none":
+        return None
+    counts = torch.bincount(torch.from_numpy(data.labels[rows]), minlength=len(data.classes)).double()
+    weights = torch.where(counts > 0, len(rows) / ((counts > 0).sum() * counts), 0.0)
+    return weights.float().to(device)
+
+
+def batch_rows(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Cut rows into batches; a last batch of a single picture joins the one before, as BatchNorm needs two."""
+    starts = list(range(0, len(rows), batch_size))
+    if len(starts) > 1 and len(rows) - starts[-1] == 1:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+        yield rows[start:end]
+
+
+@torch.inference_mode()
+def predict(workspace: Workspace, rows: Rows, entry: Entry | None = None) -> Tensor:
+    """(N, classes) float32 logits of pictures in eval mode, N ≥ 1.
+
+    Args:
+        workspace: The network and its data.
+        rows: (N,) which pictures.
+        entry: Where they enter the network; by default before its first block.
+    """
+    entry = entry or workspace.whole()
+    workspace.network.module.eval()
+    size = workspace.training.eval_batch_size
+    batches = (rows[start : start + size] for start in range(0, len(rows), size))
+    with workspace.autocast():
+        return torch.cat([entry.forward(entry.take(batch)).float() for batch in batches])
+
+
+def _train_epoch(
+    workspace: Workspace,
+    entry: Entry,
+    rows: Rows,
+    order: np.random.Generator,
+    optimizer: torch.optim.Optimizer,
+    loss_function: nn.Module,
+    penalty: Callable[[], Tensor] | None,
+    epoch: int,
+) -> None:
+    workspace.network.module.train()
+    total = torch.zeros((), device=workspace.device)
+    for batch in batch_rows(order.permutation(rows), workspace.training.batch_size):
+        optimizer.zero_grad(set_to_none=True)
+        inputs = entry.take(batch)
+        if workspace.training.augment == "standard":
+            inputs = standard(inputs, order)
+        with workspace.autocast():
+            loss = loss_function(entry.forward(inputs), workspace.labels(batch))
+        if penalty is not None:
+            loss = loss + penalty()
+        loss.backward()
+        optimizer.step()
+        total += loss.detach()
+    # looked at once an epoch: reading it every batch would make a GPU wait
+    if not math.isfinite(float(total)):
+        raise TrialError(f"the loss became {float(total)} in epoch {epoch + 1}")
+
+
+def _fresh_head(workspace: Workspace) -> None:
+    if workspace.network.fresh_head:
+        head = workspace.network.module.get_submodule(workspace.network.head)
+        head.reset_parameters()  # type: ignore[operator]
+
+
+def _score_on_test(trial: Trial, workspace: Workspace) -> dict[str, float]:
+    rows = workspace.data.test
+    probabilities = predict(workspace, rows).double().softmax(1).cpu()
+    labels = torch.from_numpy(workspace.data.labels[rows])
+    if trial.keep is not None:
+        keep_model(workspace.folder, trial.keep, workspace.network.module.state_dict(), workspace.data, probabilities.numpy())
+    return test_scores(probabilities, labels)

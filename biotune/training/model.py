@@ -1,0 +1,218 @@
+"""A run's final model: kept, chosen, loaded and used, with nothing but the run's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from biotune.backbones.network import Preprocessing, main_output
+from biotune.backbones.registry import build_network
+from biotune.backbones.weights_file import load_weights
+from biotune.config.schema import BackboneConfig
+from biotune.datasets.images import prepare
+from biotune.errors import DataError, RunFolderError, one_line
+from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS, UNFINISHED, write_table, write_whole
+from biotune.training.device import resolve_device
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from biotune.datasets.data import Data
+
+MODEL_FORMAT = 1
+
+
+def kept_model(folder: Path, name: str) -> Path:
+    """Where a trial's kept model lies until the final one is chosen."""
+    return folder / f".kept-{name}.safetensors"
+
+
+def kept_predictions(folder: Path, name: str) -> Path:
+    """Where a trial's kept test predictions lie until the final model is chosen."""
+    return folder / f".kept-{name}.csv"
+
+
+def keep_model(folder: Path, name: str, state: Mapping[str, Tensor], data: Data, probabilities: np.ndarray) -> None:
+    """Keep a trained model and its test predictions.
+
+    Args:
+        folder: The run's folder.
+        name: What tells it from other kept models.
+        state: The state dict.
+        data: The dataset, for names and classes.
+        probabilities: (tests, classes) predicted probabilities.
+    """
+    from safetensors.torch import save
+
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    content = save(tensors)
+    write_whole(kept_model(folder, name), lambda file: file.write(content))
+    predicted = probabilities.argmax(1)
+    write_table(
+        kept_predictions(folder, name),
+        (
+            {
+                "picture": data.names[row],
+                "true_class": data.classes[data.labels[row]],
+                "predicted_class": data.classes[guess],
+                "probability": float(probabilities[position, guess]),
+            }
+            for position, (row, guess) in enumerate(zip(data.test, predicted, strict=True))
+        ),
+    )
+
+
+def choose_model(folder: Path, chosen: str) -> None:
+    """Make one kept model the run's final one; it stays kept until `forget_kept`, so that a kill in between loses nothing.
+
+    Args:
+        folder: The run's folder.
+        chosen: The name it was kept under.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
+    for source, target in ((kept_model(folder, chosen), MODEL), (kept_predictions(folder, chosen), PREDICTIONS)):
+        try:
+            with source.open("rb") as file:
+                write_whole(folder / target, partial(shutil.copyfileobj, file))
+        except OSError as error:
+            raise RunFolderError(f"{source}: cannot be read ({error.strerror}).") from error
+
+
+def is_kept(folder: Path, name: str) -> bool:
+    """Whether a model and its predictions are kept under a name."""
+    return kept_model(folder, name).is_file() and kept_predictions(folder, name).is_file()
+
+
+def model_origin(folder: Path) -> str | None:
+    """Key of the training that a folder's final model comes from; None where there is no whole final model."""
+    try:
+        facts = json.loads((folder / MODEL_FACTS).read_text(encoding="utf-8"))
+        whole = (folder / MODEL).is_file() and (folder / PREDICTIONS).is_file()
+        return str(facts["training"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def forget_kept(folder: Path) -> None:
+    """Remove all kept models, and what killed writers have left of whole files."""
+    for file in [*folder.glob(".kept-*"), *folder.glob(f".*{UNFINISHED}*")]:
+        file.unlink(missing_ok=True)
+
+
+_BATCH = 64
+
+
+@dataclass
+class Model:
+    """A trained network with what is needed to use it.
+
+    Attributes:
+        module: Takes (N, 3, H, W) normalised float pictures, returns (N, classes) logits; in eval mode.
+        preprocessing: How pictures are prepared.
+        classes: Names of the classes.
+        device: Where the network is.
+    """
+
+    module: nn.Module
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    device: torch.device
+
+    def prepare(self, picture: Image.Image) -> Tensor:
+        """A picture as the network takes it: (3, H, W) float, resized, cropped and normalised."""
+        pixels = np.asarray(prepare(picture, self.preprocessing))
+        mean, std = (torch.tensor(values) * 255 for values in (self.preprocessing.mean, self.preprocessing.std))
+        return ((torch.from_numpy(pixels.copy()).float() - mean) / std).permute(2, 0, 1)
+
+    @torch.inference_mode()
+    def probabilities(self, files: Sequence[str | os.PathLike[str]]) -> Tensor:
+        """(N, classes) probabilities of picture files.
+
+        Raises:
+            DataError: A file cannot be decoded.
+        """
+        parts = []
+        for start in range(0, len(files), _BATCH):
+            batch = torch.stack([self._open(Path(file)) for file in files[start : start + _BATCH]])
+            parts.append(main_output(self.module(batch.to(self.device))).double().softmax(1).cpu())
+        return torch.cat(parts) if parts else torch.empty(0, len(self.classes), dtype=torch.float64)
+
+    def _open(self, file: Path) -> Tensor:
+        try:
+            with Image.open(file) as picture:
+                return self.prepare(picture)
+        except Exception as error:  # Pillow's decoders raise whatever they like on malformed files
+            raise DataError(f"{file}: cannot be decoded ({one_line(error)}).") from error
+
+
+def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
+    """Load the final model of a run.
+
+    Args:
+        folder: The run's folder, or any folder with its `model.json` and `model.safetensors`.
+        device: auto, cpu, cuda, cuda:INDEX or mps.
+
+    Raises:
+        RunFolderError: The folder holds no finished model, or one of another format.
+        BackboneError: The network is not known here, such as one whose plugin has not been imported.
+    """
+    place = Path(folder)
+    try:
+        facts = json.loads((place / MODEL_FACTS).read_text(encoding="utf-8"))
+        state = load_file(place / MODEL)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise RunFolderError(f"{place}: holds no final model ({one_line(error)}). Has the run finished?") from error
+    if not isinstance(facts, dict) or facts.get("format") != MODEL_FORMAT:
+        raise RunFolderError(f"{place / MODEL_FACTS}: is of another format; this biotune reads format {MODEL_FORMAT}.")
+    try:
+        return _built(place, facts, state, resolve_device(device))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunFolderError(f"{place / MODEL_FACTS}: is damaged ({type(error).__name__}: {one_line(error)}).") from error
+
+
+def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target: torch.device) -> Model:
+    origin = BackboneConfig(library=facts["backbone"]["library"], name=facts["backbone"]["name"], weights="none")
+    network = build_network(origin, len(facts["classes"]))
+    load_weights(network.module, state, None, str(place / MODEL))
+    stated = facts["preprocessing"]
+    preprocessing = Preprocessing(
+        stated["resize"], stated["crop"], tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"]
+    )
+    return Model(network.module.to(target).eval(), preprocessing, tuple(facts["classes"]), target)
+
+
+def picture_files(paths: Iterable[str]) -> list[Path]:
+    """Files as they are, and the pictures below folders, in order.
+
+    Raises:
+        DataError: A path is not there, or there is no picture at all.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = (file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file())
+            files += sorted(file for file in found if not file.name.startswith("."))
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise DataError(f"{path}: no such file or folder.")
+    if not files:
+        raise DataError("there is no picture to classify.")
+    return files

@@ -1,0 +1,42 @@
+"""How many parameters a strategy trains."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from biotune.backbones.network import Network
+from biotune.schedule.param_groups import apply_schedule
+from biotune.schedule.plan import Plan
+from biotune.strategies.hooks import Scene
+from biotune.strategies.registry import hooks_of
+
+
+def trainable_parameters(plan: Plan, network: Network, image_size: int) -> int:
+    """Number of parameters that are trained at any time, adapters included.
+
+    Args:
+        plan: How the strategy trains.
+        network: The network; it is left as it is.
+        image_size: Side of the pictures in pixels.
+    """
+    model = copy.deepcopy(network.module)
+    groups = apply_schedule(model, plan.schedule, 1.0)
+    if plan.method is not None:
+        scene = Scene(
+            model=model,
+            blocks=network.blocks,
+            head=network.head,
+            fresh_head=network.fresh_head,
+            groups=groups,
+            lr=1.0,
+            epochs=1,
+            method=plan.method,
+            frozen_norm="eval",
+            losses=lambda epoch, batches: iter(()),
+            example=lambda: torch.zeros(2, 3, image_size, image_size, device=next(model.parameters()).device),
+        )
+        with torch.random.fork_rng(devices=[]):
+            groups = hooks_of(scene).groups
+    return sum(parameter.numel() for group in groups for parameter in group["params"])

@@ -1,0 +1,191 @@
+"""What a worker loads once and keeps for all its trials: network, pictures, shared activations, and what lies on the device.
+
+Hands out batches by row. Knows nothing of optimizers, schedules' rates or scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from biotune.backbones.chain import link
+from biotune.backbones.network import Network, main_output
+from biotune.config.schema import TrainingConfig
+from biotune.datasets.data import Data
+from biotune.training.activations import GB, Boundary, Features, choose_boundaries, first_moving_block, measure_boundaries
+from biotune.training.device import autocast_type
+from biotune.training.placement import Placement, Rows, budget, resident
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where batches enter the network.
+
+    Attributes:
+        take: From rows (B,) to what `forward` takes, on the device.
+        forward: From there to the logits (B, classes).
+    """
+
+    take: Callable[[Rows], Tensor]
+    forward: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Whether and where trials share what frozen beginnings compute.
+
+    Attributes:
+        folder: Folder of the activations, the same for all workers of a run.
+        max_gb: What they may take, in GB.
+    """
+
+    folder: Path
+    max_gb: float
+
+
+@dataclass
+class Workspace:
+    """What a worker loads once and keeps for all its trials.
+
+    Attributes:
+        network: The backbone on the device; every trial starts from `initial`.
+        data: The decoded pictures with splits and folds.
+        training: How to train.
+        device: Where.
+        initial: The state dict that every trial starts from, on the device.
+        folder: Where trials keep models that are asked for.
+        autocast: Makes the context in which the network computes.
+        placement: Takes rows of the data.
+        features: The activations that trials share; None where there are none.
+    """
+
+    network: Network
+    data: Data
+    training: TrainingConfig
+    device: torch.device
+    initial: dict[str, Tensor]
+    folder: Path
+    autocast: Callable[[], AbstractContextManager[Any]]
+    placement: Placement
+    features: Features | None = None
+
+    @staticmethod
+    def of(
+        network: Network,
+        data: Data,
+        training: TrainingConfig,
+        device: torch.device,
+        folder: Path,
+        sharing: Sharing | None = None,
+        workers_per_gpu: int = 1,
+    ) -> Workspace:
+        """Move the network to the device, note its initial state, and settle what is shared and what lies on the device.
+
+        Args:
+            network: The backbone.
+            data: The pictures.
+            training: How to train.
+            device: Where.
+            folder: Where trials keep models that are asked for.
+            sharing: How activations are shared; None shares none.
+            workers_per_gpu: How many workers use the device.
+        """
+        # pictures come as (N, H, W, C), so this is the layout that needs no copy
+        network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        initial = {name: value.clone() for name, value in network.module.state_dict().items()}
+        dtype = autocast_type(training.precision, device, sum(network.parameters.values()))
+        autocast = nullcontext if dtype is None else lambda: torch.autocast(device.type, dtype)
+        workspace = Workspace(network, data, training, device, initial, folder, autocast, Placement(device))
+        if sharing is not None and sharing.max_gb > 0:
+            workspace.features = workspace._shared(sharing)
+        at_most = budget(device, workers_per_gpu)
+        if at_most > 0:
+            workspace.placement.on_device = resident(workspace._table_sizes(), at_most)
+        return workspace
+
+    def __post_init__(self) -> None:
+        self._labels = torch.from_numpy(self.data.labels).to(self.device)
+        preprocessing = self.network.preprocessing
+        self._mean = torch.tensor(preprocessing.mean, device=self.device) * 255
+        self._std = torch.tensor(preprocessing.std, device=self.device) * 255
+
+    def reset(self) -> None:
+        """Give the network its initial weights again."""
+        self.network.module.load_state_dict(self.initial)
+
+    def labels(self, rows: Rows) -> Tensor:
+        """(B,) int64 labels on the device."""
+        return self._labels.index_select(0, self.placement.send(torch.from_numpy(rows)))
+
+    def pictures(self, rows: Rows) -> Tensor:
+        """(B, 3, H, W) normalised float pictures on the device."""
+        pixels = self.placement.take("pixels", self.data.pixels, rows, torch.uint8)
+        return ((pixels.float() - self._mean) / self._std).permute(0, 3, 1, 2)
+
+    def whole(self) -> Entry:
+        """The entry before the first block: for any schedule, and for weights of any origin."""
+        module = self.network.module
+        return Entry(self.pictures, lambda x: main_output(module(x)))
+
+    def entry(self, first_trained: int) -> Entry:
+        """The deepest entry before a block; the network must have its initial weights now, and keep them up to that block.
+
+        Args:
+            first_trained: Index of the first block that is not frozen.
+        """
+        boundary = None if self.features is None else self.features.deepest(first_trained)
+        if self.features is None or boundary is None:
+            return self.whole()
+        features = self.features
+        with self._computing():
+            stored = features.at(boundary)
+
+        def take(rows: Rows) -> Tensor:
+            return boundary.restore(self.placement.take(_table(boundary), stored, features.positions(rows), boundary.dtype))
+
+        return Entry(take, lambda x: main_output(features.chain.forward(x, boundary.entry)))
+
+    def _shared(self, sharing: Sharing) -> Features | None:
+        """The activations to share, or None where the network or the training leaves nothing fixed to share."""
+        network = self.network
+        if network.steps is None or self.training.augment != "none":
+            return None
+        chain = link(network.module, network.blocks, network.steps)
+        rows = np.union1d(self.data.whole.train, self.data.whole.val)
+        with self._computing():
+            found = measure_boundaries(chain, self.pictures(rows[[0, -1]]))
+        limit = first_moving_block(network.module, network.blocks, self.training.frozen_norm)
+        usable = [boundary for boundary in found if boundary.block <= limit]
+        kept = choose_boundaries(usable, len(rows), sharing.max_gb * GB)
+        return Features(chain, kept, rows, sharing.folder, self.pictures, self.device) if kept else None
+
+    def _table_sizes(self) -> dict[str, int]:
+        """Bytes of the tables that can lie on the device, the pictures first, then activations from the deepest up."""
+        sizes = {"pixels": int(np.prod(self.data.pixels.shape))}
+        if self.features is not None:
+            deepest_first = sorted(self.features.boundaries, key=lambda boundary: -boundary.block)
+            sizes |= {_table(boundary): boundary.size(len(self.features.rows)) for boundary in deepest_first}
+        return sizes
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """The network in eval mode, without gradients, in the run's precision; afterwards its mode is what it was."""
+        module = self.network.module
+        before = module.training
+        module.eval()
+        try:
+            with torch.inference_mode(), self.autocast():
+                yield
+        finally:
+            module.train(before)
+
+
+def _table(boundary: Boundary) -> str:
+    return f"activations before block {boundary.block}"

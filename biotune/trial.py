@@ -1,0 +1,130 @@
+"""What passes between the search, the executors and the training loop: trials, their results, and evaluations.
+
+Plain values only, so that any worker can take them. Knows neither torch nor DEAP.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from biotune.schedule.plan import Method
+from biotune.schedule.schedule import Schedule
+
+WORST = 1.0  # the fitness of a candidate that was not or could not be trained (BioTune, section 1)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fine-tune to be run: plain values only, so that any worker can take it.
+
+    Attributes:
+        schedule: What is trained at which rates.
+        fold: The fold of the training and validation data, or None for all of them.
+        seed: The training seed: head initialisation, batch order, dropout.
+        epochs: The budget, the most epochs.
+        test: Whether the best epoch's weights are scored on the test split. False all through a search.
+        keep: Name under which the trained model is kept, or None.
+        floor: For each epoch the best score so far below which the training is given up as pruned; empty for none.
+        lr: The base rate λ_0 where it is not `training.lr`.
+        method: The strategy whose hooks reach into the training loop; None trains the schedule as it is.
+    """
+
+    schedule: Schedule
+    fold: int | None
+    seed: int
+    epochs: int
+    test: bool = False
+    keep: str | None = None
+    floor: tuple[float, ...] = ()
+    lr: float | None = None
+    method: Method | None = None
+
+    @property
+    def key(self) -> str:
+        """What makes two trials of one run the same training; a floor only ends it earlier."""
+        data = "all" if self.fold is None else f"fold{self.fold}"
+        more = ["test"] if self.test else []
+        more += [] if self.lr is None else [f"lr{self.lr!r}"]
+        more += [] if self.method is None else [self.method.key]
+        return "/".join([f"{self.schedule.key}@{data}", f"seed{self.seed}", f"epochs{self.epochs}", *more])
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What came of one trial: plain values only.
+
+    Attributes:
+        status: ok, pruned or failed.
+        curve: The validation macro accuracy after each epoch trained.
+        seconds: Wall time.
+        scores: Test scores by name, only where the trial asked for them.
+        error: The reason of a failure, one line.
+        losses: The mean validation cross-entropy after each epoch trained, without class weights.
+    """
+
+    status: str
+    curve: tuple[float, ...]
+    seconds: float
+    scores: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    losses: tuple[float, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """The best validation macro accuracy over the epochs, ψ (BioTune, section 1)."""
+        return max(self.curve)
+
+
+class Executor(Protocol):
+    """Where trials run. Answers come in the order of the trials, whatever the order of their ends."""
+
+    def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
+        """Run trials, one result each; a trial that fails is a result, never an exception."""
+        ...
+
+    def close(self) -> None:
+        """Release what the executor holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One candidate on one fold.
+
+    Attributes:
+        fitness: By default Φ = 1 − mean ψ, see `fitness_by`; smaller is better, 1 for an empty or failed candidate, an estimate
+            for a pruned one.
+        status: ok, cached (no training was needed), pruned (not trained to the end, or not with all seeds), empty or failed.
+        scores: ψ of every training seed, in [0, 1], of the seeds trained where pruned; empty where empty or failed.
+        seconds: Wall time of the trainings made for it.
+        trainings: Trainings made for it.
+        epochs: Epochs of these trainings.
+        error: The reason of a failure.
+    """
+
+    fitness: float
+    status: str
+    scores: tuple[float, ...] = ()
+    seconds: float = 0.0
+    trainings: int = 0
+    epochs: int = 0
+    error: str | None = None
+
+    @property
+    def val_accuracy(self) -> float:
+        """Mean of the scores over the seeds; NaN where there is none."""
+        return statistics.fmean(self.scores) if self.scores else math.nan
+
+    @property
+    def val_accuracy_sd(self) -> float:
+        """Sample standard deviation over the seeds; 0 for one seed, NaN where there is none."""
+        return sample_sd(self.scores) if self.scores else math.nan
+
+
+def sample_sd(values: Sequence[float]) -> float:
+    """Sample standard deviation (n − 1); 0 for a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0

@@ -1,0 +1,153 @@
+"""Tests of `biotune data check`, `biotune data cache` and `biotune list datasets`."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from biotune.backbones.network import Preprocessing
+from biotune.cli import main
+from biotune.config.schema import DatasetConfig
+from biotune.datasets.decoded import decode
+from biotune.datasets.loaders import folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with a cache of its own."""
+    monkeypatch.setenv("BIOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def pictures(root: Path, count: int = 4) -> Path:
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(np.full((12, 14, 3), 20 * number, dtype=np.uint8)).save(root / name / f"{number}.png")
+    return root
+
+
+def fill(root: Path, name: str, crop: int = 8) -> None:
+    """Decode a folder of pictures into the cache."""
+    source = folder.load(DatasetConfig("folder", name, root=str(root)))
+    decode(source, np.arange(len(source.names)), Preprocessing(10, crop, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+
+
+def test_a_whole_copy_is_confirmed_and_leaves_no_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "dataset=digits"]) == 0
+    out = capsys.readouterr().out
+    assert "1,397" in out and "differs" not in out and "the copy is whole" in out
+    assert list(here.iterdir()) == []
+
+
+def test_a_broken_picture_is_named_with_status_1(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = pictures(here / "pictures")
+    assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 0
+    (root / "dog" / "2.png").write_bytes((root / "dog" / "2.png").read_bytes()[:50])
+    assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 1
+    out = capsys.readouterr().out
+    assert "broken: dog/2.png (" in out and "1 broken pictures." in out
+
+
+def test_a_missing_copy_has_status_1_and_a_wrong_command_line_2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "dataset=mnist"]) == 1
+    assert "dataset.root=data/mnist: no such folder" in capsys.readouterr().out
+    for wrong, message in (
+        (["check", "dataset=mnst"], "Did you mean mnist"),
+        (["check", "dataset=dtd", "dataset.partition=11"], "must be at most 10"),
+        (["check", "dataset=cub", "dataset.partition=3"], "only dataset=dtd has this key"),
+        (["check", "backbone=resnet50"], "backbone"),
+        (["check", "-m", "dataset=cub,dtd"], "one dataset at a time"),
+        (["chek"], "Did you mean check"),
+        (["cache", "--clera"], "--clear"),
+        (["cache", "--clear", "birds"], "not in the cache"),
+    ):
+        assert main(["data", *wrong]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("biotune: ") and message in error and len(error.splitlines()) == 1
+
+
+def test_the_cache_is_listed_and_cleared_by_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = pictures(here / "pictures")
+    fill(root, "pets")
+    fill(root, "pets", crop=6)
+    fill(root, "other")
+    assert main(["data", "cache"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith(("pets", "other"))]
+    assert sorted((row[0], row[1], row[2]) for row in rows) == [
+        ("other", "8", "8×8"),
+        ("pets", "8", "6×6"),
+        ("pets", "8", "8×8"),
+    ]
+    assert all(time.strftime("%Y-%m") in " ".join(row) for row in rows)
+    assert main(["data", "cache", "--clear", "pets"]) == 0
+    assert "2 removed" in capsys.readouterr().out
+    assert [path.name[:6] for path in (here.parent / "cache" / "decoded").iterdir()] == ["other-"]
+    assert main(["data", "cache", "--clear"]) == 0
+    assert list((here.parent / "cache" / "decoded").iterdir()) == []
+
+
+def test_opening_an_entry_counts_as_use(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = pictures(here / "pictures")
+    fill(root, "pets")
+    entry = next((here.parent / "cache" / "decoded").iterdir())
+    os.utime(entry, (0, 0))
+    main(["data", "cache"])
+    assert "1970" in capsys.readouterr().out
+    fill(root, "pets")
+    main(["data", "cache"])
+    assert "1970" not in capsys.readouterr().out
+
+
+def test_what_is_being_filled_stays_and_what_was_abandoned_goes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decoded = here.parent / "cache" / "decoded"
+    for name, age in (("busy", 0), ("abandoned", 7200)):
+        (decoded / f".unfinished-{name}").mkdir(parents=True)
+        (decoded / f".unfinished-{name}" / "pixels.npy").write_bytes(b"half")
+        for path in (decoded / f".unfinished-{name}" / "pixels.npy", decoded / f".unfinished-{name}"):
+            os.utime(path, (time.time() - age,) * 2)
+    assert main(["data", "cache"]) == 0
+    assert capsys.readouterr().out.count("unfinished") == 2
+    fill(pictures(here / "pictures"), "pets")  # whoever fills the cache clears away what was abandoned
+    assert not (decoded / ".unfinished-abandoned").exists()
+    assert main(["data", "cache", "--clear"]) == 0
+    assert [path.name for path in decoded.iterdir()] == [".unfinished-busy"]
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "text"])
+def test_a_damaged_entry_is_built_anew(here: Path, harm: str) -> None:
+    root = pictures(here / "pictures")
+    fill(root, "pets")
+    file = next((here.parent / "cache" / "decoded").iterdir()) / "pixels.npy"
+    whole = file.read_bytes()
+    file.write_bytes({"cut": whole[:-100], "empty": b"", "text": b"no pixels"}[harm])
+    fill(root, "pets")
+    assert file.read_bytes() == whole
+
+
+def test_the_list_of_datasets_states_facts_and_what_is_here(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "data" / "usps").mkdir(parents=True)
+    for name in ("usps.bz2", "usps.t.bz2"):
+        (here / "data" / "usps" / name).write_bytes(b"x")
+    (here / "mine" / "dataset").mkdir(parents=True)
+    (here / "mine" / "dataset" / "birds.yaml").write_text(
+        "# Birds of my garden.\nloader: folder\nname: birds\nroot: data/usps\n"
+    )
+    (here / "mine" / "dataset" / "odd.yaml").write_text("# A list, by mistake.\n- 1\n")
+    assert main(["list", "datasets", "--config-dir", str(here / "mine")]) == 0
+    rows = {line.split()[0]: " ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert rows["dataset"] == "dataset classes train val test size here licence source"
+    assert rows["flowers102"].startswith("flowers102 102 1,020 1,020 6,149 350 MB no ")
+    assert rows["eurosat"] == "eurosat 10 27,000 own own 100 MB no MIT github.com/phelber/eurosat"
+    assert " yes " in rows["usps"] and rows["usps"].startswith("usps 10 7,291 own 2,007 9 MB")
+    assert rows["digits"].startswith("digits 10 200 200 1,397 bundled yes")
+    assert rows["birds"] == "birds yes Birds of my garden."
+    assert rows["odd"] == "odd A list, by mistake."
+    assert {"cub", "isic2020", "medmnist", "folder", "stanford_cars", "mnist"} <= set(rows)

@@ -1,0 +1,144 @@
+"""Tests of `biotune help`, of the first screen, and of `--json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from biotune.cli.registry import COMMANDS
+from biotune.config.key import keys_of, sections_of
+from biotune.config.schema import COMMANDS as SCHEMAS
+
+
+def test_the_first_screen_fits_an_old_terminal_and_names_every_command(biotune: Callable[..., Any]) -> None:
+    lines = biotune("--help").out.splitlines()
+    assert len(lines) <= 23, "and a line for the prompt"
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] in COMMANDS] == list(COMMANDS)
+    assert biotune("help").out == biotune("--help").out
+
+
+def test_a_key_is_described_with_all_that_holds_for_it(biotune: Callable[..., Any], here: Path) -> None:
+    said = biotune("help", "training.lr")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.splitlines() == [
+        "training.lr: a number or auto",
+        "  Base learning rate λ_0 that a schedule's weights multiply; auto takes the one of lr_grid that validates best, in a "
+        "search with full fine-tuning.",
+        "  default   0.001",
+        "  bounds    greater than 0, at most 100",
+        "  commands  biotune run, biotune train, biotune compare, biotune evaluate",
+        "  set by    training=sgd: 0.01",
+    ]
+    assert biotune("help", "training.lr=0.1").out == said.out
+    assert "choices   brood, sequential" in biotune("help", "evolution.mating").out
+    assert "set by    evolution=published: sequential" in biotune("help", "evolution.mating").out
+    assert "must be given" in biotune("help", "genotypes").out
+    assert "(biotune list datasets)" in biotune("help", "dataset.name").out
+    assert list(here.iterdir()) == []
+
+
+def test_every_key_section_and_command_has_help(biotune: Callable[..., Any]) -> None:
+    for schema in SCHEMAS.values():
+        for name in [item.path for item in keys_of(schema)] + list(sections_of(schema)):
+            assert biotune("help", name).status == 0, name
+    for command in COMMANDS:
+        said = biotune("help", command)
+        assert said.status == 0
+        assert COMMANDS[command] in said.out
+
+
+def test_a_section_lists_its_keys_and_what_sets_them_together(biotune: Callable[..., Any]) -> None:
+    said = biotune("help", "evolution").out
+    assert "The search (BioTune, section 2)." in said
+    assert "evolution=CHOICE" in said
+    assert [line.split()[0] for line in said.splitlines() if line.startswith(" evolution.")] == [
+        item.path for item in keys_of(SCHEMAS["run"]) if item.path.startswith("evolution.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("lr", "training.lr"), ("trainin.lr", "training.lr"), ("evolutio", "evolution"), ("qqqq", "biotune help run")],
+)
+def test_an_unknown_name_is_one_line_with_near_ones(biotune: Callable[..., Any], name: str, near: str) -> None:
+    said = biotune("help", name)
+    assert (said.status, said.out) == (2, "")
+    [line] = said.err.splitlines()
+    assert line.startswith(f"biotune: {name}: no such key.")
+    assert near in line
+
+
+def test_help_as_json_holds_types_bounds_choices_and_commands(biotune: Callable[..., Any]) -> None:
+    [key] = json.loads(biotune("help", "training.lr", "--json").out)["keys"]
+    assert key["key"] == "training.lr"
+    assert key["default"] == 0.001
+    assert key["bounds"] == {"gt": 0, "le": 100}
+    assert key["commands"] == ["run", "train", "compare", "evaluate"]
+    assert {"config": "training=sgd", "value": 0.01} in key["set_by"]
+    every = json.loads(biotune("help", "--json").out)["keys"]
+    assert {item["key"] for item in every} == {item.path for schema in SCHEMAS.values() for item in keys_of(schema)}
+    assert [item["key"] for item in json.loads(biotune("help", "confirm", "--json").out)["keys"]] == [
+        "confirm.top_k",
+        "confirm.choose",
+        "confirm.seeds",
+    ]
+
+
+def test_lists_as_json_are_one_object_of_values(biotune: Callable[..., Any]) -> None:
+    said = biotune("list", "datasets", "--json")
+    assert (said.status, said.err) == (0, "")
+    rows = {row["dataset"]: row for row in json.loads(said.out)["datasets"]}
+    assert rows["digits"]["classes"] == 10
+    assert rows["digits"]["here"] is True
+    assert rows["folder"]["classes"] is None
+    assert {"strategy": "full", "what_it_is": "Full fine-tuning: every block at the base rate."} in json.loads(
+        biotune("list", "strategies", "--json").out
+    )["strategies"]
+
+
+def test_blocks_as_json_add_up(biotune: Callable[..., Any], here: Path) -> None:
+    said = biotune("blocks", "--json", "num_classes=7")
+    assert (said.status, said.err) == (0, "")
+    shown = json.loads(said.out)
+    assert sum(block["parameters"] for block in shown["blocks"]) == shown["parameters"]
+    assert sum(block["share"] for block in shown["blocks"]) == pytest.approx(1)
+    assert [block["modules"] for block in shown["blocks"]][-1] == ["head"]
+    assert list(here.iterdir()) == []
+
+
+def test_data_commands_as_json(biotune: Callable[..., Any], here: Path) -> None:
+    whole = json.loads(biotune("data", "check", "--json").out)
+    assert whole["whole"] is True
+    assert {"what": "test", "found": 1397, "official": 1397, "verdict": "ok"} in whole["counts"]
+    said = biotune("data", "check", "dataset=folder", "dataset.root=nowhere", "--json")
+    assert said.status == 1
+    assert json.loads(said.out)["whole"] is False
+    assert "nowhere" in json.loads(said.out)["problems"][0]
+    assert json.loads(biotune("data", "cache", "--json").out)["entries"] == []
+    assert json.loads(biotune("data", "cache", "--json", "--clear").out) == {"removed": 0, "freed": 0}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-sc", "install=bash"], ["run", "-sc", "install=bash"], ["run", "--shell-completion", "x=y"]]
+)
+def test_hydras_completion_points_to_ours(biotune: Callable[..., Any], arguments: list[str]) -> None:
+    said = biotune(*arguments)
+    assert (said.status, said.out) == (2, "")
+    [line] = said.err.splitlines()
+    assert "biotune completion bash" in line
+
+
+def test_completion_says_what_to_type_and_refuses_other_shells(biotune: Callable[..., Any]) -> None:
+    said = biotune("completion")
+    assert said.status == 0
+    for shell in ("bash", "zsh", "fish"):
+        assert f"biotune completion {shell}" in said.out
+        assert "complet" in biotune("completion", shell).out
+    said = biotune("completion", "bsh")
+    assert said.status == 2
+    assert said.err == "biotune: completion bsh: no such shell. Did you mean bash or zsh? Shells: bash, zsh, fish.\n"

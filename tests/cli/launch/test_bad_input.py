@@ -1,0 +1,220 @@
+"""Bad input of every kind: one line that names the key, the rule or the remedy; status 2; nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trees import folder_tree, picture
+
+from biotune.backbones.registry import build_network
+from biotune.config.schema import BackboneConfig
+
+GOOD = ["dataset=folder", "backbone.weights=none", "evolution.folds=1"]
+FEW = ["experiment=smoke"]
+
+# what was typed, and what the line must hold
+BAD = [
+    (["rnu"], ["rnu: no such command", "Did you mean run?"]),
+    (["frobnicate"], ["no such command", "Commands: run, train, compare, evaluate"]),
+    (["run", "dataset=CUB"], ["dataset=CUB", "Did you mean cub?", "biotune list datasets"]),
+    (["run", "backbone=resnet-50"], ["backbone=resnet-50", "no such backbone", "resnet50", "biotune list backbones"]),
+    (["run", "evolution=frob"], ["evolution=frob", "biotune list evolution'"]),
+    (["train", "strategy=ful"], ["strategy=ful", "Did you mean full?", "biotune list strategies"]),
+    (["run", "experiment=papre"], ["experiment=papre", "Did you mean paper?"]),
+    (["run", "evolution.popsize=5"], ["evolution.popsize=5: no such key", "evolution.population_size"]),
+    (["run", "seeds=5"], ["seeds=5: no such key", "training.seeds", "confirm.seeds", "test.seeds"]),
+    (["run", "frobnicate=1"], ["frobnicate=1: no such key"]),
+    (["run", "schedule=x.yaml"], ["schedule=x.yaml: no such key"]),
+    (["run", "strategy=full"], ["strategy=full", "'biotune run' has no strategy"]),
+    (["blocks", "dataset=cub"], ["dataset=cub", "'biotune blocks' has no dataset"]),
+    (["run", "evolution.population_size=3"], ["evolution.population_size=3", "at least 4"]),
+    (["run", "evolution.elites=10"], ["evolution.elites=10", "smaller than evolution.population_size=10"]),
+    (["run", "training.epochs=0"], ["training.epochs=0", "at least 1"]),
+    (["run", "evolution.folds=0"], ["evolution.folds=0", "at least 1"]),
+    (
+        ["run", "evolution.folds=21", "evolution.resplit=false"],
+        ["class 0", "20 training pictures", "evolution.folds=21", "set evolution.folds=20"],
+    ),
+    (
+        ["run", "dataset.max_per_class=1", "evolution.folds=2", "evolution.resplit=false"],
+        ["class 0 has 1 training picture", "set evolution.folds=1"],
+    ),
+    (["run", "training.seeds=[]"], ["training.seeds=[]", "at least one"]),
+    (["run", "training.seeds=[1,1]"], ["training.seeds=[1,1]", "must not repeat 1"]),
+    (["run", "training.seeds=5"], ["training.seeds=5", "a list of integers like [1,2,3]"]),
+    (["run", "confirm.seeds=[684]"], ["confirm.seeds=[684]", "684 is also in training.seeds"]),
+    (["run", "training.lr=fast"], ["training.lr=fast", "must be a number or auto"]),
+    (["run", "training.lr=true"], ["training.lr=true", "must be a number or auto"]),
+    (["compare", "training.lr=auto"], ["training.lr=auto", "compare.tune_lr", "give a number"]),
+    (["evaluate", "genotypes=genotypes.csv", "training.lr=auto"], ["training.lr=auto", "biotune evaluate", "needs a number"]),
+    (["run", "training.lr=auto", "training.lr_grid=[]"], ["training.lr_grid=[]", "at least one"]),
+    (["run", "training.lr="], ["training.lr=", "must be a number"]),
+    (["run", "training.lr=0"], ["training.lr=0", "greater than 0"]),
+    (["run", "training.lr=nan"], ["training.lr=nan", "must be"]),
+    (["run", "seed=1.5"], ["seed=1.5", "must be an integer"]),
+    (["run", "seed=-1"], ["seed=-1", "at least 0"]),
+    (["run", "dataset.download=maybe"], ["dataset.download=maybe", "true or false"]),
+    (["run", "training.optimizer=lion"], ["training.optimizer=lion", "one of adam, adamw, sgd"]),
+    (["run", "dataset.shift=fog"], ["dataset.shift=fog", "noise, blur, invert, low_contrast"]),
+    (["run", "executor.threads=0"], ["executor.threads=0", "at least 1"]),
+    (["run", "dataset.val_fraction=1"], ["dataset.val_fraction=1", "less than 1"]),
+    (["run", "device=gpu"], ["device=gpu", "auto, cpu, cuda, cuda:INDEX or mps"]),
+    (["run", "device=cuda:99"], ["device=cuda:99", "device=auto or device=cpu"]),
+    (["run", "=5"], ["=5", "cannot be read as KEY=VALUE", "no key"]),
+    (["run", "a..b=1"], ["a..b=1", "cannot be read as KEY=VALUE"]),
+    (["run", "seed"], ["seed: cannot be read as KEY=VALUE"]),
+    (["run", "dataset.root=~/pictures"], ["dataset.root=~/pictures", "$HOME"]),
+    (["run", "+x=1"], ["+x=1: no such key"]),
+    (["run", "~seed"], ["~seed", "neither added nor deleted"]),
+    (["run", "training=[adam,sgd]"], ["training=[adam,sgd]", "takes one training"]),
+    (["run", "training={lr: 1}"], ["training=", "lr"]),
+    (["run", "seed=1,2"], ["seed=1,2", "need -m"]),
+    (["run", "dataset=digits,cub"], ["dataset=digits,cub", "need -m"]),
+    (["run", "-m", "seed=1,two"], ["seed=1,two", "must be an integer"]),
+    (["run", "-m", "training.lr=interval(1,2)"], ["training.lr=interval(1,2)", "training.lr=1,2"]),
+    (["run", "-m", "seed=1,-1"], ["seed=-1", "at least 0"]),
+    (["run", "--config-dir", "nowhere"], ["--config-dir nowhere", "no such folder"]),
+    (["run", "--config-dir"], ["--config-dir", "expected one argument"]),
+    (["run", "--config-path", "nowhere"], ["--config-path nowhere", "--config-dir"]),
+    (["run", "--config-name", "train"], ["--config-name train", "no config of 'biotune run'"]),
+    (["run", "--frobnicate"], ["--frobnicate", "biotune run --help"]),
+    (["run", "--resolve"], ["--resolve needs --cfg"]),
+    (["run", "--cfg", "frob"], ["--cfg", "job", "hydra"]),
+    (["run", "hydra.run.dir=file/below"], ["hydra.run.dir=", "is a file"]),
+    (["run", "dataset=folder"], ["dataset.root", "must be set", "one folder a class"]),
+    (["run", *GOOD, "dataset.root=nowhere"], ["dataset.root=nowhere", "no such folder"]),
+    (["run", *GOOD, "dataset.root=file"], ["dataset.root=file", "no such folder"]),
+    (["run", *GOOD, "dataset.root=one_class"], ["dataset.root=one_class", "1 class folders", "two at least"]),
+    (["run", *GOOD, "dataset.root=empty_class"], ["dataset.root=empty_class", "class folder dog holds no pictures", "jpg"]),
+    (["run", *GOOD, "dataset.root=small_class"], ["class dog", "2", "Add pictures"]),
+    (["run", *GOOD, "dataset.root=text"], ["cat/bad.jpg", "dataset.skip_broken=true"]),
+    (["run", *GOOD, "dataset.root=truncated"], ["cat/bad.jpg", "runcated", "dataset.skip_broken=true"]),
+    (["run", *GOOD, "dataset.root=zero"], ["cat/bad.jpg", "dataset.skip_broken=true"]),
+    (["run", *GOOD, "dataset.root=pictures", "dataset.shift=blur"], ["dataset.shift=blur", "dataset=digits"]),
+    (["run", "dataset=cub", "dataset.root=pictures"], ["dataset.root=pictures", "images.txt", "dataset.download=true"]),
+    (["run", "backbone.weights=nowhere.pt"], ["backbone.weights=nowhere.pt", "no such file", "default, none"]),
+    (["run", "backbone.weights=file"], ["backbone.weights=file"]),
+    (["run", "backbone.weights=resnet18.pt"], ["backbone.weights=resnet18.pt", "does not fit", "missing", "unexpected"]),
+    (["train", "strategy=schedule"], ["strategy=schedule", "schedule=FILE"]),
+    (["train", "schedule=nowhere.yaml"], ["schedule=nowhere.yaml", "cannot be read"]),
+    (["train", "schedule=file"], ["schedule=file", "no schedule file"]),
+    (["train", "schedule=other.yaml"], ["schedule=other.yaml", "does not fit glyphnet", "stem"]),
+    (["train", "schedule=other.yaml", "strategy=full"], ["schedule=other.yaml", "strategy=full", "one of the two"]),
+    (["evaluate"], ["genotypes: must be given", "CSV"]),
+    (["evaluate", "genotypes=nowhere.csv"], ["genotypes=nowhere.csv"]),
+    (["evaluate", "genotypes=wrong.csv"], ["genotypes=wrong.csv", "lacks", "layer4", "frob", "stem, layer1"]),
+    (["evaluate", "genotypes=outside.csv"], ["genotypes=outside.csv", "line 2", "head", "[0, 1]"]),
+    (["list"], ["no such list", "datasets, backbones"]),
+    (["list", "dataset"], ["no such list", "Did you mean datasets?"]),
+    (["list", "datasets", "--frob"], ["--frob", "--config-dir"]),
+    (["list", "datasets", "--config-dir", "nowhere"], ["--config-dir nowhere", "no such folder"]),
+    (["train", "strategy=biotune"], ["strategy=biotune", "whole search", "biotune run"]),
+    (["train", "strategy=full", "strategy.alpha=0.1"], ["strategy.alpha=0.1", "strategy=full", "l2_sp and l1_sp"]),
+    (["train", "strategy=lora", "strategy.rank=0"], ["strategy.rank=0", "at least 1"]),
+    (["compare", "strategies=[linear_probe]"], ["strategies=[linear_probe]", "must hold full"]),
+    (["compare", "strategies=[full,lorra]"], ["lorra", "no such strategy", "Did you mean lora?"]),
+    (["compare", "strategies=[full,schedule]"], ["strategies=[full,schedule]", "schedule=FILE"]),
+    (["compare", "compare.tune_seeds=[1]"], ["compare.tune_seeds=[1]", "must be fresh", "test.seeds"]),
+    (["compare", "compare.lr_factors=[1,0]"], ["compare.lr_factors", "greater than 0"]),
+    (["compare", "strategy=lora"], ["strategy=lora", "'biotune compare' has no strategy"]),
+    (["run", "evolution.surrogate=none"], ["evolution.screen=30", "needs evolution.surrogate=gp"]),
+    (["run", "evolution.screen=1"], ["evolution.surrogate=gp", "evolution.screen=1", "2 or more"]),
+    (["run", "evolution.mating=sequential"], ["evolution.screen=30", "needs evolution.mating=brood"]),
+    (["run", "evolution=genetic", "evolution.surrogate=gp", "evolution.screen=5"], ["evolution.screen=5", "evolution=biotune"]),
+    (["run", "evolution.freezing=false", "evolution.fixed_threshold=0.5"], ["evolution.fixed_threshold=0.5", "freezing=false"]),
+    (
+        ["run", "evolution.unfreezing=upwards"],
+        ["evolution.unfreezing=upwards", "together, last_to_first, first_to_last, evolved"],
+    ),
+    (
+        ["run", "evolution=cma_es", "evolution.unfreezing=evolved"],
+        ["evolution.unfreezing=evolved", "evolution=biotune only", "cma_es"],
+    ),
+    (["run", "fitness.metric=f1"], ["fitness.metric=f1", "acc, acc+std, loss"]),
+    (["resume"], ["DIR", "biotune resume --help"]),
+    (["resume", "nowhere"], ["nowhere", "no such folder"]),
+    (["resume", "pictures"], ["pictures", "holds no run", ".hydra/config.yaml"]),
+    (["resume", "pictures", "--frob"], ["--frob", "biotune resume --help"]),
+    (["report", "pictures"], ["pictures", "is no run's folder"]),
+]
+
+
+@pytest.fixture(scope="module")
+def resnet18_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pt"
+    small = {name: value[:1].clone() for name, value in resnet18_state().items() if value.ndim}
+    torch.save(small, path)
+    return path
+
+
+def resnet18_state() -> dict[str, torch.Tensor]:
+    return build_network(BackboneConfig("torchvision", "resnet18", "none"), 2).module.state_dict()
+
+
+@pytest.fixture
+def inputs(here: Path, resnet18_weights: Path) -> Path:
+    """Everything that the table's commands refer to."""
+    (here / "file").write_text("neither weights nor a schedule nor a folder\n")
+    (here / "resnet18.pt").symlink_to(resnet18_weights)
+    folder_tree(here / "one_class", {"cat": 3})
+    folder_tree(here / "empty_class", {"cat": 3, "dog": 0})
+    folder_tree(here / "small_class", {"cat": 5, "dog": 2})
+    for name in ("pictures", "text", "truncated", "zero"):
+        folder_tree(here / name, {"cat": 5, "dog": 5})
+    (here / "text/cat/bad.jpg").write_text("no picture")
+    (here / "zero/cat/bad.jpg").write_bytes(b"")
+    whole = picture(here / "truncated/cat/bad.jpg", 9, (64, 64)).read_bytes()
+    (here / "truncated/cat/bad.jpg").write_bytes(whole[: len(whole) // 2])
+    block = "{modules: [conv1, bn1], frozen: false, importance: 0.5, lr_weight: 1.0, lr: 0.001}"
+    (here / "other.yaml").write_text(f"format: 1\nthreshold: 0.2\nblocks:\n  stem: {block}\n")
+    (here / "wrong.csv").write_text("stem,layer1,layer2,layer3,frob,head,threshold\n" + "0.5," * 6 + "0.5\n")
+    (here / "outside.csv").write_text("stem,layer1,layer2,layer3,layer4,head,threshold\n" + "0.5," * 5 + "1.5,0.1\n")
+    return here
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_bad_input_is_refused_in_a_line_and_leaves_nothing(
+    biotune: Callable[..., Any], inputs: Path, snapshot: Callable[[Path], Any], arguments: list[str], words: list[str]
+) -> None:
+    before = snapshot(inputs)
+    said = biotune(*arguments)
+    assert said.status == 2, said.err
+    assert said.err.startswith("biotune: ")
+    assert len(said.err.splitlines()) == 1, said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    for word in words:
+        assert word in said.err
+    assert snapshot(inputs) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
+def test_a_cuda_device_that_is_not_there_is_refused(biotune: Callable[..., Any], here: Path) -> None:
+    said = biotune("run", "device=cuda")
+    assert (said.status, said.err.count("\n")) == (2, 1)
+    assert "device=cuda: there is no CUDA device" in said.err
+    assert "device=cpu" in said.err
+
+
+def test_everything_that_is_wrong_is_said_at_once_a_line_each(biotune: Callable[..., Any]) -> None:
+    said = biotune("run", "seeds=1", "dataset=CUB", "training.lr=fast")
+    assert said.status == 2
+    assert [line.split(":")[1].strip() for line in said.err.splitlines()] == ["seeds=1", "dataset=CUB", "training.lr=fast"]
+    said = biotune("run", "training.epochs=0", "evolution.folds=0")
+    assert [line.split(":")[1].strip() for line in said.err.splitlines()] == ["training.epochs=0", "evolution.folds=0"]
+
+
+def test_one_bad_job_of_many_is_found_before_the_first_begins(biotune: Callable[..., Any], here: Path) -> None:
+    said = biotune("run", "-m", *FEW, "seed=1,2", "evolution.elites=1,4")
+    assert said.status == 2
+    assert "evolution.elites=4" in said.err
+    assert list(here.iterdir()) == []
+
+
+def test_the_readme_says_how_many_there_are() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert f"| {len(BAD)} wrong command lines (`tests/cli/test_bad_input.py`)" in readme

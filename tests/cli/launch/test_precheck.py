@@ -1,0 +1,94 @@
+"""Tests of what a command line is checked for before Hydra runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from biotune.cli.launch.compose import register
+from biotune.cli.launch.hydra_app import _with_implied_strategy
+from biotune.cli.launch.precheck import precheck
+from biotune.errors import BiotuneError, ConfigError, RunFolderError
+from biotune.store.journal import Journal
+from biotune.store.lock import LOCK
+
+
+@pytest.fixture(autouse=True)
+def _registered(here: Path) -> None:
+    register()
+
+
+def test_a_command_line_in_order_passes_and_writes_nothing(here: Path) -> None:
+    assert not precheck("run", ["experiment=smoke"]).multirun
+    assert precheck("run", ["-m", "experiment=smoke", "seed=1,2"]).multirun
+    assert list(here.iterdir()) == []
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(here: Path, snapshot: Callable[[Path], Any]) -> None:
+    (here / "taken/.hydra").mkdir(parents=True)
+    (here / "taken/.hydra/config.yaml").write_text("seed: 0\n")
+    (here / "sweep/0").mkdir(parents=True)
+    journal = Journal(here / "sweep/0")
+    journal.pin("config", {"seed": 7})  # the first job of another sweep
+    journal.close()
+    (here / "sweep/0" / LOCK).touch()
+    before = snapshot(here)
+    with pytest.raises(RunFolderError, match=r"hydra\.run\.dir=.*taken: already holds a run"):
+        precheck("run", ["experiment=smoke", "hydra.run.dir=taken"])
+    with pytest.raises(RunFolderError, match=r"sweep/0: was begun with other settings \(seed=7, now 1"):
+        precheck("run", ["-m", "experiment=smoke", "seed=1,2", "hydra.sweep.dir=sweep"])
+    assert snapshot(here) == before
+
+
+def test_a_run_must_keep_the_folder_it_is_recognised_by(here: Path) -> None:
+    with pytest.raises(ConfigError, match=r"hydra\.output_subdir=None: must stay \.hydra"):
+        precheck("run", ["experiment=smoke", "hydra.output_subdir=null"])
+    assert list(here.iterdir()) == []
+
+
+def test_an_empty_folder_that_is_there_already_is_taken(here: Path) -> None:
+    (here / "empty").mkdir()
+    assert not precheck("run", ["experiment=smoke", "hydra.run.dir=empty"]).multirun
+    assert list((here / "empty").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="an administrator may write everywhere")
+def test_a_folder_without_permission_is_refused(here: Path) -> None:
+    (here / "locked").mkdir(mode=0o500)
+    with pytest.raises(RunFolderError, match="no permission"):
+        precheck("run", ["experiment=smoke", "hydra.run.dir=locked/run"])
+
+
+def test_showing_the_config_needs_no_data() -> None:
+    precheck("run", ["dataset=folder", "dataset.root=/nowhere", "--cfg", "job"])
+    with pytest.raises(BiotuneError):
+        precheck("run", ["dataset=folder", "dataset.root=/nowhere"])
+
+
+def test_no_network_is_asked_for_a_backbone_of_a_dataset_that_is_missing() -> None:
+    with pytest.raises(BiotuneError, match=r"dataset\.root"):
+        precheck("run", ["backbone=resnet50", "dataset=folder", "dataset.root=/nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed"),
+    [
+        (["schedule=a.yaml"], ["schedule=a.yaml", "strategy=schedule"]),
+        (["-m", "schedule=a.yaml", "seed=1,2"], ["-m", "schedule=a.yaml", "strategy=schedule", "seed=1,2"]),
+        (["schedule=a.yaml", "strategy=schedule"], ["schedule=a.yaml", "strategy=schedule"]),
+        (["schedule=a.yaml", "strategy=full"], ["schedule=a.yaml", "strategy=full"]),
+        (["schedule=null"], ["schedule=null"]),
+        (["seed=1"], ["seed=1"]),
+    ],
+)
+def test_a_schedule_file_alone_says_which_strategy_is_meant(typed: list[str], passed: list[str]) -> None:
+    assert _with_implied_strategy(typed) == passed
+
+
+def test_a_value_that_cannot_be_resolved_names_its_key() -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.root"):
+        precheck("run", ["dataset.root=${nothing}"])

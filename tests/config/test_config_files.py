@@ -1,0 +1,207 @@
+"""Tests of the YAML files: every one composes, holds only known keys, and the presets say what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from biotune.cli.launch.compose import register
+from biotune.config.checks import check
+from biotune.config.key import keys_of
+from biotune.config.schema import COMMANDS, RunConfig, TrainingConfig
+from biotune.errors import ConfigError
+from biotune.evolution.loop import most_evaluations
+
+ROOT = Path(str(files("biotune.configs")))
+GROUPS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("_"))
+CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / group).glob("*.yaml"))]
+PRIMARY = sorted(COMMANDS)
+# what must be given with a choice before its config is complete
+NEEDS = {
+    ("strategy", "schedule"): ["schedule=some.yaml"],
+    ("backbone", "timm"): ["backbone.name=resnet18"],
+    ("backbone", "torchvision"): ["backbone.name=resnet18"],
+}
+ALWAYS = {"evaluate": ["genotypes=some.csv"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hydra() -> Iterator[None]:
+    register()
+    with initialize_config_module("biotune.configs", version_base="1.3"):
+        yield
+
+
+def composed(command: str, *overrides: str) -> Any:
+    return OmegaConf.to_object(compose(command, [*ALWAYS.get(command, []), *overrides]))
+
+
+def groups_of(command: str) -> set[str]:
+    entries = yaml.safe_load((ROOT / f"{command}.yaml").read_text())["defaults"]
+    return {name for entry in entries if isinstance(entry, dict) for name in entry if not name.startswith("override")}
+
+
+def test_every_command_has_its_primary_config() -> None:
+    assert all((ROOT / f"{command}.yaml").is_file() for command in PRIMARY)
+
+
+@pytest.mark.parametrize("command", PRIMARY)
+def test_what_a_command_composes_by_default_keeps_every_bound(command: str) -> None:
+    config = composed(command)
+    assert type(config) is COMMANDS[command]
+    check(config)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_with_every_command_it_belongs_to(group: str, choice: str) -> None:
+    commands = [command for command in PRIMARY if group in groups_of(command)]
+    assert commands, f"no command offers {group}"
+    for command in commands:
+        config = composed(command, f"{group}={choice}", *NEEDS.get((group, choice), []))
+        assert type(config) is COMMANDS[command]
+        if (group, choice) == ("strategy", "biotune"):  # there is no training without a search
+            with pytest.raises(ConfigError, match="'biotune run' makes one, 'biotune compare' compares it"):
+                check(config)
+        elif group != "dataset":  # some need a key such as dataset.root besides
+            check(config)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_key_of_every_file_is_in_the_schema(group: str, choice: str) -> None:
+    text = (ROOT / group / f"{choice}.yaml").read_text()
+    content = yaml.safe_load(text) or {}
+    content.pop("defaults", None)
+    content.pop("hydra", None)
+    known = {item.path for schema in COMMANDS.values() for item in keys_of(schema)}
+
+    def paths(value: Any, prefix: str) -> Iterator[str]:
+        if not isinstance(value, dict):
+            yield prefix
+            return
+        for name, inner in value.items():
+            yield from paths(inner, f"{prefix}.{name}" if prefix else name)
+
+    assert set(paths(content, "" if text.startswith("# @package _global_\n") else group)) <= known
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_says_what_it_is_in_a_sentence(group: str, choice: str) -> None:
+    lines = (ROOT / group / f"{choice}.yaml").read_text(encoding="utf-8").splitlines()
+    comments = [line for line in lines if line.startswith("# ") and not line.startswith("# @package")]
+    assert comments
+    assert comments[0].endswith("."), comments[0]
+
+
+@pytest.mark.parametrize("group", ["dataset", "backbone", "strategy", "executor"])
+def test_a_choice_is_found_under_the_name_of_its_file(group: str) -> None:
+    for file in sorted((ROOT / group).glob("*.yaml")):
+        if file.stem in ("torchvision", "timm", "medmnist"):
+            continue
+        assert yaml.safe_load(file.read_text())["name"] == file.stem
+
+
+def test_every_key_has_a_meaning() -> None:
+    for schema in COMMANDS.values():
+        for item in keys_of(schema):
+            assert item.metadata["meaning"].endswith("."), item.path
+
+
+def test_the_default_run_has_the_papers_population_and_trains_each_candidate_once_on_all_data() -> None:
+    config: RunConfig = composed("run")
+    evolution = config.evolution
+    assert (evolution.population_size, evolution.generations, evolution.elites) == (10, 10, 3)
+    assert (evolution.folds, evolution.resplit, evolution.unfreezing) == (3, True, "evolved")
+    assert config.training.seeds == [684]
+    assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "process_pool")
+
+
+def test_the_default_search_screens_without_adoption_and_chooses_smoothly() -> None:
+    config: RunConfig = composed("run")
+    evolution = config.evolution
+    assert (evolution.mutate_first_brood, evolution.reevaluate_elites, evolution.mating) == (True, True, "brood")
+    assert (evolution.exploitation, evolution.momentum, evolution.mutation) == (True,) * 3
+    assert (evolution.adoption, evolution.surrogate, evolution.screen, evolution.seeded) == (False, "gp", 30, False)
+    assert config.confirm.choose == "smoothed"
+    assert (evolution.exploitation_radius, evolution.max_hours) == (0.25, None)
+    assert config.confirm.top_k > 0
+    assert config.training.frozen_norm == "eval"
+
+
+PAPER_TRAINING = {
+    "lr": 1e-3,
+    "epochs": 30,
+    "patience": 3,
+    "batch_size": 96,
+    "seeds": [684, 559, 629],
+    "optimizer": "adam",
+    "weight_decay": 0.0,
+    "scheduler": "cosine",
+    "cosine_epochs": 100,
+    "warmup_epochs": 0,
+    "class_weights": "none",
+    "augment": "none",
+}
+
+
+@pytest.mark.parametrize("name", sorted(PAPER_TRAINING))
+def test_the_training_of_schema_and_preset_is_the_papers(name: str) -> None:
+    if not hasattr(TrainingConfig(), name):
+        pytest.skip(f"there is no training.{name}")
+    assert getattr(TrainingConfig(), name) == PAPER_TRAINING[name]
+    assert getattr(composed("run", "experiment=paper").training, name) == PAPER_TRAINING[name]
+
+
+@pytest.mark.parametrize("name", ["random", "genetic", "cma_es"])
+def test_other_searchers_have_the_cost_of_the_default(name: str) -> None:
+    default, other = composed("run"), composed("run", f"evolution={name}")
+    assert other.evolution.algorithm == name
+    assert other.training.seeds == default.training.seeds
+    assert most_evaluations(other.evolution) == most_evaluations(default.evolution)
+    assert other.evolution.folds == default.evolution.folds
+
+
+def test_biotunes_own_search_keeps_the_papers_folds_and_seeds() -> None:
+    config: RunConfig = composed("run", "evolution=plain")
+    assert (config.evolution.folds, config.training.seeds) == (2, [684, 559, 629])
+
+
+def test_typed_seeds_win_over_those_of_the_search() -> None:
+    assert composed("run", "training.seeds=[1,2]", "evolution=cma_es").training.seeds == [1, 2]
+
+
+def test_the_paper_preset_is_the_published_procedure() -> None:
+    config: RunConfig = composed("run", "experiment=paper")
+    evolution = config.evolution
+    assert (evolution.population_size, evolution.generations, evolution.elites, evolution.folds) == (10, 10, 3, 2)
+    assert evolution.mutate_first_brood is False
+    assert evolution.reevaluate_elites is False
+    assert evolution.mating == "sequential"
+    assert config.confirm.top_k == 0
+    assert (config.fitness.prune, config.fitness.racing) == ("none", False)
+    assert (config.training.frozen_norm, config.training.eval_batch_size) == ("train", 64)
+    assert (evolution.exploitation, evolution.crossover, evolution.momentum, evolution.mutation, evolution.adoption) == (
+        True,
+    ) * 5
+    check(config)
+
+
+def test_the_paper_preset_yields_to_what_is_typed() -> None:
+    config: RunConfig = composed("run", "experiment=paper", "training.epochs=2", "dataset=cub", "backbone=resnet50")
+    assert (config.training.epochs, config.dataset.name, config.backbone.name) == (2, "cub", "resnet50")
+    assert composed("run", "experiment=paper", "training=sgd").training.optimizer == "sgd"
+
+
+def test_the_smoke_preset_is_small_with_any_dataset() -> None:
+    config: RunConfig = composed("run", "experiment=smoke", "dataset=cub", "backbone=resnet50")
+    check(config)
+    assert config.evolution.generations == 1
+    assert config.training.epochs == 1
+    assert config.dataset.max_per_class is not None
+    assert config.dataset.root is not None

@@ -1,0 +1,62 @@
+"""Tests of the configuration schema: what is said of its keys, and their defaults."""
+
+import re
+from typing import Any
+
+import pytest
+
+from biotune.config.key import MISSING, Key, keys_of, show
+from biotune.config.schema import COMMANDS, EvolutionConfig, RunConfig, TrainingConfig
+from biotune.errors import ConfigError
+
+SCHEMA_KEYS = [
+    pytest.param(schema, key, id=f"{name}: {key.path}") for name, schema in COMMANDS.items() for key in keys_of(schema)
+]
+
+
+@pytest.mark.parametrize(("schema", "key"), SCHEMA_KEYS)
+def test_every_key_says_what_it_means_and_what_it_must_be(schema: type, key: Key) -> None:
+    assert re.fullmatch(r"\S.*\S", key.metadata["meaning"])
+    assert key.must_be
+    if key.metadata["choices"] and key.default not in (MISSING, None):
+        assert key.default in key.metadata["choices"]
+
+
+def test_keys_are_listed_with_their_dotted_paths_in_declared_order() -> None:
+    keys = [key.path for key in keys_of(RunConfig)]
+    assert keys[:2] == ["seed", "device"]
+    assert len(keys) == len(set(keys))
+    # the names that users type most
+    assert set(keys) >= {
+        *(f"dataset.{name}" for name in ("root", "download", "image_size", "train_fraction", "max_per_class")),
+        *(f"dataset.{name}" for name in ("val_fraction", "split_seed")),
+        *(f"backbone.{name}" for name in ("name", "weights", "granularity")),
+        *(f"evolution.{name}" for name in ("population_size", "generations", "elites", "folds", "max_hours", "mating")),
+        *(f"evolution.{name}" for name in ("momentum", "adoption", "exploitation", "reevaluate_elites", "mutate_first_brood")),
+        *(f"training.{name}" for name in ("lr", "epochs", "patience", "batch_size", "seeds", "optimizer", "weight_decay")),
+        *(f"training.{name}" for name in ("scheduler", "warmup_epochs", "class_weights", "frozen_norm")),
+        *("fitness.max_failed_share", "executor.threads", "confirm.top_k", "confirm.seeds", "test.seeds"),
+    }
+
+
+def test_defaults_are_the_papers_setting() -> None:
+    config = RunConfig(evolution=EvolutionConfig(algorithm="biotune"))
+    assert (config.evolution.population_size, config.evolution.generations, config.evolution.elites) == (10, 10, 3)
+    assert config.evolution.folds == 2
+    assert (config.training.epochs, config.training.patience, config.training.lr) == (30, 3, 1e-3)
+    assert config.training.seeds == [684, 559, 629]
+    assert (config.training.batch_size, config.training.cosine_epochs) == (96, 100)
+    assert (config.training.optimizer, config.training.weight_decay, config.training.scheduler) == ("adam", 0.0, "cosine")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "null"), (True, "true"), (False, "false"), ([1, 2], "[1,2]"), (1e-3, "0.001"), ("a", "a")]
+)
+def test_values_are_shown_as_one_would_type_them(value: Any, text: str) -> None:
+    assert show(value) == text
+
+
+def test_a_base_rate_is_a_number_or_has_yet_to_be_found() -> None:
+    assert [TrainingConfig(lr=rate).base_lr for rate in (1, 0.25)] == [1.0, 0.25]
+    with pytest.raises(ConfigError, match="give a number"):
+        _ = TrainingConfig(lr="auto").base_lr

@@ -1,0 +1,93 @@
+"""Tests of how picture files are opened: as a viewer shows them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from trees import picture
+
+from biotune.datasets.images import to_rgb
+from biotune.datasets.loaders.files import fingerprint
+
+
+def reopened(image: Image.Image, path: Path, **options: object) -> np.ndarray:
+    image.save(path, **options)
+    with Image.open(path) as opened:
+        rgb = to_rgb(opened)
+    assert rgb.mode == "RGB"
+    return np.asarray(rgb)
+
+
+def test_transparency_is_shown_over_white(tmp_path: Path) -> None:
+    pixels = np.zeros((1, 3, 4), dtype=np.uint8)
+    pixels[0, 0] = (255, 0, 0, 255)
+    pixels[0, 1] = (255, 0, 0, 0)
+    pixels[0, 2] = (0, 0, 0, 51)
+    shown = reopened(Image.fromarray(pixels), tmp_path / "a.png")
+    assert shown[0].tolist() == [[255, 0, 0], [255, 255, 255], [204, 204, 204]]
+
+
+def test_grey_with_alpha_is_shown_over_white(tmp_path: Path) -> None:
+    pixels = np.array([[[10, 255], [10, 0]]], dtype=np.uint8)
+    assert reopened(Image.fromarray(pixels, "LA"), tmp_path / "a.png")[0].tolist() == [[10] * 3, [255] * 3]
+
+
+def test_a_palette_shows_its_colours(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 10, 20, 30] + [0] * (254 * 3))
+    image.putpixel((1, 0), 1)
+    assert reopened(image, tmp_path / "a.png")[0].tolist() == [[0, 0, 0], [10, 20, 30]]
+
+
+def test_a_transparent_palette_entry_is_white(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 10, 20, 30] + [0] * (254 * 3))
+    image.putpixel((1, 0), 1)
+    assert reopened(image, tmp_path / "a.gif", transparency=0)[0].tolist() == [[255, 255, 255], [10, 20, 30]]
+
+
+def test_sixteen_bits_are_scaled_to_eight_not_clipped(tmp_path: Path) -> None:
+    values = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
+    shown = reopened(Image.fromarray(values), tmp_path / "a.png")
+    assert shown[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_cmyk_becomes_the_rgb_it_stands_for(tmp_path: Path) -> None:
+    cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    shown = reopened(cyan, tmp_path / "a.jpg", quality=100)
+    assert np.abs(shown[4, 4].astype(int) - [0, 255, 255]).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (4, (-1, 0)), (6, (0, -1)), (8, (-1, 0))],
+)
+def test_exif_orientation_turns_the_picture_as_a_viewer_does(tmp_path: Path, orientation: int, corner: tuple[int, int]) -> None:
+    image = Image.new("RGB", (4, 2))
+    image.putpixel((0, 0), (255, 255, 255))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shown = reopened(image, tmp_path / "a.png", exif=exif)
+    assert shown.shape[:2] == ((4, 2) if orientation in (6, 8) else (2, 4))
+    assert shown[corner].tolist() == [255, 255, 255]
+    assert shown.sum() == 3 * 255
+
+
+def test_a_fingerprint_follows_name_size_and_time(tmp_path: Path) -> None:
+    names = ["a.png", "b.png"]
+    for name in names:
+        picture(tmp_path / name)
+        os.utime(tmp_path / name, (1000, 1000))
+    first = fingerprint(tmp_path, names)
+    assert fingerprint(tmp_path, names) == first
+    assert fingerprint(tmp_path, names[:1]) != first
+    os.utime(tmp_path / "a.png", (1000, 1001))
+    touched = fingerprint(tmp_path, names)
+    assert touched != first
+    (tmp_path / "a.png").write_bytes(b"other size")
+    os.utime(tmp_path / "a.png", (1000, 1001))
+    assert fingerprint(tmp_path, names) != touched

@@ -1,0 +1,153 @@
+"""Tests of the rows of a run's tables, from a small search."""
+
+import json
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from biotune.config.schema import EvolutionConfig
+from biotune.evolution.loop import Generation, evolve
+from biotune.recipes import tables
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule, decode
+from biotune.trial import Evaluation, Trial, TrialResult
+
+BLOCKS = (Block("stem", ("a",)), Block("body", ("b",)), Block("head", ("c",)))
+PARAMETERS = {"stem": 10, "body": 70, "head": 20}
+SCHEDULE = decode([0.75, 0.2, 0.5, 0.3], BLOCKS)
+
+
+def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
+    return [
+        Evaluation(1.0, "empty") if schedule.is_empty else Evaluation(0.3, "ok", (0.6, 0.8), 1.5, 2, 8)
+        for schedule in schedules
+    ]
+
+
+@pytest.fixture
+def generations() -> list[Generation]:
+    settings = EvolutionConfig(algorithm="biotune", population_size=4, elites=1, generations=2)
+    return list(evolve(settings, BLOCKS, evaluate, seed=0))
+
+
+def test_trained_parameters_are_those_of_the_unfrozen_blocks() -> None:
+    assert tables.trained_parameters(SCHEDULE, PARAMETERS) == 30
+    assert tables.trained_parameters(Schedule(BLOCKS, (0.0, 0.0, 0.0)), PARAMETERS) == 0
+
+
+def test_generation_has_a_row_a_candidate_with_the_promised_columns(generations: list[Generation]) -> None:
+    rows = list(tables.generation_rows(generations[1], PARAMETERS))
+    assert list(rows[0]) == [
+        *("generation", "fold", "individual", "origin", "status", "kept", "fitness", "val_accuracy", "val_accuracy_sd"),
+        *("trainable_params", "trainable_share", "seconds", "threshold"),
+        *("importance_stem", "importance_body", "importance_head"),
+        *("lr_weight_stem", "lr_weight_body", "lr_weight_head", "unfreezing"),
+    ]
+    assert [row["origin"] for row in rows] == ["elite", "probe", "probe", "child", "child", "child"]
+    assert sum(row["kept"] for row in rows) == 4
+    assert {(row["generation"], row["fold"]) for row in rows} == {(1, 1)}
+
+
+def test_row_tells_accuracy_in_shares_and_its_sample_sd() -> None:
+    row = tables.evaluation_columns(Evaluation(0.3, "ok", (0.6, 0.8), 1.5, 2, 8), SCHEDULE, PARAMETERS)
+    assert row["fitness"] == 0.3
+    assert row["val_accuracy"] == pytest.approx(0.7)
+    assert row["val_accuracy_sd"] == pytest.approx(0.02**0.5)
+    assert (row["trainable_params"], row["trainable_share"], row["seconds"]) == (30, 0.3, 1.5)
+
+
+def test_row_of_an_untrained_candidate_has_no_accuracy() -> None:
+    row = tables.evaluation_columns(Evaluation(1.0, "empty"), SCHEDULE, PARAMETERS)
+    assert math.isnan(row["val_accuracy"]) and math.isnan(row["val_accuracy_sd"])
+
+
+def test_genotype_columns_show_a_frozen_block_as_weight_nought() -> None:
+    row = tables.genotype_columns([0.75, 0.2, 0.5, 0.3], SCHEDULE)
+    assert row == {
+        "threshold": 0.3,
+        "importance_stem": 0.75,
+        "importance_body": 0.2,
+        "importance_head": 0.5,
+        "lr_weight_stem": pytest.approx(10**0.5),
+        "lr_weight_body": 0.0,
+        "lr_weight_head": 1.0,
+        "unfreezing": "together",
+    }
+
+
+def test_summary_has_the_promised_columns(generations: list[Generation]) -> None:
+    row = tables.summary_row(generations[2])
+    assert ", ".join(row) == (
+        "generation, fold, best_fitness, mean_fitness, worst_fitness, sd_fitness, diversity, evaluations, trainings, "
+        "cache_hits, pruned, failures, seconds"
+    )
+    assert (row["generation"], row["fold"], row["best_fitness"]) == (2, 0, 0.3)
+
+
+def test_confirmation_row_of_a_failure_has_no_accuracy() -> None:
+    trial = Trial(SCHEDULE, 1, 71, 30)
+    good = tables.confirm_row(4, trial, TrialResult("ok", (0.2, 0.9, 0.5), 2.0))
+    assert list(good)[:4] == ["schedule", "fold", "seed", "macro_accuracy"]
+    assert (good["schedule"], good["fold"], good["seed"], good["macro_accuracy"], good["epochs"]) == (4, 1, 71, 0.9, 3)
+    bad = tables.confirm_row(4, trial, TrialResult("failed", (), 2.0, error="boom"))
+    assert math.isnan(bad["macro_accuracy"]) and bad["status"] == "failed"
+
+
+def test_test_row_holds_every_score_and_the_validation_score_beside_them() -> None:
+    result = TrialResult("ok", (0.2, 0.9), 2.0, {"macro_accuracy": 0.8, "kappa": 0.7})
+    row = tables.test_row("full", Trial(SCHEDULE, None, 3, 30, test=True), result)
+    assert row == {
+        "strategy": "full",
+        "seed": 3,
+        "macro_accuracy": 0.8,
+        "kappa": 0.7,
+        "val_macro_accuracy": 0.9,
+        "epochs": 2,
+        "seconds": 2.0,
+    }
+
+
+def test_spread_is_mean_sample_sd_and_values() -> None:
+    assert tables.spread([0.5, 0.7, 0.9]) == {"mean": pytest.approx(0.7), "sd": pytest.approx(0.2), "values": [0.5, 0.7, 0.9]}
+    assert tables.spread([0.5]) == {"mean": 0.5, "sd": 0.0, "values": [0.5]}
+
+
+def test_spreads_go_through_every_score() -> None:
+    results = [TrialResult("ok", (0.5,), 0.0, {"f1": f1, "kappa": 0.5}) for f1 in (0.2, 0.4)]
+    spreads = tables.spreads(results)
+    assert spreads["f1"]["mean"] == pytest.approx(0.3)
+    assert spreads["kappa"] == {"mean": 0.5, "sd": 0.0, "values": [0.5, 0.5]}
+
+
+def test_schedule_entry_multiplies_the_base_rate() -> None:
+    entry = tables.schedule_entry(SCHEDULE, 0.01, {name: 10 for name in SCHEDULE.names})
+    assert entry["threshold"] == 0.3
+    assert entry["blocks"]["stem"] == {
+        "frozen": False,
+        "importance": 0.75,
+        "lr_weight": pytest.approx(10**0.5),
+        "lr": pytest.approx(0.01 * 10**0.5),
+        "parameters": 10,
+    }
+    assert entry["blocks"]["body"] == {"frozen": True, "importance": 0.2, "lr_weight": 0.0, "lr": 0.0, "parameters": 10}
+
+
+def test_journal_record_survives_json_exactly(generations: list[Generation]) -> None:
+    for generation in generations:
+        record = tables.journal_record(generation)
+        assert json.loads(json.dumps(record)) == record
+        assert record["random_state"]["bit_generator"] == "PCG64"
+        assert [tuple(one["genes"]) for one in record["candidates"]] == [one.genes for one in generation.candidates]
+        assert len(record["survivors"]) == 4
+
+
+def test_the_journal_of_a_search_without_an_order_is_as_it_was_before_there_was_one(generations: list[Generation]) -> None:
+    """Else a search that an earlier version began could not be gone on with."""
+    names = ["individual", "origin", "status", "error", "fitness", "genes", "kept"]
+    assert [list(one) for one in tables.journal_record(generations[0])["candidates"]] == [names] * 4
+    settings = EvolutionConfig(algorithm="biotune", population_size=4, elites=1, generations=0, unfreezing="last_to_first")
+    (generation,) = evolve(settings, BLOCKS, evaluate, seed=0)
+    several = [sum(one.schedule.selected) > 1 for one in generation.candidates]
+    orders = [one.get("unfreezing") for one in tables.journal_record(generation)["candidates"]]
+    assert any(several) and orders == ["last_to_first" if many else None for many in several]

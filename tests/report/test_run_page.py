@@ -1,0 +1,218 @@
+"""What the pages say, and that no name can break out of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_up import dump, make_run
+from PIL import Image
+
+from biotune.errors import RunFolderError
+from biotune.report.plots import chosen_schedule
+from biotune.report.read import read_run
+from biotune.report.run import write_report
+from biotune.report.run_page import command, duration, gain, lead
+from biotune.report.runs_page import apart, best_over_folds, write_comparison
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"quoted\" & 'single' --> ]]>",
+    "حصان عربي",
+    "x" * 300,
+    "a  b",
+    "{{ 7*7 }}",
+    "NA",
+]
+
+
+class Reader(HTMLParser):
+    """Collects the elements, the texts and what would be fetched."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+        self.texts: list[str] = []
+        self.handlers: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.texts).split())
+
+
+def page_of(folder: Path) -> Reader:
+    return Reader(write_report(read_run(folder)))
+
+
+def test_the_page_tells_the_result_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    page = page_of(folder)
+    assert " ".join(lead(read_run(folder)).split()) in page.text
+    assert re.search(
+        r"The evolved schedule reaches \d\d\.\d.±.\d\.\d.% macro accuracy on the test split, "
+        r"against \d\d\.\d.±.\d\.\d.% for full fine-tuning and \d\d\.\d.±.\d\.\d.% for linear probing\.",
+        page.text,
+    )
+    assert "script" not in page.tags
+    assert page.tags.count("svg") == 8
+    assert all(target.startswith(("#", "data:")) for target in page.fetched)
+    assert "url(http" not in (folder / "report.html").read_text()
+
+
+def test_hostile_names_come_out_whole_and_harmless(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", blocks=["<b>bold</b>", "x" * 200, "ok"], classes=HOSTILE, tests=70)
+    page = page_of(folder)
+    assert not {"script", "b"} & set(page.tags)
+    assert page.handlers == []
+    for name in [*HOSTILE, "<b>bold</b>", "x" * 200]:
+        assert " ".join(name.split()) in page.text, name
+
+
+def test_the_command_is_what_was_typed_in_quotes_where_a_shell_needs_them(tmp_path: Path) -> None:
+    typed = ["dataset.root=/my pictures/it's", "training.seeds=[1,2]", "seed=3"]
+    folder = make_run(tmp_path / "run", overrides=typed)
+    sources = [{"provider": "main", "path": "biotune.configs"}, {"provider": "command-line", "path": "/my configs"}]
+    dump(folder / ".hydra/hydra.yaml", {"hydra": {"runtime": {"config_sources": sources}}})
+    line = command(read_run(folder))
+    assert shlex.split(line) == ["biotune", "run", "--config-dir", "/my configs", *typed]
+    assert line in page_of(folder).text
+
+
+def test_gains_are_paired_by_training_seed(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path / "run", seeds=2))
+    run.test.loc[run.test["strategy"] == "biotune", "macro_accuracy"] = [0.9, 0.8]
+    run.test.loc[run.test["strategy"] == "full", "macro_accuracy"] = [0.8, 0.7]
+    found = gain(run, "full")
+    assert found is not None
+    assert (found.mean, found.sd) == (pytest.approx(0.1), pytest.approx(0.0, abs=1e-12))
+
+
+def test_one_training_seed_shows_no_spread(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path / "run", seeds=1))
+    assert "One training seed, so no spread is known" in page.text
+    assert "±" not in lead(read_run(tmp_path / "run"))
+
+
+def test_a_run_without_confirmation_and_a_single_fine_tune_have_pages_too(tmp_path: Path) -> None:
+    assert "without confirming it" in page_of(make_run(tmp_path / "run", confirmed=0)).text
+    page = page_of(make_run(tmp_path / "trained", command="train"))
+    assert "Full fine-tuning reaches" in page.text
+    assert "How the search went" not in page.text
+
+
+def test_a_choice_that_is_not_the_best_confirmed_is_explained(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", confirmed=3)
+    assert "Another one came to" not in page_of(folder).text
+    table = pd.read_csv(folder / "confirm.csv")
+    run = read_run(folder)
+    assert run.search is not None
+    chosen = chosen_schedule(run, run.search)
+    table.loc[table["schedule"] != chosen, "macro_accuracy"] = 0.999
+    table.to_csv(folder / "confirm.csv", index=False)
+    assert "Another one came to 99.9 % there" in page_of(folder).text
+
+
+def test_the_page_says_in_which_order_the_blocks_join(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    assert "Trained blocks join: all in the first epoch." in page_of(folder).text
+    file = folder / "best_schedule.yaml"
+    file.write_text(file.read_text().replace("blocks:", "unfreezing: last_to_first\nblocks:", 1))
+    assert "Trained blocks join: one more every epoch, from the last one up." in page_of(folder).text
+
+
+def test_wrong_pictures_are_shown_where_their_files_are_found(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for number in range(0, 60, 5):
+        Image.new("RGB", (400, 300), (number, 90, 200)).save(root / f"{number:04}.png")
+    (root / "0005.png").write_bytes(b"no picture")
+    page = page_of(make_run(tmp_path / "run", root=root))
+    assert page.tags.count("img") == 11
+    assert (tmp_path / "run/report.html").stat().st_size < 600_000
+    assert "0005.png" in page.text
+
+
+def test_a_perfect_model_has_no_mistakes_to_show(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    text = (folder / "predictions.csv").read_text().splitlines()
+    lines = [",".join([row[0], row[1], row[1], row[3]]) for row in (line.split(",") for line in text[1:])]
+    (folder / "predictions.csv").write_text("\n".join([text[0], *lines]) + "\n")
+    page = page_of(folder)
+    assert "0 of 60 test pictures are classified wrongly" in page.text
+    assert "Surest mistakes" not in page.text
+
+
+def test_runs_side_by_side_are_told_apart(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / day / "run", seed=at, overrides=["x=1", f"seed={at}"]) for at, day in enumerate("ab")]
+    page = Reader(write_comparison([read_run(folder) for folder in folders], tmp_path / "page.html"))
+    assert "a/run" in page.text
+    assert "b/run" in page.text
+    assert "Over 2 runs on digits with glyphnet" in page.text
+    assert page.tags.count("svg") == 4
+    assert "script" not in page.tags
+    assert "biotune run x=1 seed=1" in page.text
+
+
+def test_runs_of_different_questions_share_no_headline(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / "one"), make_run(tmp_path / "two", command="train", blocks=14)]
+    page = Reader(write_comparison([read_run(folder) for folder in folders], tmp_path / "page.html"))
+    assert "Over 2 runs" not in page.text
+    assert "two" in page.text
+
+
+def test_curves_average_the_latest_generation_on_each_fold(a_run: Path) -> None:
+    search = read_run(a_run).search
+    assert search is not None
+    summary = search.summary.assign(best_fitness=[0.5, 0.3, 0.1, 0.1], fold=[0, 1, 0, 1])
+    assert best_over_folds(summary).tolist() == pytest.approx([0.5, 0.6, 0.8, 0.9])
+
+
+def test_labels_at_curves_ends_are_pushed_apart_and_stay_inside() -> None:
+    assert apart([0.1, 0.5], 0.2, 1) == [0.1, 0.5]
+    assert apart([0.1, 0.1, 0.1], 0.2, 1) == pytest.approx([0.1, 0.3, 0.5])
+    assert apart([0.9, 0.95, 1.0], 0.2, 1) == pytest.approx([0.6, 0.8, 1.0])
+
+
+def test_a_long_run_reports_in_five_seconds_and_ten_in_twenty(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / str(at), generations=10, candidates=20, blocks=14, seed=at) for at in range(10)]
+    begun = time.perf_counter()
+    write_report(read_run(runs[0]))
+    assert time.perf_counter() - begun < 5
+    begun = time.perf_counter()
+    write_comparison([read_run(folder) for folder in runs], tmp_path / "page.html")
+    assert time.perf_counter() - begun < 20
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(a_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        write_comparison([read_run(a_run)], tmp_path / "nowhere" / "page.html")
+
+
+def test_durations_read_as_one_says_them() -> None:
+    assert [duration(seconds) for seconds in (0.31, 59.6, 99.4, 600, 7500)] == ["0.3 s", "60 s", "99 s", "10 min", "2 h 05 min"]
+
+
+def test_reports_need_no_torch(tmp_path: Path) -> None:
+    code = "import sys; from biotune.cli import main; main(['report', *sys.argv[1:]]); print('torch' in sys.modules)"
+    folder, out = make_run(tmp_path / "run"), tmp_path / "page.html"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), "--out", str(out)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines() == [str(out), "False"]
