@@ -1,4 +1,4 @@
-"""What the benchmarks share: pictures to train on, the machine in words, and where their tables go."""
+"""What the benchmarks share: images to train on, the machine in words, and where their tables go."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def median_ratio(pairs: Sequence[tuple[float, float]]) -> float:
     return statistics.median(theirs / ours for ours, theirs in pairs)
 
 
-def picture_tree(root: Path, counts: dict[str, int], classes: int, size: tuple[int, int], seed: int = 0) -> Path:
+def image_tree(root: Path, counts: dict[str, int], classes: int, size: tuple[int, int], seed: int = 0) -> Path:
     """A tree of JPEG photographs' look-alikes: soft gradients, blobs of the class's colour, grain.
 
     Args:
         root: Where to make it.
-        counts: Pictures a split, over all classes.
+        counts: Images a split, over all classes.
         classes: Number of classes.
         size: Width and height in pixels.
         seed: Seed of all that is random.
@@ -79,11 +79,11 @@ def picture_tree(root: Path, counts: dict[str, int], classes: int, size: tuple[i
             label = index % classes
             folder = root / split / f"class{label:02d}"
             folder.mkdir(parents=True, exist_ok=True)
-            _picture(rng, hues[label], label, size).save(folder / f"{index:05d}.jpg", quality=90)
+            _image(rng, hues[label], label, size).save(folder / f"{index:05d}.jpg", quality=90)
     return root
 
 
-def _picture(rng: np.random.Generator, hue: np.ndarray, label: int, size: tuple[int, int]) -> Image.Image:
+def _image(rng: np.random.Generator, hue: np.ndarray, label: int, size: tuple[int, int]) -> Image.Image:
     width, height = size
     coarse = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
     ground = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)).astype(np.float64)
@@ -93,12 +93,12 @@ def _picture(rng: np.random.Generator, hue: np.ndarray, label: int, size: tuple[
         inside = ((x - cx) ** 2 + ((y - cy) * (1 + label % 3)) ** 2 < radius**2)[..., None]
         ground = np.where(inside, 0.3 * ground + 0.7 * (hue + rng.normal(0, 25, 3)), ground)
     grain = rng.normal(0, 12, ground.shape)
-    picture = Image.fromarray(np.clip(ground + grain, 0, 255).astype(np.uint8))
-    return picture.filter(ImageFilter.GaussianBlur(0.7))
+    image = Image.fromarray(np.clip(ground + grain, 0, 255).astype(np.uint8))
+    return image.filter(ImageFilter.GaussianBlur(0.7))
 
 
 def labelled_files(root: Path, data: Data, rows: np.ndarray) -> list[tuple[Path, int]]:
-    """The picture files of a dataset's rows, with their labels."""
+    """The image files of a dataset's rows, with their labels."""
     return [(root / data.names[row], int(data.labels[row])) for row in rows]
 
 

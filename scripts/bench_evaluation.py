@@ -1,6 +1,6 @@
-"""Six fine-tunes of a ResNet-50 by biotune and by a plain loop: 128 + 128 JPEG pictures at 96 pixels, three epochs each.
+"""Six fine-tunes of a ResNet-50 by biotune and by a plain loop: 128 + 128 JPEG images at 96 pixels, three epochs each.
 
-The plain loop is scripts/plain_loop.py. The bare loop is the plain one over decoded pictures in memory, in biotune's own
+The plain loop is scripts/plain_loop.py. The bare loop is the plain one over decoded images in memory, in biotune's own
 precision and memory layout: it tells what is gained by not computing rather than by not decoding.
 """
 
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_common import labelled_files, machine, parser, picture_tree, report, timed
-from plain_loop import Plan, fine_tune, picture_loaders
+from bench_common import image_tree, labelled_files, machine, parser, report, timed
+from plain_loop import Plan, fine_tune, image_loaders
 from torch import nn
 
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
@@ -44,7 +44,7 @@ SCHEDULES = {
     "stem and head": "stem head",
     "layer2 and head": "layer2 head",
 }
-SIDE, CLASSES, PICTURES = 96, 8, 128
+SIDE, CLASSES, IMAGES = 96, 8, 128
 EPOCHS, BATCH, RATE, SEED = 3, 32, 1e-3, 684
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--precision", default="auto", help="auto, fp32 or bf16 for biotune and the bare loop")
     arguments.add_argument("--threads", type=int, default=2, help="CPU threads of the plain loop and of biotune in one process")
-    arguments.add_argument("--pictures", type=int, default=PICTURES, help="training pictures, and as many for validation")
+    arguments.add_argument("--images", type=int, default=IMAGES, help="training images, and as many for validation")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         lines = measure(Path(folder), given)
@@ -62,14 +62,14 @@ def main() -> None:
 
 def measure(folder: Path, given: argparse.Namespace) -> list[str]:
     """The table's lines."""
-    picture_tree(folder / "pictures", {"train": given.pictures, "val": given.pictures, "test": CLASSES}, CLASSES, (500, 375))
+    image_tree(folder / "images", {"train": given.images, "val": given.images, "test": CLASSES}, CLASSES, (500, 375))
     os.environ["BIOTUNE_CACHE_DIR"] = str(folder / "cache")
     training = TrainingConfig(
         lr=RATE, epochs=EPOCHS, patience=EPOCHS, batch_size=BATCH, precision=given.precision, seeds=[SEED]
     )
     config = TrialsConfig(
         device=given.device,
-        dataset=DatasetConfig("folder", "folder", str(folder / "pictures"), image_size=SIDE),
+        dataset=DatasetConfig("folder", "folder", str(folder / "images"), image_size=SIDE),
         backbone=BackboneConfig("torchvision", "resnet50", "none"),
         training=training,
         executor=ExecutorConfig("in_process", threads=given.threads),
@@ -93,8 +93,8 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
         plan = as_plan(trial)
         ours = timed(partial(finetune, trial, alone.workspace))
         bare = timed(partial(bare_loop, pretrained, data, plan, alone.workspace))
-        train, val = (labelled_files(folder / "pictures", data, rows) for rows in (data.whole.train, data.whole.val))
-        loaders = picture_loaders(train, val, network.preprocessing.scaled_to(SIDE), plan)
+        train, val = (labelled_files(folder / "images", data, rows) for rows in (data.whole.train, data.whole.val))
+        loaders = image_loaders(train, val, network.preprocessing.scaled_to(SIDE), plan)
         plain = timed(partial(fine_tune, pretrained, loaders, plan, device))
         rows.append((name, plain, bare, ours))
         print(f"{name}: plain {plain:.1f} s, bare {bare:.1f} s, biotune {ours:.2f} s", file=sys.stderr, flush=True)
@@ -102,7 +102,7 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
     pooled, pool_start = in_pool(replace(site, config=replace(config, executor=ExecutorConfig("process_pool"))), trials, folder)
     plain_total, ours_total = sum(row[1] for row in rows), sum(row[3] for row in rows)
     precision = "bf16" if autocast_type(given.precision, device, sum(network.parameters.values())) else "fp32"
-    images = 2 * given.pictures * EPOCHS
+    images = 2 * given.images * EPOCHS
     lines = [
         "| trained | plain loop | bare loop in memory | biotune, one process | over plain | over bare |",
         "|---|---|---|---|---|---|",
@@ -114,7 +114,7 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
         f"{plain_total / ours_total:.1f}× | {sum(row[2] for row in rows) / ours_total:.2f}× |",
         "",
         f"With the workers of the process pool the six took {pooled:.1f} s: {plain_total / pooled:.1f}× the plain loop's "
-        f"speed. biotune in {precision}; apart from this: {decoding:.1f} s of decoding {2 * given.pictures + CLASSES} pictures "
+        f"speed. biotune in {precision}; apart from this: {decoding:.1f} s of decoding {2 * given.images + CLASSES} images "
         f"once, {starting:.1f} s of starting up in one process, {pool_start:.1f} s in workers. {machine(device)}.",
     ]
     if device.type == "cuda":
@@ -138,7 +138,7 @@ def as_plan(trial: Trial) -> Plan:
 
 
 def bare_loop(pretrained: nn.Module, data: Data, plan: Plan, workspace: Workspace) -> None:
-    """The plain loop over decoded pictures in memory, in biotune's precision and memory layout, without saving weights."""
+    """The plain loop over decoded images in memory, in biotune's precision and memory layout, without saving weights."""
     model = copy.deepcopy(pretrained).to(workspace.device).to(memory_format=torch.channels_last)
     frozen = [model.get_submodule(name) for names, rate in plan.rates.items() if rate == 0 for name in names]
     groups = []
@@ -157,13 +157,13 @@ def bare_loop(pretrained: nn.Module, data: Data, plan: Plan, workspace: Workspac
         for rows in batch_rows(np.random.permutation(data.folds[0].train), plan.batch_size):
             optimizer.zero_grad()
             with workspace.autocast():
-                loss = nn.functional.cross_entropy(model(workspace.pictures(rows)), labels[torch.from_numpy(rows)])
+                loss = nn.functional.cross_entropy(model(workspace.images(rows)), labels[torch.from_numpy(rows)])
             loss.backward()
             optimizer.step()
         model.eval()
         with torch.inference_mode(), workspace.autocast():
             for rows in batch_rows(data.folds[0].val, 64):
-                model(workspace.pictures(rows)).argmax(1).cpu()
+                model(workspace.images(rows)).argmax(1).cpu()
 
 
 def in_pool(site: Site, trials: dict[str, Trial], folder: Path) -> tuple[float, float]:

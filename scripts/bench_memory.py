@@ -1,4 +1,4 @@
-"""Peak anonymous memory of a training on 2,000 and on 20,000 picture files at 224 pixels: what mapped files do not count for.
+"""Peak anonymous memory of a training on 2,000 and on 20,000 image files at 224 pixels: what mapped files do not count for.
 
 Each size runs in a process of its own, which reads its peak from the system while it decodes, shares activations and trains.
 """
@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from bench_common import machine, parser, picture_tree, report
+from bench_common import image_tree, machine, parser, report
 
 COUNTS = (2_000, 20_000)
 MIB = 2**20
@@ -23,7 +23,7 @@ MIB = 2**20
 def main() -> None:
     """Measure and print the table, or, as a child, measure one size."""
     arguments = parser(__doc__)
-    arguments.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="numbers of pictures")
+    arguments.add_argument("--counts", type=int, nargs="+", default=list(COUNTS), help="numbers of images")
     arguments.add_argument("--child", type=Path, help="measure this tree in this process and print the peak")
     given = arguments.parse_args()
     if given.child is not None:
@@ -33,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for count in given.counts:
             root = Path(folder) / str(count)
-            one_picture_many_names(root, count)
+            one_image_many_names(root, count)
             environment = {**os.environ, "BIOTUNE_CACHE_DIR": str(Path(folder) / f"cache-{count}")}
             command = [sys.executable, __file__, "--child", str(root), "--device", given.device]
             said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
@@ -45,7 +45,7 @@ def main() -> None:
     import torch
 
     lines = [
-        "| pictures at 224 px | decoded | shared activations | peak anonymous memory |",
+        "| images at 224 px | decoded | shared activations | peak anonymous memory |",
         "|---|---|---|---|",
         *rows,
         "",
@@ -54,15 +54,15 @@ def main() -> None:
     report("bench_memory", lines, given.readme)
 
 
-def one_picture_many_names(root: Path, count: int) -> None:
-    """A tree of so many picture files, which are hard links to forty: decoding takes them for different ones."""
-    originals = picture_tree(root / "originals", {"train": 40}, 4, (256, 256))
+def one_image_many_names(root: Path, count: int) -> None:
+    """A tree of so many image files, which are hard links to forty: decoding takes them for different ones."""
+    originals = image_tree(root / "originals", {"train": 40}, 4, (256, 256))
     files = sorted(originals.rglob("*.jpg"))
     splits = {"train": count * 6 // 10, "val": count * 2 // 10, "test": count * 2 // 10}
     for split, size in splits.items():
         for index in range(size):
             original = files[index % len(files)]
-            folder = root / "pictures" / split / original.parent.name
+            folder = root / "images" / split / original.parent.name
             folder.mkdir(parents=True, exist_ok=True)
             os.link(original, folder / f"{index:06d}.jpg")
 
@@ -91,7 +91,7 @@ def peak_of_a_training(root: Path, device_name: str) -> dict[str, int]:
 
     config = TrialsConfig(
         device=device_name,
-        dataset=DatasetConfig("folder", "folder", str(root / "pictures"), image_size=224),
+        dataset=DatasetConfig("folder", "folder", str(root / "images"), image_size=224),
         backbone=BackboneConfig("biotune", "glyphnet"),
         training=TrainingConfig(epochs=1, batch_size=32, eval_batch_size=32),
         executor=ExecutorConfig("in_process", threads=2),
@@ -99,7 +99,7 @@ def peak_of_a_training(root: Path, device_name: str) -> dict[str, int]:
     device, network, data = prepare(config, 1)
     with scratch() as space:
         workspace = InProcess.at(Site(config, device, network, data, root, space)).workspace
-        # the last two blocks: all pictures are gone through once, and then the large activations before these blocks
+        # the last two blocks: all images are gone through once, and then the large activations before these blocks
         weights = (0.0,) * (len(network.blocks) - 2) + (1.0, 1.0)
         finetune(Trial(Schedule(network.blocks, weights), 0, 1, 1), workspace)
         features = sum(file.stat().st_size for file in space.glob("*.bin"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_common import machine, median_ratio, paired, parser, picture_tree, report
+from bench_common import image_tree, machine, median_ratio, paired, parser, report
 from torch import nn
 
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
@@ -36,7 +36,7 @@ def main() -> None:
     lines = ["| network | epochs | bare loop | biotune | biotune / bare |", "|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        root = picture_tree(folder / "pictures", {"train": 192, "val": 96, "test": 8}, 8, (96, 96))
+        root = image_tree(folder / "images", {"train": 192, "val": 96, "test": 8}, 8, (96, 96))
         cases = {
             "ResNet-18 at 64 px": (
                 DatasetConfig("folder", "folder", str(root), image_size=64),
@@ -85,7 +85,7 @@ def bare_loop(workspace: Workspace, epochs: int) -> list[float]:
         for rows in batch_rows(np.random.permutation(part.train), training.batch_size):
             optimizer.zero_grad()
             with workspace.autocast():
-                loss = nn.functional.cross_entropy(model(workspace.pictures(rows)), labels[torch.from_numpy(rows)])
+                loss = nn.functional.cross_entropy(model(workspace.images(rows)), labels[torch.from_numpy(rows)])
             loss.backward()
             optimizer.step()
         scheduler.step()
@@ -93,7 +93,7 @@ def bare_loop(workspace: Workspace, epochs: int) -> list[float]:
         guesses = []
         with torch.inference_mode(), workspace.autocast():
             for start in range(0, len(part.val), training.eval_batch_size):
-                guesses.append(model(workspace.pictures(part.val[start : start + training.eval_batch_size])).argmax(1).cpu())
+                guesses.append(model(workspace.images(part.val[start : start + training.eval_batch_size])).argmax(1).cpu())
         curve.append(float((torch.cat(guesses).numpy() == truth).mean()))
     return curve
 

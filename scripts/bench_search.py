@@ -1,6 +1,6 @@
 """A whole `biotune run` against a random sample of its own trials by a plain loop, scaled up.
 
-Two searches: the default one on the bundled digits, and one on picture files with a ResNet-18 at 112 pixels. The plain loop is
+Two searches: the default one on the bundled digits, and one on image files with a ResNet-18 at 112 pixels. The plain loop is
 scripts/plain_loop.py; for the digits it runs over tensors in memory. Each search is run once as it is and once with pruning and
 racing; the sample is drawn from the first.
 """
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from bench_common import labelled_files, machine, parser, picture_tree, report, timed
-from plain_loop import Batches, Plan, fine_tune, picture_loaders
+from bench_common import image_tree, labelled_files, machine, parser, report, timed
+from plain_loop import Batches, Plan, fine_tune, image_loaders
 
 from biotune.backbones.network import Preprocessing
 from biotune.config.schema import BackboneConfig, DatasetConfig, TrainingConfig, TrialsConfig
@@ -47,7 +47,7 @@ class Case:
         dataset: The same for `prepare`.
         backbone: The same.
         training: The same.
-        files: Whether the plain loop decodes picture files.
+        files: Whether the plain loop decodes image files.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Case:
 def main() -> None:
     """Measure and print the table."""
     arguments = parser(__doc__)
-    arguments.add_argument("--cases", nargs="+", default=["digits", "pictures"], choices=["digits", "pictures"])
+    arguments.add_argument("--cases", nargs="+", default=["digits", "images"], choices=["digits", "images"])
     arguments.add_argument("--sample", type=int, default=20, help="trials that the plain loop repeats")
     arguments.add_argument("--seed", type=int, default=0, help="seed of the search and of the sample")
     given = arguments.parse_args()
@@ -71,7 +71,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BIOTUNE_CACHE_DIR"] = str(Path(folder) / "cache")
         for name in given.cases:
-            case = digits() if name == "digits" else pictures(Path(folder))
+            case = digits() if name == "digits" else images(Path(folder))
             rows += measure(case, Path(folder) / name, given)
         config = TrialsConfig(device=given.device, dataset=case.dataset, backbone=case.backbone, training=case.training)
         device, _, _ = prepare(config, 1)
@@ -98,9 +98,9 @@ def digits() -> Case:
     )
 
 
-def pictures(folder: Path) -> Case:
-    """A small search on 360 picture files."""
-    root = picture_tree(folder / "pictures", {"train": 160, "val": 120, "test": 80}, 8, (500, 375))
+def images(folder: Path) -> Case:
+    """A small search on 360 image files."""
+    root = image_tree(folder / "images", {"train": 160, "val": 120, "test": 80}, 8, (500, 375))
     overrides = [
         "dataset=folder",
         f"dataset.root={root}",
@@ -118,7 +118,7 @@ def pictures(folder: Path) -> Case:
         "test.seeds=[1]",
     ]
     return Case(
-        "360 JPEG pictures, ResNet-18 at 112 px",
+        "360 JPEG images, ResNet-18 at 112 px",
         overrides,
         DatasetConfig("folder", "folder", str(root), image_size=112),
         BackboneConfig("torchvision", "resnet18", "none"),
@@ -156,7 +156,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace, folder: Path) -> list[float]:
-    """Seconds of the plain loop for a random sample of a run's trials, on the same pictures."""
+    """Seconds of the plain loop for a random sample of a run's trials, on the same images."""
     config = TrialsConfig(device=given.device, dataset=case.dataset, backbone=case.backbone, training=case.training)
     evolution = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["evolution"]
     device, network, data = prepare(config, evolution["folds"], resplit=evolution["resplit"])
@@ -188,7 +188,7 @@ def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace, 
         if case.files:
             root = Path(str(case.dataset.root))
             train, val = (labelled_files(root, data, rows) for rows in (part.train, part.val))
-            loaders = picture_loaders(train, val, preprocessing, plan)
+            loaders = image_loaders(train, val, preprocessing, plan)
         else:
             loaders = [in_memory(data, preprocessing, rows, plan, rows is part.train) for rows in (part.train, part.val)]
         seconds.append(timed(partial(fine_tune, network.module, loaders, plan, device)))
@@ -197,7 +197,7 @@ def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace, 
 
 
 def in_memory(data: Data, preprocessing: Preprocessing, rows: np.ndarray, plan: Plan, shuffled: bool) -> Batches:
-    """Normalised pictures in memory, as the plain loop takes them."""
+    """Normalised images in memory, as the plain loop takes them."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     pixels = torch.from_numpy(np.array(data.pixels[rows])).permute(0, 3, 1, 2).float() / 255
     size = plan.batch_size if shuffled else plan.eval_batch_size

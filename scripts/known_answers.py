@@ -1,9 +1,9 @@
 """Shifts whose right answer is known: does the search give the highest rate to the block that has to move?
 
-In the manner of surgical fine-tuning: a network that has learned clean digits is adapted, with its head, to few pictures of a
+In the manner of surgical fine-tuning: a network that has learned clean digits is adapted, with its head, to few images of a
 shifted kind. Corrupted inputs ask for early blocks, permuted labels for the head, no shift for nothing. For each run seed,
-which also draws the few pictures, every single block is tuned alone at several rates, and so is the whole network; what does
-best by validation is held against the schedule that `biotune run` evolves. No picture of the shifted kinds is one that the
+which also draws the few images, every single block is tuned alone at several rates, and so is the whole network; what does
+best by validation is held against the schedule that `biotune run` evolves. No image of the shifted kinds is one that the
 network has learned from.
 Finished searches and trainings are not repeated.
 """
@@ -29,7 +29,7 @@ from biotune import load_schedule
 from biotune.config.checks import check
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainConfig, TrainingConfig
 from biotune.datasets.loaders.digits import shift as shifted
-from biotune.recipes.session import session
+from biotune.recipes.session import open_session
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
 
@@ -37,14 +37,14 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- measured by scripts/known_answers.py -->", "<!-- end of known answers -->"
 SHIFTS = ("noise", "blur", "invert", "low_contrast", "permuted_labels", "none")
 RATES = (0.3, 1.0, 3.0, 10.0)  # multiples of the base rate
-# small batches and more patience than usual: a kept head must first unlearn, and few pictures make few steps
+# small batches and more patience than usual: a kept head must first unlearn, and few images make few steps
 TRAINING = {"epochs": 20, "patience": 6, "batch_size": 25}
 SEARCH = ("test.seeds=[1,2,3]",)  # else the default
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some pictures of each class.
+    """Some images of each class.
 
     Attributes:
         begin: How many to pass over.
@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shifts", nargs="+", default=list(SHIFTS), choices=SHIFTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)), help="run seeds")
-    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "known_answers", help="folder of pictures and runs")
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "known_answers", help="folder of images and runs")
     parser.add_argument("--readme", type=Path, help="file to write the table into, between the script's marks")
     parser.add_argument("--small", action="store_true", help="a few short trainings, to try it out")
     parser.add_argument("overrides", nargs="*", help="further overrides of 'biotune run'")
@@ -162,7 +162,7 @@ def main() -> None:
 
 def pre_train(out: Path, extent: Extent) -> Path:
     """The network that has learned clean digits; returns its weights' file."""
-    root = write_pictures(out / "source", "none", 0, SOURCE)
+    root = write_images(out / "source", "none", 0, SOURCE)
     folder = out / "pre-trained"
     more = ["strategy=full", "training.lr=0.003", "test.seeds=[1]"]
     finished("train", folder, [*data_overrides(root), *extent.overrides, *more])
@@ -170,9 +170,9 @@ def pre_train(out: Path, extent: Extent) -> Path:
 
 
 def answer(shift: str, seed: int, weights: Path, out: Path, extent: Extent, overrides: Sequence[str]) -> Answer:
-    """Single blocks, the whole network and an evolved schedule, on the same pictures."""
+    """Single blocks, the whole network and an evolved schedule, on the same images."""
     place = out / f"{shift}-{seed}"
-    root = write_pictures(place / "pictures", shift, seed, TARGET)
+    root = write_images(place / "images", shift, seed, TARGET)
     single, noise, alone, baseline = fixed_answers(root, weights, place / "single", extent)
     kept = [f"backbone.weights={weights}", "backbone.head=keep", "executor=in_process", f"seed={seed}"]
     finished("run", place / "run", [*data_overrides(root), *kept, *extent.overrides, *extent.search, *overrides])
@@ -198,14 +198,14 @@ def finished(command: str, folder: Path, arguments: Sequence[str]) -> None:
         )
 
 
-def write_pictures(root: Path, shift: str, seed: int, part: Part) -> Path:
-    """A tree of digits as biotune reads it: split, class, picture.
+def write_images(root: Path, shift: str, seed: int, part: Part) -> Path:
+    """A tree of digits as biotune reads it: split, class, image.
 
     Args:
         root: Where; left alone if it is there.
-        shift: What happens to all pictures, or to all labels.
-        seed: Seed of the choice of the few pictures, of the noise and of the permutation.
-        part: Which of a class's pictures, and how many of them a split.
+        shift: What happens to all images, or to all labels.
+        seed: Seed of the choice of the few images, of the noise and of the permutation.
+        part: Which of a class's images, and how many of them a split.
     """
     if root.is_dir():
         return root
@@ -221,13 +221,13 @@ def write_pictures(root: Path, shift: str, seed: int, part: Part) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             end = len(members) if count is None else begin + count
             for index in members[begin:end]:
-                picture(bundled.images[index], shift, rng).save(folder / f"{index:04d}.png")
+                image(bundled.images[index], shift, rng).save(folder / f"{index:04d}.png")
             begin = end
     unfinished.rename(root)
     return root
 
 
-def picture(values: np.ndarray, shift: str, rng: np.random.Generator) -> Image.Image:
+def image(values: np.ndarray, shift: str, rng: np.random.Generator) -> Image.Image:
     """One digit at the network's size, shifted."""
     grey = Image.fromarray(np.clip(values * (255 / 16), 0, 255).astype(np.uint8)).resize((16, 16), Image.Resampling.BICUBIC)
     return Image.fromarray(shifted(np.asarray(grey), shift, rng))
@@ -259,8 +259,8 @@ def fixed_answers(root: Path, weights: Path, folder: Path, extent: Extent) -> tu
     )
     config.strategy.name = "surgical"
     check(config)
-    with session("train", config, folder, 1) as bench:
-        blocks = bench.network.blocks
+    with open_session("train", config, folder, 1) as session:
+        blocks = session.network.blocks
         tried = [
             Schedule(blocks, tuple(rate if place == index else 0.0 for place in range(len(blocks))))
             for index in range(len(blocks))
@@ -270,7 +270,7 @@ def fixed_answers(root: Path, weights: Path, folder: Path, extent: Extent) -> tu
         plans = {
             one.key: [Trial(one, None, seed, training.epochs, test=True) for seed in extent.seeds] for one in tried + whole
         }
-        own = {key: bench.executor.run(trials) for key, trials in plans.items()}
+        own = {key: session.executor.run(trials) for key, trials in plans.items()}
     means = {key: statistics.fmean(result.score for result in rows) for key, rows in own.items()}
     tests = {key: statistics.fmean(result.scores["macro_accuracy"] for result in rows) for key, rows in own.items()}
     best = {blocks[one.first_trained].name: one for one in sorted(tried, key=lambda one: means[one.key])}

@@ -1,6 +1,6 @@
 """What biotune's benchmarks are measured against: fine-tuning as a careful user writes it by hand. Uses nothing of biotune's.
 
-Picture files are decoded by DataLoader workers every epoch, the whole network runs in float32, frozen blocks have no gradients
+Image files are decoded by DataLoader workers every epoch, the whole network runs in float32, frozen blocks have no gradients
 and keep their normalisation layers in eval mode, one Adam holds what is trainable, the best weights are saved to a file.
 """
 
@@ -31,8 +31,8 @@ class Plan:
         rates: Learning rate of each group of modules, 0 for frozen ones; the names are torchvision's.
         epochs: Most epochs.
         patience: Epochs without a better score before it stops.
-        batch_size: Pictures a training batch.
-        eval_batch_size: Pictures an evaluation batch.
+        batch_size: Images a training batch.
+        eval_batch_size: Images an evaluation batch.
         seed: Seed of batch order and head.
         head: Name of the final linear layer.
         decay_epochs: T_max of the cosine, stepped every epoch.
@@ -50,31 +50,31 @@ class Plan:
     gradual: bool = False
 
 
-class PictureFiles(Dataset[tuple[Tensor, int]]):
-    """Picture files with their labels, decoded whenever they are asked for."""
+class ImageFiles(Dataset[tuple[Tensor, int]]):
+    """Image files with their labels, decoded whenever they are asked for."""
 
     def __init__(self, files: Sequence[tuple[Path, int]], prepare: transforms.Compose) -> None:
         self.files = files
         self.prepare = prepare
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """One picture, (3, H, W) float, and its label."""
+        """One image, (3, H, W) float, and its label."""
         path, label = self.files[index]
         return self.prepare(default_loader(str(path))), label
 
 
-def picture_loaders(
+def image_loaders(
     train: Sequence[tuple[Path, int]], val: Sequence[tuple[Path, int]], geometry: Any, plan: Plan
 ) -> list[Iterable[Batch]]:
-    """Batches of picture files, decoded by worker processes every time they are gone through.
+    """Batches of image files, decoded by worker processes every time they are gone through.
 
     Args:
-        train: Training pictures with their labels.
-        val: Validation pictures with their labels.
+        train: Training images with their labels.
+        val: Validation images with their labels.
         geometry: Has `resize`, `crop`, `mean` and `std`.
         plan: The fine-tune.
     """
@@ -87,8 +87,8 @@ def picture_loaders(
         ]
     )
     return [
-        DataLoader(PictureFiles(train, prepare), plan.batch_size, shuffle=True, num_workers=LOADER_WORKERS),
-        DataLoader(PictureFiles(val, prepare), plan.eval_batch_size, num_workers=LOADER_WORKERS),
+        DataLoader(ImageFiles(train, prepare), plan.batch_size, shuffle=True, num_workers=LOADER_WORKERS),
+        DataLoader(ImageFiles(val, prepare), plan.eval_batch_size, num_workers=LOADER_WORKERS),
     ]
 
 
@@ -96,16 +96,16 @@ def picture_loaders(
 class Batches:
     """Batches of tensors in memory, in a new order every time if shuffled."""
 
-    pictures: Tensor
+    images: Tensor
     labels: Tensor
     size: int
     shuffled: bool
 
     def __iter__(self) -> Iterator[Batch]:
-        """Go through all pictures once."""
+        """Go through all images once."""
         order = torch.randperm(len(self.labels)) if self.shuffled else torch.arange(len(self.labels))
         for rows in order.split(self.size):
-            yield self.pictures[rows], self.labels[rows]
+            yield self.images[rows], self.labels[rows]
 
 
 def fine_tune(pretrained: nn.Module, loaders: Sequence[Iterable[Batch]], plan: Plan, device: torch.device) -> list[float]:
@@ -138,12 +138,12 @@ def fine_tune(pretrained: nn.Module, loaders: Sequence[Iterable[Batch]], plan: P
                 modules.requires_grad_(modules not in waiting)
             for modules in frozen + waiting:
                 modules.eval()
-            for pictures, labels in train:
-                pictures, labels = pictures.to(device), labels.to(device)
+            for images, labels in train:
+                images, labels = images.to(device), labels.to(device)
                 if len(labels) == 1:
                     continue  # batch normalisation needs two
                 optimizer.zero_grad()
-                loss = loss_function(model(pictures), labels)
+                loss = loss_function(model(images), labels)
                 loss.backward()
                 optimizer.step()
             scheduler.step()
@@ -159,8 +159,8 @@ def fine_tune(pretrained: nn.Module, loaders: Sequence[Iterable[Batch]], plan: P
 def _macro_accuracy(model: nn.Module, val: Iterable[Batch], device: torch.device) -> float:
     model.eval()
     predicted, truth = [], []
-    for pictures, labels in val:
-        predicted.append(model(pictures.to(device)).argmax(1).cpu())
+    for images, labels in val:
+        predicted.append(model(images.to(device)).argmax(1).cpu())
         truth.append(labels)
     guesses, labels = torch.cat(predicted), torch.cat(truth)
     recalls = [(guesses[labels == label] == label).double().mean() for label in labels.unique()]

@@ -97,7 +97,7 @@ def draw_large(character: str, font_file: str, stroke_width: int) -> Image.Image
         stroke_width: Extra thickness of the strokes in pixels.
 
     Returns:
-        Grey picture, white on black, as high as the canvas and as wide as the ink asks for.
+        Grey image, white on black, as high as the canvas and as wide as the ink asks for.
     """
     font = load_font(font_file)
     left, top, right, bottom = font.getbbox(character, stroke_width=stroke_width)
@@ -116,7 +116,7 @@ def render_glyph(character: str, font_file: str, rng: np.random.Generator) -> np
         rng: Source of all random draws.
 
     Returns:
-        Grey picture, uint8, shape (16, 16), white strokes on black.
+        Grey image, uint8, shape (16, 16), white strokes on black.
     """
     ink = draw_large(character, font_file, int(rng.integers(0, 4)))
     angle, shear = np.deg2rad(rng.uniform(-20, 20)), rng.uniform(-0.3, 0.3)
@@ -131,12 +131,12 @@ def render_glyph(character: str, font_file: str, rng: np.random.Generator) -> np
     centre = np.full(2, CANVAS / 2) + rng.uniform(-5, 5, 2)
     offset = np.array([ink.width / 2, CANVAS / 2]) - inverse @ centre
     coefficients = (*inverse[0], offset[0], *inverse[1], offset[1])
-    picture = ink.transform((CANVAS, CANVAS), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
-    picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 3)))
+    image = ink.transform((CANVAS, CANVAS), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 3)))
     if rng.random() < 0.7:  # Most glyphs get the coarse look of scanned 8x8 digits.
-        picture = picture.resize((8, 8), Image.Resampling.BOX)
+        image = image.resize((8, 8), Image.Resampling.BOX)
     resampling = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)[int(rng.integers(2))]
-    small = np.asarray(picture.resize((IMAGE_SIZE, IMAGE_SIZE), resampling), dtype=np.float32)
+    small = np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE), resampling), dtype=np.float32)
     return np.clip(small * rng.uniform(0.7, 1.6), 0, 255).astype(np.uint8)
 
 
@@ -148,22 +148,22 @@ def render_set(count: int, rng: np.random.Generator) -> tuple[torch.Tensor, torc
         rng: Source of all random draws.
 
     Returns:
-        Normalised pictures, shape (count, 3, 16, 16), and class indices, shape (count,).
+        Normalised images, shape (count, 3, 16, 16), and class indices, shape (count,).
     """
     labels = np.arange(count) % len(CLASSES)
     fonts = rng.integers(len(FONT_FILES), size=count)
     glyphs = [render_glyph(CLASSES[y], FONT_FILES[f], rng) for y, f in zip(labels, fonts, strict=True)]
-    pictures = torch.from_numpy(np.stack(glyphs)).float().div(255)[:, None].expand(-1, 3, -1, -1)
+    images = torch.from_numpy(np.stack(glyphs)).float().div(255)[:, None].expand(-1, 3, -1, -1)
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
-    return (pictures - mean) / std, torch.from_numpy(labels)
+    return (images - mean) / std, torch.from_numpy(labels)
 
 
-def train(model: nn.Module, pictures: torch.Tensor, labels: torch.Tensor, preset: Preset) -> None:
+def train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, preset: Preset) -> None:
     """Train all parameters with AdamW under a one-cycle learning rate.
 
     Args:
         model: The network, changed in place.
-        pictures: Normalised pictures, shape (N, 3, 16, 16).
+        images: Normalised images, shape (N, 3, 16, 16).
         labels: Class indices, shape (N,).
         preset: Size of the run.
     """
@@ -173,9 +173,9 @@ def train(model: nn.Module, pictures: torch.Tensor, labels: torch.Tensor, preset
     order = torch.empty(0, dtype=torch.long)
     for step in range(preset.steps):
         if len(order) < preset.batch_size:
-            order = torch.randperm(len(pictures))
+            order = torch.randperm(len(images))
         batch, order = order[: preset.batch_size], order[preset.batch_size :]
-        loss = nn.functional.cross_entropy(model(pictures[batch]), labels[batch])
+        loss = nn.functional.cross_entropy(model(images[batch]), labels[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -185,19 +185,19 @@ def train(model: nn.Module, pictures: torch.Tensor, labels: torch.Tensor, preset
 
 
 @torch.no_grad()
-def measure_accuracy(model: nn.Module, pictures: torch.Tensor, labels: torch.Tensor) -> float:
+def measure_accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     """Measure the share of glyphs that the network gets right.
 
     Args:
         model: The network.
-        pictures: Normalised pictures, shape (N, 3, 16, 16).
+        images: Normalised images, shape (N, 3, 16, 16).
         labels: Class indices, shape (N,).
 
     Returns:
         Accuracy in [0, 1].
     """
     model.eval()
-    return (model(pictures).argmax(1) == labels).float().mean().item()
+    return (model(images).argmax(1) == labels).float().mean().item()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from biotune.config.checks import check
 from biotune.config.schema import BackboneConfig, DatasetConfig, EvaluateConfig, EvolutionConfig, ExecutorConfig, TrainingConfig
 from biotune.evolution.operators import random_genes
-from biotune.recipes.session import Session, session
+from biotune.recipes.session import Session, open_session
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import decode
 from biotune.store.files import write_table
@@ -94,18 +94,18 @@ def tabulate(task: str, config: EvaluateConfig, count: int, seeds: Sequence[int]
     """
     folder = out / task
     folder.mkdir(parents=True, exist_ok=True)
-    with session("evaluate", config, folder, FOLDS) as bench:
-        blocks = bench.network.blocks
+    with open_session("evaluate", config, folder, FOLDS) as session:
+        blocks = session.network.blocks
         rng = np.random.default_rng(0)
         known = first_genotypes(blocks, rng, count)
-        rows = train(bench, known, 0, seeds)
+        rows = train(session, known, 0, seeds)
         left = count - len(known)
         for round_number in range(ROUNDS):
             write_table(out / f"{task}.csv", rows)
             share = left // (ROUNDS - round_number)
             best = best_genotypes(rows, known)
             fresh = [Named("perturbed", perturbed(best[index % len(best)], rng)) for index in range(share)]
-            rows += train(bench, fresh, len(known), seeds)
+            rows += train(session, fresh, len(known), seeds)
             known, left = known + fresh, left - share
         write_table(out / f"{task}.csv", rows)
 
@@ -177,15 +177,15 @@ def best_genotypes(rows: Sequence[dict[str, Any]], known: Sequence[Named]) -> li
     return [known[index].genes for index in ranked[:PARENTS]]
 
 
-def train(bench: Session, named: Sequence[Named], first: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
+def train(session: Session, named: Sequence[Named], first: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """A row a training that came to its end, for the table."""
-    blocks, epochs = bench.network.blocks, bench.config.training.epochs
+    blocks, epochs = session.network.blocks, session.config.training.epochs
     plan = []
     for index, one in enumerate(named, first):
         schedule = decode(one.genes, blocks)
         for fold in (*range(FOLDS), None):
             plan += [(index, one, Trial(schedule, fold, seed, epochs, test=fold is None)) for seed in seeds]
-    results = bench.executor.run([trial for _, _, trial in plan])
+    results = session.executor.run([trial for _, _, trial in plan])
     return [
         row(index, one, blocks, trial, result)
         for (index, one, trial), result in zip(plan, results, strict=True)

@@ -16,7 +16,7 @@ import yaml
 from tabulated_task import Task
 
 from biotune.config.schema import ConfirmConfig, EvolutionConfig, TrainingConfig
-from biotune.evolution.history import Entry
+from biotune.evolution.history import HallEntry
 from biotune.evolution.loop import evolve
 from biotune.evolution.surrogate import Observation
 from biotune.fitness.fitness import ScheduleFitness
@@ -45,7 +45,7 @@ class Known:
     cost: int
     hall: list[Finalist]
     observations: list[Observation] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[HallEntry] = field(default_factory=list)
 
 
 Steps = Iterator[Known]

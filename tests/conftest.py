@@ -32,7 +32,7 @@ def vectors() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def load_digits() -> Callable[..., Any]:
-    """The bundled digits as `Data` with two folds and 200 test pictures; keyword arguments go to `DatasetConfig`."""
+    """The bundled digits as `Data` with two folds and 200 test images; keyword arguments go to `DatasetConfig`."""
     from biotune.backbones.registry import build_network
     from biotune.config.schema import BackboneConfig, DatasetConfig
     from biotune.datasets.data import Data, find_dataset, load_dataset

@@ -59,7 +59,7 @@ def trial_of(workspace: Workspace, first: int = 0, epochs: int = 4, **more: Any)
 
 
 def noise(size: int) -> Data:
-    """Sixteen pictures of noise in five classes, the last two for testing."""
+    """Sixteen images of noise in five classes, the last two for testing."""
     part = Part(np.arange(10), np.arange(10, 14))
     pixels = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), dtype=np.uint8)
     names = tuple(str(row) for row in range(16))
@@ -98,7 +98,7 @@ class TestResults:
         assert finetune(trial_of(workspace, 2), workspace).curve == first
 
     @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 1e-2)])
-    def test_answers_from_shared_activations_are_those_from_the_pictures(
+    def test_answers_from_shared_activations_are_those_from_the_images(
         self, precision: str, tolerance: float, load_digits: LoadDigits, tmp_path: Path
     ) -> None:
         data = load_digits()
@@ -129,8 +129,8 @@ class TestResults:
         rows = workspace.features.rows
         network.module.eval()
         with torch.inference_mode(), workspace.autocast():
-            module, pictures = network.module, workspace.pictures(rows)
-            expected = module(pictures).float()
+            module, images = network.module, workspace.images(rows)
+            expected = module(images).float()
             scale = max(1.0, float(expected.abs().max()))
             for boundary in workspace.features.boundaries:
                 assert boundary.dtype == torch.float32 or precision == "bf16"
@@ -159,7 +159,7 @@ class TestTheDevice:
             answers = whole.forward(whole.take(data.whole.train[:4]))
         assert answers.dtype == (torch.bfloat16 if has_bf16(GPU) else torch.float32)
 
-    def test_pictures_and_activations_lie_on_the_device(self, load_digits: LoadDigits, tmp_path: Path) -> None:
+    def test_images_and_activations_lie_on_the_device(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         workspace = workspace_on(GPU, load_digits(), tmp_path)
         assert workspace.placement.on_device == {"pixels", *(f"activations before block {block}" for block in range(1, 6))}
         for first in (0, 3):
@@ -245,7 +245,7 @@ class TestMemory:
         for _ in range(3):
             after = run_all()
         assert after <= before + MIB
-        # pictures and activations are 8 MiB, network and optimizer 2 MiB; the rest is room for libraries' workspaces
+        # images and activations are 8 MiB, network and optimizer 2 MiB; the rest is room for libraries' workspaces
         assert torch.cuda.max_memory_allocated(GPU) - before < 512 * MIB
 
     def test_a_frozen_beginning_takes_less_than_a_whole_network(self, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ class TestMemory:
             del workspace, network
             gc.collect()
         # ResNet-18 has 45 MB of weights, which every trial starts from a copy of; gradients and Adam's two moments are 134
-        # more, and ten pictures' maps in float32 some 25 MB each
+        # more, and ten images' maps in float32 some 25 MB each
         assert peaks[0] < 1024 * MIB
         assert peaks[1] < peaks[0] - 134 * 10**6
 

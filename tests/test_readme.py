@@ -39,14 +39,14 @@ OURS = [command for command in COMMANDS if command[0] == "biotune"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """What the README's names stand for: pictures, CUB, a run, a genotype file, a schedule."""
+    """What the README's names stand for: images, CUB, a run, a genotype file, a schedule."""
     folder = tmp_path_factory.mktemp("readme")
     rng = np.random.default_rng(0)
     for name in ("one", "two"):
-        (folder / "pictures" / name).mkdir(parents=True)
+        (folder / "images" / name).mkdir(parents=True)
         for index in range(12):
             pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "pictures" / name / f"{index}.png")
+            Image.fromarray(pixels).save(folder / "images" / name / f"{index}.png")
     cub = folder / "cub" / "CUB_200_2011"
     lists = {"images.txt": [], "image_class_labels.txt": [], "train_test_split.txt": [], "classes.txt": []}
     for label in (1, 2):
@@ -70,11 +70,11 @@ def place(tmp_path_factory):
 def words_for(command, place, run_dir):
     """The command with the README's names replaced, and made small."""
     standing = {
-        "PICTURES": place / "pictures",
-        "data/emoji": place / "pictures",
+        "IMAGES": place / "images",
+        "data/emoji": place / "images",
         "data/cub": place / "cub",
-        "pictures/": place / "pictures",
-        "PICTURE…": place / "pictures",
+        "images/": place / "images",
+        "IMAGE…": place / "images",
         "outputs/DATE/RUN": place / "run",
         "FILE.csv": place / "genotypes.csv",
         "schedule=FILE": f"schedule={place / 'run' / 'best_schedule.yaml'}",
@@ -146,7 +146,7 @@ def test_every_script_named_starts(script):
     assert "usage:" in answer.stdout
 
 
-def test_pictures_and_files_that_the_readme_shows_are_there():
+def test_images_and_files_that_the_readme_shows_are_there():
     links = re.findall(r"\]\(((?!http)[^)]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []

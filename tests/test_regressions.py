@@ -19,10 +19,10 @@ from biotune.config.schema import DataConfig, DatasetConfig
 from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.loaders.folder import load as load_folder
 from biotune.errors import DataError, RunFolderError
-from biotune.evolution.history import Books
+from biotune.evolution.history import History
 from biotune.evolution.individual import Individual
 from biotune.recipes import run as recipe
-from biotune.recipes.resuming import settle_config
+from biotune.recipes.resuming import pin_config
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule, decode
 from biotune.store.journal import Journal
@@ -32,7 +32,7 @@ TINY = Preprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def tree(root: Path, colours: dict[str, int], mtime: int = 1_000_000_000) -> Path:
-    """Six pictures a class of one grey, all files of equal size and time, as a reproducible archive unpacks them."""
+    """Six images a class of one grey, all files of equal size and time, as a reproducible archive unpacks them."""
     for name, grey in colours.items():
         (root / name).mkdir(parents=True)
         for index in range(6):
@@ -42,7 +42,7 @@ def tree(root: Path, colours: dict[str, int], mtime: int = 1_000_000_000) -> Pat
     return root
 
 
-def test_trees_of_equal_names_sizes_and_times_do_not_share_pictures(tmp_path):
+def test_trees_of_equal_names_sizes_and_times_do_not_share_images(tmp_path):
     roots = [tree(tmp_path / "a", {"x": 0, "y": 255}), tree(tmp_path / "b", {"x": 255, "y": 0})]
     loaded = [load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root)), 1), TINY) for root in roots]
     first_of_x = [data.pixels[np.flatnonzero(data.labels == 0)[0]].max() for data in loaded]
@@ -50,7 +50,7 @@ def test_trees_of_equal_names_sizes_and_times_do_not_share_pictures(tmp_path):
     assert loaded[0].fingerprint != loaded[1].fingerprint
 
 
-def test_a_picture_changed_within_its_size_and_time_is_decoded_anew(tmp_path):
+def test_a_image_changed_within_its_size_and_time_is_decoded_anew(tmp_path):
     root = tree(tmp_path / "a", {"x": 0, "y": 255})
     before = load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root)), 1), TINY)
     for file in (root / "x").iterdir():
@@ -61,22 +61,22 @@ def test_a_picture_changed_within_its_size_and_time_is_decoded_anew(tmp_path):
     assert after.pixels[after.labels == 0].min() == 77
 
 
-def test_a_passing_read_error_is_not_remembered_as_a_broken_picture(tmp_path, monkeypatch):
+def test_a_passing_read_error_is_not_remembered_as_a_broken_image(tmp_path, monkeypatch):
     from biotune.datasets.loaders import folder
 
     root = tree(tmp_path / "a", {"x": 0, "y": 255})
     config = DatasetConfig("folder", "folder", str(root), skip_broken=True)
-    whole = folder.open_picture
+    whole = folder.open_image
 
     def fails_once(path):
         if path.name == "3.bmp":
             raise PermissionError(13, "Permission denied")
         return whole(path)
 
-    monkeypatch.setattr(folder, "open_picture", fails_once)
+    monkeypatch.setattr(folder, "open_image", fails_once)
     with pytest.raises(DataError, match=r"3\.bmp cannot be read .*Permission denied"):
         load_dataset(find_dataset(config, 1), TINY)
-    monkeypatch.setattr(folder, "open_picture", whole)
+    monkeypatch.setattr(folder, "open_image", whole)
     assert load_dataset(find_dataset(config, 1), TINY).skipped == ()
 
 
@@ -105,15 +105,15 @@ def test_two_folders_for_one_split_are_refused(tmp_path):
 
 def test_ties_at_the_edge_of_the_hall_of_fame_go_to_the_older():
     blocks = (Block("body", ("body",)), Block("head", ("head",)))
-    books = Books(2, min)
+    history = History(2, min)
     survivors = []
     for number, (gene, score) in enumerate(((0.6, 0.2), (0.7, 0.2), (0.8, 0.1))):
         individual = Individual(np.array([gene, gene, 0.1]), np.zeros(3), number, "initial")
         individual.receive(Evaluation(score, "ok", (1 - score,)), 0)
-        books.remember(decode(individual.genes.tolist(), blocks), individual)
+        history.remember(decode(individual.genes.tolist(), blocks), individual)
         survivors.append(individual)
-    books.close_generation(survivors)
-    assert [entry.number for entry in books.best()] == [2, 0]
+    history.close_generation(survivors)
+    assert [entry.number for entry in history.best()] == [2, 0]
 
 
 def test_a_failing_baseline_does_not_cost_the_result(tmp_path, monkeypatch):
@@ -150,10 +150,10 @@ def test_the_schedule_is_there_even_if_the_final_trainings_fail(tmp_path, monkey
 
 def test_a_journal_of_other_settings_is_refused(tmp_path):
     journal, begun = Journal(tmp_path), DataConfig(DatasetConfig("digits", "digits"))
-    settle_config(journal, begun, tmp_path)
-    settle_config(journal, begun, tmp_path)
+    pin_config(journal, begun, tmp_path)
+    pin_config(journal, begun, tmp_path)
     with pytest.raises(RunFolderError, match=r"other settings \(dataset.shift=none, now blur\)"):
-        settle_config(journal, DataConfig(DatasetConfig("digits", "digits", shift="blur")), tmp_path)
+        pin_config(journal, DataConfig(DatasetConfig("digits", "digits", shift="blur")), tmp_path)
     assert [record["kind"] for record in journal.records()] == ["header", "pin"]
 
 

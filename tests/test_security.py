@@ -1,7 +1,7 @@
 """No file that a user is handed can name code to run; what else is promised stands beside what it is promised of.
 
 Weights: tests/backbones/test_weights_file.py. Archives and downloads: tests/datasets/test_download.py. CIFAR's pickles:
-tests/datasets/test_torchvision.py. MedMNIST's arrays: tests/datasets/test_medmnist.py. Pictures that decode to too much:
+tests/datasets/test_torchvision.py. MedMNIST's arrays: tests/datasets/test_medmnist.py. Images that decode to too much:
 tests/datasets/test_catalogue.py. Names on pages: tests/report.
 """
 

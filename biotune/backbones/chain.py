@@ -65,7 +65,7 @@ class Chain:
         """Apply the calls from `begin` up to `end`.
 
         Args:
-            x: What call `begin` takes: normalised pictures (N, 3, H, W) for 0.
+            x: What call `begin` takes: normalised images (N, 3, H, W) for 0.
             begin: The first call.
             end: The first call that is not applied; None applies all.
 

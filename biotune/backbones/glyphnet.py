@@ -25,7 +25,7 @@ STD = (0.37, 0.37, 0.37)
 WIDTHS = (12, 12, 24, 32, 80)
 
 
-# Fine-tuning on some hundred pictures takes about 60 steps; with the usual 0.1 the running statistics lag behind the
+# Fine-tuning on some hundred images takes about 60 steps; with the usual 0.1 the running statistics lag behind the
 # weights for the first epochs, and early stopping sees chance accuracy.
 BN_MOMENTUM = 0.3
 
@@ -44,10 +44,10 @@ class Stem(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, momentum=BN_MOMENTUM)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pictures into the first feature maps.
+        """Turn normalised images into the first feature maps.
 
         Args:
-            x: Normalised pictures, shape (N, 3, H, W).
+            x: Normalised images, shape (N, 3, H, W).
 
         Returns:
             Feature maps, shape (N, out_channels, H / 2, W / 2).
@@ -115,10 +115,10 @@ class GlyphNet(nn.Module):
         self.head = nn.Linear(w4, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Classify pictures.
+        """Classify images.
 
         Args:
-            x: Pictures normalised with ``MEAN`` and ``STD``, shape (N, 3, 16, 16).
+            x: Images normalised with ``MEAN`` and ``STD``, shape (N, 3, 16, 16).
 
         Returns:
             Class scores before softmax, shape (N, num_classes).

@@ -15,7 +15,7 @@ from biotune.schedule.block import Block
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures are prepared for a network.
+    """How images are prepared for a network.
 
     Attributes:
         resize: The shorter side is resized to so many pixels.
@@ -32,7 +32,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def scaled_to(self, image_size: int | None) -> Preprocessing:
-        """The same for another picture size, with the ratio of resize to crop kept; None changes nothing."""
+        """The same for another image size, with the ratio of resize to crop kept; None changes nothing."""
         if image_size is None:
             return self
         resize = round(self.resize * image_size / self.crop)
@@ -77,7 +77,7 @@ class Network:
     """A built backbone with a head for the classes at hand.
 
     Attributes:
-        module: Takes (N, 3, H, W) normalised float pictures, returns (N, classes) logits.
+        module: Takes (N, 3, H, W) normalised float images, returns (N, classes) logits.
         blocks: The blocks at the chosen granularity, in forward order.
         head: Path of the final linear layer.
         preprocessing: What the weights expect.

@@ -94,7 +94,7 @@ def find_architecture(config: BackboneConfig) -> Architecture:
 
 
 def preprocessing(config: BackboneConfig) -> Preprocessing:
-    """What the chosen weights expect of pictures; random weights and files are taken to expect what the best ones do."""
+    """What the chosen weights expect of images; random weights and files are taken to expect what the best ones do."""
     return find_architecture(config).preprocessing(config.weights)
 
 

@@ -13,14 +13,14 @@ from biotune.backbones.partition import by_structure
 from biotune.errors import BackboneError, one_line
 from biotune.schedule.block import Block
 
-Partition = tuple[Block, ...]
+Blocks = tuple[Block, ...]
 
 
-def _blocks(*rows: tuple[str, str]) -> Partition:
+def _blocks(*rows: tuple[str, str]) -> Blocks:
     return tuple(Block(name, tuple(modules.split())) for name, modules in rows)
 
 
-def _features(*groups: str) -> Partition:
+def _features(*groups: str) -> Blocks:
     """Blocks over `features.N`: each argument lists the indices of one block."""
     names = ["stem"] + [f"block{index}" for index in range(1, len(groups))]
     return _blocks(
@@ -120,7 +120,7 @@ def _pretrained(name: str, weights: str) -> dict[str, torch.Tensor]:
     return state
 
 
-def _row(name: str, blocks: Partition, head: str, steps: dict[str, str] | None = None, **options: Any) -> Architecture:
+def _row(name: str, blocks: Blocks, head: str, steps: dict[str, str] | None = None, **options: Any) -> Architecture:
     choices = models.get_model_weights(name)
     return Architecture(
         name,

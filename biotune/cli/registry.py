@@ -17,7 +17,7 @@ LISTS = ("datasets", "backbones", "evolution", "training", "strategies", "execut
 COMMANDS = {
     **CONFIG_COMMANDS,
     "resume": "finish an interrupted run, or lengthen a search: resume DIR",
-    "predict": "classify with a run's final model: predict DIR PICTURE...",
+    "predict": "classify with a run's final model: predict DIR IMAGE...",
     "report": "rebuild a run's page, or set runs side by side: report DIR...",
     "list": "what can be chosen: list datasets, list backbones, ...",
     "data": "data check dataset=NAME verifies a copy; data cache",
@@ -48,7 +48,7 @@ HELP = f"""\
 biotune finds which layers of an image classifier to fine-tune, and how fast.
 
   biotune run                                    a demo on bundled digits
-  biotune run dataset=folder dataset.root=PICTURES backbone=resnet50
+  biotune run dataset=folder dataset.root=IMAGES backbone=resnet50
   biotune run -m dataset=digits,cub seed=1,2     a run for every combination
 
 Commands:

@@ -15,32 +15,32 @@ EVOLVED = "evolved"  # of `evolution.unfreezing`: the search finds the order
 
 @dataclass
 class DatasetConfig:
-    """Where pictures come from and how they are split."""
+    """Where images come from and how they are split."""
 
     loader: str = key(MISSING, "Name of the registered loader that reads the dataset.")
     name: str = key(MISSING, "Name of the dataset; tells apart the datasets of one loader.")
     root: str | None = key(None, "Folder of the local copy; null where the data ships with biotune.", path="folders")
     download: bool = key(False, "Fetch the data into dataset.root if it is not there.")
-    image_size: int | None = key(None, "Side of the square picture in pixels; null follows the backbone.", ge=8, le=4096)
-    train_fraction: float = key(1.0, "Share of the training pictures to use, stratified by class.", gt=0, le=1)
-    max_classes: int | None = key(None, "Use only the first so many classes that have training pictures; null uses all.", ge=2)
-    max_per_class: int | None = key(None, "At most so many training pictures a class; null uses all.", ge=1)
+    image_size: int | None = key(None, "Side of the square image in pixels; null follows the backbone.", ge=8, le=4096)
+    train_fraction: float = key(1.0, "Share of the training images to use, stratified by class.", gt=0, le=1)
+    max_classes: int | None = key(None, "Use only the first so many classes that have training images; null uses all.", ge=2)
+    max_per_class: int | None = key(None, "At most so many training images a class; null uses all.", ge=1)
     max_eval_per_class: int | None = key(
-        None, "At most so many validation and so many test pictures a class; null uses all.", ge=1
+        None, "At most so many validation and so many test images a class; null uses all.", ge=1
     )
     val_fraction: float = key(0.2, "Share held out for validation where the dataset has no such split.", gt=0, lt=1)
     test_fraction: float = key(0.2, "Share held out for testing where the dataset has no such split.", gt=0, lt=1)
     split_seed: int = key(0, "Seed of the hold-outs, folds and subsets.", ge=0, le=2**32 - 2)
-    skip_broken: bool = key(False, "Leave out pictures that cannot be decoded instead of refusing the dataset.")
+    skip_broken: bool = key(False, "Leave out images that cannot be decoded instead of refusing the dataset.")
     shift: str = key(
         "none",
-        "Distribution shift applied to all pictures (digits only).",
+        "Distribution shift applied to all images (digits only).",
         choices=("none", "noise", "blur", "invert", "low_contrast"),
     )
     partition: int | None = key(None, "Which of the ten official partitions into train, val and test (dtd only).", ge=1, le=10)
     annotation: str | None = key(None, "What a class is (fgvc_aircraft only).", choices=("variant", "family", "manufacturer"))
     source_size: int | None = key(
-        None, "Side in pixels of the pictures as published (medmnist only).", choices=(28, 64, 128, 224)
+        None, "Side in pixels of the images as published (medmnist only).", choices=(28, 64, 128, 224)
     )
 
 
@@ -77,7 +77,7 @@ class EvolutionConfig:
     )
     resplit: bool = key(
         False,
-        "Make each fold a new split of all training and validation pictures, instead of a disjoint part of them; the first "
+        "Make each fold a new split of all training and validation images, instead of a disjoint part of them; the first "
         "one stays as it is.",
     )
     max_hours: float | None = key(None, "Begin no further generation after so many hours; null sets no limit.", gt=0)
@@ -130,8 +130,8 @@ class TrainingConfig:
     )
     epochs: int = key(30, "Most epochs of one fine-tune.", ge=1)
     patience: int = key(3, "Stop after so many epochs without a better validation score.", ge=1)
-    batch_size: int = key(96, "Pictures a training batch.", ge=2)
-    eval_batch_size: int = key(256, "Pictures an evaluation batch; changes speed and memory, not scores.", ge=1)
+    batch_size: int = key(96, "Images a training batch.", ge=2)
+    eval_batch_size: int = key(256, "Images an evaluation batch; changes speed and memory, not scores.", ge=1)
     seeds: list[int] = key([684, 559, 629], "Training seeds of every candidate of the search.", ge=0, le=2**63 - 1)
     optimizer: str = key("adam", "Optimizer.", choices=("adam", "adamw", "sgd"))
     momentum: float = key(0.9, "Momentum of sgd.", ge=0, lt=1)
@@ -242,10 +242,8 @@ class ConfirmConfig:
 
 
 @dataclass
-class TestConfig:
+class FinalConfig:
     """The final trainings, the only ones that are scored on the test split."""
-
-    __test__ = False  # or pytest collects the class by its name
 
     seeds: list[int] = key(
         [1, 2, 3, 4, 5],
@@ -293,7 +291,7 @@ class RunConfig(TrialsConfig):
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
     fitness: SearchFitnessConfig = field(default_factory=SearchFitnessConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
-    test: TestConfig = field(default_factory=TestConfig)
+    test: FinalConfig = field(default_factory=FinalConfig)
 
 
 @dataclass
@@ -329,7 +327,7 @@ class TrainConfig(TrialsConfig):
 
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     schedule: str | None = key(None, "Path of a schedule file to train with; goes with strategy=schedule.", path="files")
-    test: TestConfig = field(default_factory=TestConfig)
+    test: FinalConfig = field(default_factory=FinalConfig)
 
 
 @dataclass
@@ -378,7 +376,7 @@ class CompareConfig(TrialsConfig):
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
     fitness: SearchFitnessConfig = field(default_factory=SearchFitnessConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
-    test: TestConfig = field(default_factory=TestConfig)
+    test: FinalConfig = field(default_factory=FinalConfig)
 
 
 Section = Any

@@ -15,14 +15,14 @@ from biotune.store.scratch import cache_folder
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One decoded dataset in one geometry.
 
     Attributes:
         folder: Where it lies.
         dataset: The dataset's name; empty while it is not finished.
-        pictures: Number of pictures.
-        geometry: Side of the pictures, and how they were brought to it.
+        images: Number of images.
+        geometry: Side of the images, and how they were brought to it.
         size: Bytes on disk.
         used: When it was last opened.
         unfinished: Whether it is being filled, or was left half-filled by a process that died.
@@ -30,21 +30,21 @@ class Entry:
 
     folder: Path
     dataset: str
-    pictures: int
+    images: int
     geometry: str
     size: int
     used: datetime
     unfinished: bool
 
 
-def entries() -> list[Entry]:
+def entries() -> list[CacheEntry]:
     """Everything in the cache, by dataset, the entry used last first."""
     folder = cache_folder() / "decoded"
     found = [_entry(child) for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
     return sorted(found, key=lambda entry: (entry.dataset, -entry.used.timestamp()))
 
 
-def clear(dataset: str | None = None) -> list[Entry]:
+def clear(dataset: str | None = None) -> list[CacheEntry]:
     """Remove the entries of a dataset, or all, and return them.
 
     Entries that another process is filling stay. Runs that have an entry open can go on reading it.
@@ -56,16 +56,16 @@ def clear(dataset: str | None = None) -> list[Entry]:
     return [entry for entry in chosen if not entry.folder.exists()]
 
 
-def _entry(folder: Path) -> Entry:
+def _entry(folder: Path) -> CacheEntry:
     unfinished = folder.name.startswith(UNFINISHED)
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         shape = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False).shape
         dataset = "" if unfinished else str(about["dataset"])
-        pictures, side = shape[0], shape[1]
+        images, side = shape[0], shape[1]
         geometry = f"{side}×{side} from {about['resize']}, {about['interpolation']}"
     except (OSError, ValueError, KeyError, IndexError):
-        dataset, pictures, geometry = "" if unfinished else folder.name.rpartition("-")[0], 0, "unreadable"
+        dataset, images, geometry = "" if unfinished else folder.name.rpartition("-")[0], 0, "unreadable"
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     used = datetime.fromtimestamp(folder.stat().st_mtime)
-    return Entry(folder, dataset, pictures, "unfinished" if unfinished else geometry, size, used, unfinished)
+    return CacheEntry(folder, dataset, images, "unfinished" if unfinished else geometry, size, used, unfinished)

@@ -1,6 +1,6 @@
 """What is known of every dataset beforehand: classes, official counts, size, licence, source, and the files that make a copy.
 
-The one table behind `biotune list datasets`, `biotune data check` and the messages about missing data. Opens no picture.
+The one table behind `biotune list datasets`, `biotune data check` and the messages about missing data. Opens no image.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class Facts:
 
     Attributes:
         loader: Name of its loader.
-        classes: Number of classes; None where the user's pictures decide.
-        train: Official number of training pictures, or of all where there is no split.
-        val: Official number of validation pictures; None where they are held out from the training pictures.
-        test: Official number of test pictures; None where they are held out.
+        classes: Number of classes; None where the user's images decide.
+        train: Official number of training images, or of all where there is no split.
+        val: Official number of validation images; None where they are held out from the training images.
+        test: Official number of test images; None where they are held out.
         size: Size of a ready copy on disk, about.
         licence: What its authors say about use.
         source: Where it comes from.
@@ -55,7 +55,7 @@ CATALOGUE: dict[str, Facts] = {
         None,
         5794,
         "1.2 GB",
-        f"{_NON_COMMERCIAL}; pictures belong to their photographers",
+        f"{_NON_COMMERCIAL}; images belong to their photographers",
         "data.caltech.edu/records/65de6-vp158",
         tuple(
             f"CUB_200_2011/{name}"
@@ -192,7 +192,7 @@ CATALOGUE: dict[str, Facts] = {
         None,
         3669,
         "830 MB",
-        "CC BY-SA 4.0; pictures belong to their owners",
+        "CC BY-SA 4.0; images belong to their owners",
         "www.robots.ox.ac.uk/~vgg/data/pets",
         ("oxford-iiit-pet/images", "oxford-iiit-pet/annotations/trainval.txt", "oxford-iiit-pet/annotations/test.txt"),
     ),
@@ -203,7 +203,7 @@ CATALOGUE: dict[str, Facts] = {
         None,
         25250,
         "5.2 GB",
-        "research; pictures come from foodspotting.com",
+        "research; images come from foodspotting.com",
         "data.vision.ee.ethz.ch/cvl/datasets_extra/food-101",
         ("food-101/images", "food-101/meta/train.json", "food-101/meta/test.json"),
     ),
@@ -233,7 +233,7 @@ CATALOGUE: dict[str, Facts] = {
     "medmnist": Facts(
         "medmnist", 7, 7007, 1003, 2005, "20 MB", "CC BY-NC 4.0", "zenodo.org/records/10519652", ("dermamnist.npz",)
     ),
-    "folder": Facts("folder", None, None, None, None, "", "", "your own pictures", fetched=False),
+    "folder": Facts("folder", None, None, None, None, "", "", "your own images", fetched=False),
     "digits": Facts("digits", 10, 200, 200, 1397, "bundled", "CC BY 4.0", "scikit-learn", fetched=False),
 }
 _AIRCRAFT_CLASSES = {"variant": 100, "family": 70, "manufacturer": 30}

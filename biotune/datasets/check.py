@@ -1,4 +1,4 @@
-"""Proving that a local copy is whole: the official counts, and every picture opened and decoded."""
+"""Proving that a local copy is whole: the official counts, and every image opened and decoded."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Finding:
     """What a check has found.
 
     Attributes:
-        counts: Classes and pictures of each split.
-        broken: Picture → why it cannot be decoded.
+        counts: Classes and images of each split.
+        broken: Image → why it cannot be decoded.
     """
 
     counts: tuple[Count, ...]
@@ -48,11 +48,11 @@ class Finding:
 
 
 def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Finding:
-    """Count what a copy holds and decode every picture of it.
+    """Count what a copy holds and decode every image of it.
 
     Args:
         config: Which dataset, and where.
-        on_progress: Told how many of how many pictures are decoded.
+        on_progress: Told how many of how many images are decoded.
 
     Raises:
         DataError: The copy is missing or cannot be read at all.
@@ -61,8 +61,8 @@ def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = 
     broken: dict[str, str] = {}
 
     def decoded(index: int) -> None:
-        with source.read(index) as picture:
-            to_rgb(picture)
+        with source.read(index) as image:
+            to_rgb(image)
 
     for index, outcome in in_parallel(decoded, len(source.names)):
         if isinstance(outcome, Exception):
@@ -70,7 +70,7 @@ def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = 
         on_progress(index + 1, len(source.names))
     used = int(np.unique(source.labels).size)
     counts = [Count("classes", used, len(source.classes) if facts is None or facts.classes is None else facts.classes)]
-    # pictures without an official split are those that training and hold-outs share
+    # images without an official split are those that training and hold-outs share
     sizes = {split: int(np.isin(source.splits, (split, "") if split == "train" else (split,)).sum()) for split in SPLITS}
     counts += [
         Count(split, sizes[split], _official(facts, split)) for split in SPLITS if sizes[split] or _official(facts, split)

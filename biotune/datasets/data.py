@@ -12,7 +12,7 @@ from biotune.backbones.network import Preprocessing
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.decoded import Pixels, decode
 from biotune.datasets.source import Indices, Source, load_source
-from biotune.datasets.splits import Partition, check_classes, check_fold_sizes, partition, resplits, stratified_folds
+from biotune.datasets.splits import SplitIndices, check_classes, check_fold_sizes, partition, resplits, stratified_folds
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Data:
     Attributes:
         name: The dataset's name.
         classes: Names of the classes.
-        pixels: (N, H, W, 3) uint8, every picture in use.
+        pixels: (N, H, W, 3) uint8, every image in use.
         labels: (N,) int64.
-        names: What identifies each picture to the user.
+        names: What identifies each image to the user.
         whole: All training and validation data.
         folds: The same cut into disjoint folds.
         test: Rows of the test split; no model sees them before the search is over.
-        fingerprint: Changes whenever pictures, labels or splits do.
-        skipped: Pictures left out because they could not be decoded.
+        fingerprint: Changes whenever images, labels or splits do.
+        skipped: Images left out because they could not be decoded.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Data:
 
 @dataclass(frozen=True)
 class FoundDataset:
-    """A dataset found, split and checked, but with no picture decoded yet.
+    """A dataset found, split and checked, but with no image decoded yet.
 
     Attributes:
         config: What was asked for.
-        source: Where the pictures are.
-        cut: Which picture serves what.
+        source: Where the images are.
+        cut: Which image serves what.
         num_folds: Folds of the training and of the validation data.
         resplit: Whether each fold is a new split of all of them instead of a part.
         kept: Labels that have an output: all, or those a limit on classes has left.
@@ -71,7 +71,7 @@ class FoundDataset:
 
     config: DatasetConfig
     source: Source
-    cut: Partition
+    cut: SplitIndices
     num_folds: int
     resplit: bool
     kept: Indices
@@ -109,17 +109,17 @@ def load_dataset(
     Args:
         plan: What `find_dataset` found.
         preprocessing: What the backbone's weights expect; `dataset.image_size` rescales it.
-        on_progress: Told how many of how many pictures are decoded.
+        on_progress: Told how many of how many images are decoded.
 
     Raises:
-        DataError: A picture cannot be decoded, or what can be is too little.
+        DataError: An image cannot be decoded, or what can be is too little.
     """
     source, config, cut = plan.source, plan.config, plan.cut
     members = np.sort(np.concatenate([cut.train, cut.val, cut.test]))
     decoded = decode(source, members, preprocessing.scaled_to(config.image_size), config.skip_broken, on_progress)
     if decoded.broken:
         good = np.setdiff1d(members, members[list(decoded.broken)])
-        cut = Partition(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
+        cut = SplitIndices(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
         check_classes(source, cut)
     folds = _fold_indices(source, cut, plan.num_folds, plan.resplit, config.split_seed)
     label_of = np.full(len(source.classes), -1, dtype=np.int64)
@@ -139,8 +139,8 @@ def load_dataset(
     )
 
 
-def _fold_indices(source: Source, cut: Partition, num_folds: int, resplit: bool, seed: int) -> list[tuple[Indices, Indices]]:
-    """Training and validation pictures of each fold.
+def _fold_indices(source: Source, cut: SplitIndices, num_folds: int, resplit: bool, seed: int) -> list[tuple[Indices, Indices]]:
+    """Training and validation images of each fold.
 
     Raises:
         DataError: A class would be missing in one.
@@ -155,11 +155,11 @@ def _fold_indices(source: Source, cut: Partition, num_folds: int, resplit: bool,
     return list(zip(*cuts, strict=True))
 
 
-def _fingerprint(source: Source, cut: Partition, num_folds: int, resplit: bool) -> str:
+def _fingerprint(source: Source, cut: SplitIndices, num_folds: int, resplit: bool) -> str:
     kind = " resplits" if resplit else ""
     digest = hashlib.sha256(f"{source.fingerprint}/{num_folds}{kind}".encode())
     for part in (cut.train, cut.val, cut.test):
         digest.update(part.tobytes())
-        # one set of pictures can be labelled in several ways
+        # one set of images can be labelled in several ways
         digest.update(source.labels[part].tobytes())
     return digest.hexdigest()[:24]

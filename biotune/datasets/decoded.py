@@ -1,4 +1,4 @@
-"""Pictures decoded and resized once: a memory-mapped uint8 file shared by all later runs and workers."""
+"""Images decoded and resized once: a memory-mapped uint8 file shared by all later runs and workers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _ABANDONED_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pictures as the network takes them, but for normalisation.
+    """Images as the network takes them, but for normalisation.
 
     Attributes:
         pixels: (N, H, W, 3) uint8, memory-mapped where the cache holds it.
@@ -70,17 +70,17 @@ def decode(
     skip_broken: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Decoded:
-    """Decode, resize and crop pictures, or find them in the cache.
+    """Decode, resize and crop images, or find them in the cache.
 
     Args:
         source: The dataset.
-        members: Indices of the pictures wanted; row i of the result is picture members[i].
+        members: Indices of the images wanted; row i of the result is image members[i].
         preprocessing: Geometry and filter.
         skip_broken: Leave out what cannot be decoded instead of refusing it.
-        on_progress: Told how many of how many pictures are done, while decoding.
+        on_progress: Told how many of how many images are done, while decoding.
 
     Raises:
-        DataError: A picture cannot be decoded, and skip_broken is off.
+        DataError: An image cannot be decoded, and skip_broken is off.
     """
     if not source.on_disk:
         pixels = np.zeros(_shape(members, preprocessing), dtype=np.uint8)
@@ -182,7 +182,7 @@ def _decode_to_file(
     preprocessing: Preprocessing,
     on_progress: Callable[[int, int], None],
 ) -> dict[int, str]:
-    """Write an npy file picture by picture: a mapping would keep all of its pages resident."""
+    """Write an npy file image by image: a mapping would keep all of its pages resident."""
     shape = _shape(members, preprocessing)
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
@@ -191,9 +191,9 @@ def _decode_to_file(
         # what cannot be decoded stays black
         file.truncate(begin + size * len(members))
 
-        def put(row: int, picture: Pixels) -> None:
+        def put(row: int, image: Pixels) -> None:
             file.seek(begin + row * size)
-            file.write(picture.tobytes())
+            file.write(image.tobytes())
 
         broken = _decode_all(source, members, preprocessing, put, on_progress)
         file.flush()
@@ -208,16 +208,16 @@ def _decode_all(
     put: Callable[[int, Pixels], None],
     on_progress: Callable[[int, int], None],
 ) -> dict[int, str]:
-    """Decode every picture and hand its (H, W, 3) pixels on; returns the rows that are broken and why."""
+    """Decode every image and hand its (H, W, 3) pixels on; returns the rows that are broken and why."""
 
     def decoded(row: int) -> Pixels:
-        with source.read(int(members[row])) as picture:
-            return np.asarray(prepare(picture, preprocessing))
+        with source.read(int(members[row])) as image:
+            return np.asarray(prepare(image, preprocessing))
 
     broken: dict[int, str] = {}
     for row, outcome in in_parallel(decoded, len(members)):
         if isinstance(outcome, MemoryError) or (isinstance(outcome, OSError) and outcome.errno is not None):
-            # no fault of the picture's, and gone when its cause is: must not be kept as a property of the data
+            # no fault of the image's, and gone when its cause is: must not be kept as a property of the data
             raise DataError(f"{source.name}: {source.names[members[row]]} cannot be read ({one_line(outcome)}).") from outcome
         if isinstance(outcome, Exception):
             broken[row] = one_line(outcome) or type(outcome).__name__

@@ -1,4 +1,4 @@
-"""What a dataset is before it is split: labelled pictures that can be opened one by one; the loaders by name."""
+"""What a dataset is before it is split: labelled images that can be opened one by one; the loaders by name."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Source:
     Attributes:
         name: Name for messages.
         classes: Names of the classes; a label is an index into them.
-        labels: (N,) int64, a label a picture.
+        labels: (N,) int64, a label an image.
         splits: (N,) of "train", "val", "test": the official split; "" where there is none.
-        names: What identifies each picture to the user: its path below the root, or its index.
-        read: Opens picture i as PIL does, undecoded where that is possible.
-        fingerprint: Changes whenever the pictures do.
+        names: What identifies each image to the user: its path below the root, or its index.
+        read: Opens image i as PIL does, undecoded where that is possible.
+        fingerprint: Changes whenever the images do.
         groups: (N,) ids of what must not be torn apart by a split, such as patients.
         on_disk: Whether decoding is worth keeping in the decoded cache.
     """
@@ -66,7 +66,7 @@ def register_dataset(name: str, loader: Callable[[DatasetConfig], Source]) -> No
 
     Args:
         name: Its name.
-        loader: From the dataset's config to its labelled pictures.
+        loader: From the dataset's config to its labelled images.
 
     Raises:
         DataError: The name is taken.
@@ -77,7 +77,7 @@ def register_dataset(name: str, loader: Callable[[DatasetConfig], Source]) -> No
 
 
 def load_source(config: DatasetConfig) -> Source:
-    """Find a dataset without decoding any picture.
+    """Find a dataset without decoding any image.
 
     Raises:
         DataError: Unknown loader, or data missing or malformed.

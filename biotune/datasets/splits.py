@@ -1,4 +1,4 @@
-"""Which picture serves what: train, validation and test, folds and subsets. Seeded, stratified, grouped, disjoint."""
+"""Which image serves what: train, validation and test, folds and subsets. Seeded, stratified, grouped, disjoint."""
 
 import warnings
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ _RESPLIT_SEEDS = 10**6  # apart from the seeds of the hold-outs, which begin at 
 
 
 @dataclass(frozen=True)
-class Partition:
-    """Indices of the pictures of each split, ascending.
+class SplitIndices:
+    """Indices of the images of each split, ascending.
 
     Attributes:
-        train: Training pictures.
-        val: Validation pictures.
-        test: Test pictures, unseen by any model before the search is over.
+        train: Training images.
+        val: Validation images.
+        test: Test images, unseen by any model before the search is over.
     """
 
     train: Indices
@@ -28,14 +28,14 @@ class Partition:
     test: Indices
 
 
-def partition(source: Source, config: DatasetConfig) -> Partition:
+def partition(source: Source, config: DatasetConfig) -> SplitIndices:
     """Cut a dataset into train, validation and test.
 
     Official splits are kept. What is missing is held out stratified by class, a group never torn apart: the test split
-    from all pictures, then the validation split, so that neither share depends on the other (60/20/20 by default).
+    from all images, then the validation split, so that neither share depends on the other (60/20/20 by default).
 
     Raises:
-        DataError: A class has too few pictures.
+        DataError: A class has too few images.
     """
     train, val, test = (np.flatnonzero(source.splits == split) for split in SPLITS)
     unassigned = np.flatnonzero(source.splits == "")
@@ -44,7 +44,7 @@ def partition(source: Source, config: DatasetConfig) -> Partition:
     if not test.size:
         train, test = hold_out(source, train, config.test_fraction, config.split_seed)
     if not val.size:
-        # where both are held out, the validation share refers to all pictures, not to what testing has left
+        # where both are held out, the validation share refers to all images, not to what testing has left
         share = config.val_fraction * whole / len(train) if unassigned.size else config.val_fraction
         if unassigned.size and config.val_fraction + config.test_fraction >= 1:
             raise DataError("dataset.val_fraction and dataset.test_fraction: must leave something to train on.")
@@ -57,13 +57,13 @@ def partition(source: Source, config: DatasetConfig) -> Partition:
     train = _at_most(source.labels, train, config.max_per_class, config.split_seed)
     val = _at_most(source.labels, val, config.max_eval_per_class, config.split_seed)
     test = _at_most(source.labels, test, config.max_eval_per_class, config.split_seed)
-    cut = Partition(train, val, test)
+    cut = SplitIndices(train, val, test)
     check_classes(source, cut)
     return cut
 
 
 def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple[Indices, Indices]:
-    """Split members into those that stay and a stratified share of each class, one picture at least.
+    """Split members into those that stay and a stratified share of each class, one image at least.
 
     Args:
         source: Labels and, where they exist, groups.
@@ -85,8 +85,8 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
         own = members[source.labels[members] == label]
         if len(own) < 2:
             raise DataError(
-                f"class {source.classes[label]} has too few pictures ({np.count_nonzero(source.labels == label)}): one must be "
-                "left to train on after one was held out. Add pictures to it, or give train, val and test folders."
+                f"class {source.classes[label]} has too few images ({np.count_nonzero(source.labels == label)}): one must be "
+                "left to train on after one was held out. Add images to it, or give train, val and test folders."
             )
         count = min(max(1, round(share * len(own))), len(own) - 1)
         held_parts.append(rng.permutation(own)[:count])
@@ -96,7 +96,7 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
 
 def _hold_out_groups(source: Source, groups: Indices, members: Indices, num_parts: int, seed: int) -> tuple[Indices, Indices]:
     """Hold out the first of so many parts that leaves every class on both sides."""
-    _check_groups(source, groups, members, 2, "to hold pictures out")
+    _check_groups(source, groups, members, 2, "to hold images out")
     every = np.unique(source.labels[members])
     num_parts = min(num_parts, int(np.bincount(source.labels[members]).max()))
     for part in stratified_folds(source.labels[members], num_parts, seed, groups[members]):
@@ -105,7 +105,7 @@ def _hold_out_groups(source: Source, groups: Indices, members: Indices, num_part
             return stay, held
     fewest = min(every, key=lambda label: int((source.labels[members] == label).sum()))
     raise DataError(
-        f"{source.name}: no hold-out of one part in {num_parts} has pictures of every class, as groups (such as patients) stay "
+        f"{source.name}: no hold-out of one part in {num_parts} has images of every class, as groups (such as patients) stay "
         f"together; class {source.classes[fewest]} has the fewest. Set a larger dataset.val_fraction and dataset.test_fraction."
     )
 
@@ -137,14 +137,14 @@ def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray
     return [held for _, held in plain.split(positions, labels)]
 
 
-def resplits(source: Source, cut: Partition, count: int, seed: int) -> list[tuple[Indices, Indices]]:
-    """Several ways of splitting the training and validation pictures: as they are, then drawn anew.
+def resplits(source: Source, cut: SplitIndices, count: int, seed: int) -> list[tuple[Indices, Indices]]:
+    """Several ways of splitting the training and validation images: as they are, then drawn anew.
 
-    Schedules that were chosen on one set of validation pictures have that set's luck; on other ones it does not repeat.
+    Schedules that were chosen on one set of validation images have that set's luck; on other ones it does not repeat.
 
     Args:
         source: Labels and, where they exist, groups.
-        cut: The splits as they are; the share of validation pictures stays about the same, in each class.
+        cut: The splits as they are; the share of validation images stays about the same, in each class.
         count: Number of splits, the given one included.
         seed: Seed of the draws.
 
@@ -161,8 +161,8 @@ def resplits(source: Source, cut: Partition, count: int, seed: int) -> list[tupl
     return [(cut.train, cut.val), *drawn]
 
 
-def check_fold_sizes(source: Source, cut: Partition, num_folds: int, seed: int = 0) -> None:
-    """Refuse folds that would leave a class without a picture in some fold.
+def check_fold_sizes(source: Source, cut: SplitIndices, num_folds: int, seed: int = 0) -> None:
+    """Refuse folds that would leave a class without an image in some fold.
 
     Args:
         source: Labels and, where they exist, groups.
@@ -177,8 +177,8 @@ def check_fold_sizes(source: Source, cut: Partition, num_folds: int, seed: int =
         counts = np.bincount(source.labels[members], minlength=len(source.classes))
         for label in np.flatnonzero((counts > 0) & (counts < num_folds)):
             raise DataError(
-                f"class {source.classes[label]} has {counts[label]} {name} pictures, fewer than evolution.folds={num_folds}. "
-                f"Add pictures or set evolution.folds={counts[label]}."
+                f"class {source.classes[label]} has {counts[label]} {name} images, fewer than evolution.folds={num_folds}. "
+                f"Add images or set evolution.folds={counts[label]}."
             )
         if source.groups is not None and num_folds > 1:
             _check_groups(source, source.groups, members, num_folds, f"for evolution.folds={num_folds} {name} folds")
@@ -192,8 +192,8 @@ def _check_groups(source: Source, groups: Indices, members: Indices, num_parts: 
         count = len(np.unique(groups[members][source.labels[members] == label]))
         if count < num_parts:
             raise DataError(
-                f"class {source.classes[label]} has pictures of {count} groups (such as patients), which stay together; "
-                f"{num_parts} are needed {purpose}. Add pictures, hold out a larger share or set fewer evolution.folds."
+                f"class {source.classes[label]} has images of {count} groups (such as patients), which stay together; "
+                f"{num_parts} are needed {purpose}. Add images, hold out a larger share or set fewer evolution.folds."
             )
 
 
@@ -206,7 +206,7 @@ def _check_part(source: Source, members: Indices, part: Indices, seed: int, what
         )
 
 
-def check_classes(source: Source, cut: Partition) -> None:
+def check_classes(source: Source, cut: SplitIndices) -> None:
     """Refuse splits in which a class is missing that another split has; only test data may lack a class.
 
     Raises:
@@ -214,14 +214,14 @@ def check_classes(source: Source, cut: Partition) -> None:
     """
     present = np.unique(source.labels[cut.train])
     if len(present) < 2:
-        raise DataError(f"{source.name}: needs training pictures of two classes at least, found {len(present)}.")
+        raise DataError(f"{source.name}: needs training images of two classes at least, found {len(present)}.")
     for name, members in (("validation", cut.val), ("test", cut.test)):
         if stray := sorted(set(source.labels[members].tolist()) - set(present.tolist())):
-            raise DataError(f"class {source.classes[stray[0]]} has {name} pictures but no training pictures.")
+            raise DataError(f"class {source.classes[stray[0]]} has {name} images but no training images.")
         if not members.size:
             raise DataError(f"{source.name}: the {name} split is empty.")
     if len(cut.val) and (lacking := sorted(set(present.tolist()) - set(source.labels[cut.val].tolist()))):
-        raise DataError(f"class {source.classes[lacking[0]]} has training pictures but no validation pictures.")
+        raise DataError(f"class {source.classes[lacking[0]]} has training images but no validation images.")
 
 
 def _subset(labels: Indices, members: Indices, share: float, seed: int) -> Indices:

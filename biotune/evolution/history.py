@@ -18,7 +18,7 @@ OverFolds = Callable[[Sequence[float]], float]
 
 
 @dataclass(eq=False)
-class Entry:
+class HallEntry:
     """One distinct schedule, its fitness by fold, and the one made of them by which DEAP ranks it."""
 
     schedule: Schedule
@@ -32,23 +32,23 @@ class Entry:
         return float(self.fitness.values[0])
 
 
-def _by_score(entry: Entry) -> tuple[float, int]:
+def _by_score(entry: HallEntry) -> tuple[float, int]:
     return entry.score, entry.number
 
 
-def same_schedule(one: Entry, other: Entry) -> bool:
+def same_schedule(one: HallEntry, other: HallEntry) -> bool:
     """DEAP's `similar`: one schedule once, however its frozen genes differ."""
     return one.schedule.key == other.schedule.key
 
 
-class Books:
+class History:
     """Statistics, Logbook and HallOfFame of one search."""
 
     def __init__(self, hall_size: int, over_folds: OverFolds) -> None:
         self.logbook = tools.Logbook()
         self.hall = tools.HallOfFame(maxsize=hall_size, similar=same_schedule)
         self._over_folds = over_folds
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, HallEntry] = {}
         over_fitness = tools.Statistics(key=lambda individual: individual.score)
         over_fitness.register("best_fitness", np.min)
         over_fitness.register("mean_fitness", np.mean)
@@ -69,7 +69,7 @@ class Books:
         if evaluation is None or evaluation.status not in ("ok", "cached"):
             return
         if entry is None:
-            entry = self._entries[schedule.key] = Entry(schedule, individual.number, {}, Fitness((WORST,)))
+            entry = self._entries[schedule.key] = HallEntry(schedule, individual.number, {}, Fitness((WORST,)))
         entry.by_fold[individual.fold] = individual.score
         entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
 
@@ -84,7 +84,7 @@ class Books:
         self.hall.update(sorted(self._entries.values(), key=_by_score))
         return dict(self.logbook[-1])
 
-    def best(self, surrogate: Surrogate | None = None) -> list[Entry]:
+    def best(self, surrogate: Surrogate | None = None) -> list[HallEntry]:
         """The hall of fame, best first, ties to the older.
 
         Args:

@@ -16,13 +16,13 @@ from deap import base
 
 from biotune.config.schema import EvolutionConfig
 from biotune.evolution.decoding import constrain, express
-from biotune.evolution.history import Books, Entry, OverFolds
+from biotune.evolution.history import HallEntry, History, OverFolds
 from biotune.evolution.individual import Genes, Individual, by_fitness
 from biotune.evolution.operators import ORDERS
 from biotune.evolution.searchers import SEARCHERS, Searcher
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, most_promising
 from biotune.evolution.toolbox import Bred, breed, build_toolbox
-from biotune.evolution.warm_start import heuristics
+from biotune.evolution.warm_start import warm_starts
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import TOGETHER, Schedule
 from biotune.trial import Evaluation
@@ -73,7 +73,7 @@ class Generation:
     fold: int
     candidates: list[Candidate]
     record: dict[str, Any]
-    hall: list[Entry]
+    hall: list[HallEntry]
     observations: list[Observation]
     survivors: list[dict[str, Any]]
     random_state: dict[str, Any]
@@ -113,8 +113,8 @@ def evolve(
             published procedure takes the luckiest (`min`).
         smoothed: Rank the hall of fame by a regression over all evaluations instead.
     """
-    books = Books(hall_size, over_folds)
-    search = _Search(settings, tuple(blocks), evaluate, np.random.default_rng(seed), books, smoothed)
+    history = History(hall_size, over_folds)
+    search = _Search(settings, tuple(blocks), evaluate, np.random.default_rng(seed), history, smoothed)
     yield search.initial()
     for number in range(1, settings.generations + 1):
         yield search.step(number)
@@ -129,7 +129,7 @@ class _Search:
         blocks: tuple[Block, ...],
         evaluate: Evaluate,
         rng: np.random.Generator,
-        books: Books,
+        history: History,
         smoothed: bool,
     ) -> None:
         self._settings = settings
@@ -137,9 +137,9 @@ class _Search:
         self._evaluate = evaluate
         self._rng = rng
         self._toolbox: base.Toolbox = build_toolbox(settings, rng, len(blocks) + 1)
-        rival = SEARCHERS.get(settings.algorithm)
-        self._rival = None if rival is None else rival(rng, len(blocks) + 1)
-        self._books = books
+        searcher = SEARCHERS.get(settings.algorithm)
+        self._searcher = None if searcher is None else searcher(rng, len(blocks) + 1)
+        self._history = history
         self._smoothed = smoothed
         self._observations: list[Observation] = []
         self._fitted: tuple[int, Surrogate] | None = None
@@ -151,9 +151,9 @@ class _Search:
         self._evaluated: list[Evaluation] = []
 
     def initial(self) -> Generation:
-        """Generation 0: heuristics where the search is seeded, random genes else."""
+        """Generation 0: warm_starts where the search is seeded, random genes else."""
         size = self._settings.population_size
-        first = heuristics(len(self._blocks))[: size - 2] if self._settings.seeded else []
+        first = warm_starts(len(self._blocks))[: size - 2] if self._settings.seeded else []
         genes = [*first, *(self._toolbox.genes() for _ in range(size - len(first)))]
         # by turns, so that as many begin with the one order as with the other
         individuals = [self._newborn(own, "initial", ORDERS[place % len(ORDERS)]) for place, own in enumerate(genes)]
@@ -167,9 +167,9 @@ class _Search:
         self._considered, self._evaluated = [], []
         elites = self._population[: self._settings.elites]
         again = self._exploit(elites, fold_changed=self._fold != fold_before)
-        if self._rival is not None:
+        if self._searcher is not None:
             places = len(self._population) - len(elites)
-            return self._close(number, elites + self._propose(self._rival, places, again))
+            return self._close(number, elites + self._propose(self._searcher, places, again))
         mate = self._mate_brood if self._settings.mating == "brood" else self._mate_sequentially
         children = mate(len(self._population) - len(elites))
         return self._close(number, elites + children)
@@ -180,7 +180,7 @@ class _Search:
         probes: list[tuple[Individual, list[Individual]]] = []
         for elite in elites:
             pair: list[Individual] = []
-            if self._rival is None and self._settings.exploitation and not self._decode(elite).is_empty:
+            if self._searcher is None and self._settings.exploitation and not self._decode(elite).is_empty:
                 pair = [self._newborn(genes, "probe", elite.unfreezing) for genes in self._toolbox.probe(elite.genes)]
             probes.append((elite, pair))
         carried = [elite for elite in elites if elite not in again]
@@ -198,9 +198,9 @@ class _Search:
                 elite.fitness.values = better.fitness.values
         return len(again)
 
-    def _propose(self, rival: Searcher, places: int, spent: int) -> list[Individual]:
+    def _propose(self, searcher: Searcher, places: int, spent: int) -> list[Individual]:
         """Another searcher's generation, at the cost of BioTune's; the best of it survive."""
-        genes = rival.propose(self._population, self._latest, most_candidates(self._settings) - spent)
+        genes = searcher.propose(self._population, self._latest, most_candidates(self._settings) - spent)
         self._latest = [self._newborn(own, "child") for own in genes]
         self._measure(self._latest)
         self._considered += self._latest
@@ -276,7 +276,7 @@ class _Search:
         for individual, evaluation in zip(individuals, evaluations, strict=True):
             individual.receive(evaluation, self._fold)
             schedule = self._decode(individual)
-            self._books.remember(schedule, individual)
+            self._history.remember(schedule, individual)
             if evaluation.scores and evaluation.status != "failed":
                 self._observations.append(Observation(schedule, self._fold, evaluation.fitness))
         self._evaluated += evaluations
@@ -290,7 +290,7 @@ class _Search:
             for individual, factor in zip(self._population, factors, strict=True):
                 individual.extinction = factor
         statuses = [evaluation.status for evaluation in self._evaluated]
-        record = self._books.close_generation(
+        record = self._history.close_generation(
             self._population,
             generation=number,
             fold=self._fold,
@@ -308,7 +308,7 @@ class _Search:
             self._fold,
             [self._as_candidate(individual, individual.number in kept) for individual in self._considered],
             record,
-            self._books.best(self._surrogate() if self._smoothed else None),
+            self._history.best(self._surrogate() if self._smoothed else None),
             list(self._observations),
             [_state(individual) for individual in self._population],
             dict(self._rng.bit_generator.state),

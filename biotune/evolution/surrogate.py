@@ -20,7 +20,7 @@ FEWEST = 8  # evaluations before a regression says anything
 _LARGEST = 400  # evaluations that are fitted, the latest ones: the cost grows with the cube
 _JITTER = 1e-6
 _ROUNDS = 3  # of fitting the process and the folds' means by turns
-_CURIOSITY = 2.0  # standard deviations by which an unknown schedule may be better than its mean guess
+_EXPLORATION = 2.0  # standard deviations by which an unknown schedule may be better than its mean guess
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Observation:
     fitness: float
 
 
-def features(schedules: Sequence[Schedule]) -> Floats:
+def inputs(schedules: Sequence[Schedule]) -> Floats:
     """(N, 2 · blocks + 2): whether each block is trained, the decimal logarithm of its weight (0 if frozen), the order."""
     weights = np.array([schedule.lr_weights for schedule in schedules])
     trained = weights > 0
@@ -64,34 +64,34 @@ class Surrogate:
         used = list(observations)[-_LARGEST:]
         values = np.array([one.fitness for one in used])
         folds = np.array([one.fold for one in used])
-        told = np.array([folds == fold for fold in sorted(set(folds.tolist()))]).T.astype(float)
-        points = features([one.schedule for one in used])
+        indicator = np.array([folds == fold for fold in sorted(set(folds.tolist()))]).T.astype(float)
+        points = inputs([one.schedule for one in used])
         kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(2.0, (0.3, 20.0), nu=2.5) + WhiteKernel(0.3, (1e-3, 2.0))
         self._regression = GaussianProcessRegressor(kernel, alpha=_JITTER)
-        kindness: Floats = np.asarray((told.T @ values) / told.sum(axis=0), dtype=np.float64)
+        fold_means: Floats = np.asarray((indicator.T @ values) / indicator.sum(axis=0), dtype=np.float64)
         with warnings.catch_warnings(), threadpool_limits(1):  # one thread, so that numbers do not depend on the cores
             warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound is a fit like another
-            for more in reversed(range(_ROUNDS if told.shape[1] > 1 else 1)):
-                centred: Floats = values - told @ kindness
+            for more in reversed(range(_ROUNDS if indicator.shape[1] > 1 else 1)):
+                centred: Floats = values - indicator @ fold_means
                 self._scale = float(centred.std()) or 1.0
-                self._middle = float(kindness.mean())
+                self._middle = float(fold_means.mean())
                 self._regression.fit(points, centred / self._scale)
                 if more:
-                    kindness = self._fold_means(points, values, told)
+                    fold_means = self._fold_means(points, values, indicator)
 
-    def _fold_means(self, points: Floats, values: Floats, told: Floats) -> Floats:
+    def _fold_means(self, points: Floats, values: Floats, indicator: Floats) -> Floats:
         """How hard each fold is, by generalised least squares under the fitted kernel (universal kriging).
 
         Plain means would tell as much of which schedules came on which fold: later ones are better.
 
         Args:
-            points: (N, features).
+            points: (N, inputs).
             values: (N,) fitness values.
-            told: (N, folds), 1 for the fold of each.
+            indicator: (N, folds), 1 for the fold of each.
         """
         covariance = self._regression.kernel_(points) + _JITTER * np.eye(len(points))
-        weighted = np.linalg.solve(covariance, told)
-        found: Floats = np.asarray(np.linalg.solve(told.T @ weighted, weighted.T @ values), dtype=np.float64)
+        weighted = np.linalg.solve(covariance, indicator)
+        found: Floats = np.asarray(np.linalg.solve(indicator.T @ weighted, weighted.T @ values), dtype=np.float64)
         return found
 
     def predict(self, schedules: Sequence[Schedule]) -> Floats:
@@ -106,7 +106,7 @@ class Surrogate:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
-            mean = self._regression.predict(features(schedules))
+            mean = self._regression.predict(inputs(schedules))
         return self._middle + self._scale * np.asarray(mean)
 
     def most_promising(self, schedules: Sequence[Schedule], count: int) -> list[int]:
@@ -125,19 +125,19 @@ class Surrogate:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
-            mean, covariance = self._regression.predict(features(schedules), return_cov=True)
+            mean, covariance = self._regression.predict(inputs(schedules), return_cov=True)
         # the white kernel is part of the fitted one, so that an evaluation's noise must be taken off
         noise = float(self._regression.kernel_.k2.noise_level)
         covariance = covariance - noise * np.eye(len(schedules))
         open_ones = np.ones(len(schedules), dtype=bool)
         chosen: list[int] = []
         while len(chosen) < count:
-            bound = mean - _CURIOSITY * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+            bound = mean - _EXPLORATION * np.sqrt(np.maximum(np.diag(covariance), 0.0))
             position = int(np.argmin(np.where(open_ones, bound, np.inf)))
             chosen.append(position)
             open_ones[position] = False
-            told = covariance[:, position]
-            covariance = covariance - np.outer(told, told) / (max(told[position], 0.0) + noise + _JITTER)
+            indicator = covariance[:, position]
+            covariance = covariance - np.outer(indicator, indicator) / (max(indicator[position], 0.0) + noise + _JITTER)
         return chosen
 
 

@@ -10,7 +10,7 @@ _LOW, _CUT = 0.1, 0.3  # a frozen block's importance, and the threshold above it
 _BASE, _FAST, _FASTEST = 0.5, 0.74, 1.0  # rates of 1, 3 and 10 times the base rate
 
 
-def heuristics(num_blocks: int) -> list[Genes]:
+def warm_starts(num_blocks: int) -> list[Genes]:
     """Genotypes, the likeliest first: full fine-tuning at three rates, the last blocks, rising rates, ..., the first ones.
 
     Args:

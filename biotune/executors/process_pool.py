@@ -23,7 +23,7 @@ from biotune.errors import RunFolderError, WorkerError, one_line
 from biotune.executors.base import ATTEMPTS, OnResult, Site, failure, shortened
 from biotune.executors.processes import how_it_ended
 from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
-from biotune.executors.worker import BROKEN, FOLDER, HELLO, READY, SPOILT, Setup, serve
+from biotune.executors.worker import BROKEN, CORRUPT, FOLDER, HELLO, READY, Setup, serve
 from biotune.trial import Trial, TrialResult
 
 DEATHS = 3  # so many workers may die of one trial before it is given up
@@ -218,7 +218,7 @@ class ProcessPool:
         except (EOFError, OSError):
             message = None
         if message is None:
-            self._mourn(worker, batch)
+            self._on_worker_died(worker, batch)
             return
         kind = message[0]
         if kind == HELLO:
@@ -231,12 +231,12 @@ class ProcessPool:
         elif kind == FOLDER:
             raise RunFolderError(message[1])
         else:
-            self._settle(worker, batch, kind, message[1])
+            self._on_answer(worker, batch, kind, message[1])
 
-    def _settle(self, worker: Worker, batch: _Batch, kind: str, content: object) -> None:
+    def _on_answer(self, worker: Worker, batch: _Batch, kind: str, content: object) -> None:
         """A trial has come to an end in a living worker."""
         task, worker.task, worker.deadline = worker.task, None, None
-        if kind == SPOILT:
+        if kind == CORRUPT:
             self._remove(worker)
         if task is None:
             return
@@ -245,7 +245,7 @@ class ProcessPool:
         else:
             batch.fail(task, str(content))
 
-    def _mourn(self, worker: Worker, batch: _Batch) -> None:
+    def _on_worker_died(self, worker: Worker, batch: _Batch) -> None:
         """A worker has died."""
         task, ready = worker.task, worker.ready
         self._remove(worker)

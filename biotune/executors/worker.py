@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from biotune.datasets.data import Data
     from biotune.training.workspace import Workspace
 
-HELLO, READY, RESULT, FAILED, SPOILT, FOLDER, BROKEN = "hello", "ready", "result", "failed", "spoilt", "folder", "broken"
+HELLO, READY, RESULT, FAILED, CORRUPT, FOLDER, BROKEN = "hello", "ready", "result", "failed", "spoilt", "folder", "broken"
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Setup:
         plugins: Modules that register networks of the user's own.
         backbone: The network to build.
         training: How to train.
-        data: The dataset without its pictures.
-        pixels: The npy file of the pictures.
+        data: The dataset without its images.
+        pixels: The npy file of the images.
         folder: The run's folder.
         scratch: Folder of the shared activations.
         max_gb: What they may take, in GB.
@@ -63,7 +63,7 @@ def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Pa
     """The worker's main function.
 
     Sends `(HELLO,)` when it is up and `(READY,)` when it is set up, or `(BROKEN, reason)` if it cannot be. Then for each trial
-    one of `(RESULT, result)`, `(FAILED, reason)`, `(SPOILT, reason)` if the process should not be trusted any more, and
+    one of `(RESULT, result)`, `(FAILED, reason)`, `(CORRUPT, reason)` if the process should not be trusted any more, and
     `(FOLDER, text)` if the run's folder cannot be written.
 
     Args:
@@ -123,10 +123,10 @@ def answer(trial: Trial, workspace: Workspace) -> tuple[object, ...]:
     except RunFolderError as error:
         return FOLDER, one_line(error)
     except Exception as error:  # whatever a candidate's training raises is one row in a table, not the search's end
-        return (SPOILT if spoils(error) else FAILED), reason_of(error)
+        return (CORRUPT if corrupts(error) else FAILED), reason_of(error)
 
 
-def spoils(error: BaseException) -> bool:
+def corrupts(error: BaseException) -> bool:
     """Whether a process should be replaced after an error: out of memory, or anything of the accelerator's own."""
     if isinstance(error, MemoryError):
         return True

@@ -38,12 +38,12 @@ def residual_sd(tables: Iterable[Sequence[Scores]]) -> float | None:
     return math.sqrt(squares / freedom) if freedom else None
 
 
-def still_in(scores: Mapping[str, Scores], rivals: Iterable[Scores], places: int, num_seeds: int, sd: float) -> set[str]:
+def still_in(scores: Mapping[str, Scores], others: Iterable[Scores], places: int, num_seeds: int, sd: float) -> set[str]:
     """Which candidates can still come among the best once all seeds are in.
 
     Args:
         scores: The candidates' scores so far, all with the same first seeds.
-        rivals: Scores of other candidates on the same fold, with at least these seeds.
+        others: Scores of other candidates on the same fold, with at least these seeds.
         places: How many of the best matter.
         num_seeds: How many seeds there are in all.
         sd: Residual standard deviation of one score.
@@ -56,7 +56,7 @@ def still_in(scores: Mapping[str, Scores], rivals: Iterable[Scores], places: int
     if not done:
         return set(scores)
     means = {key: fmean(own) for key, own in scores.items()}
-    ranked = sorted([*means.values(), *(fmean(rival[:done]) for rival in rivals)], reverse=True)
+    ranked = sorted([*means.values(), *(fmean(other[:done]) for other in others)], reverse=True)
     last_place = ranked[min(places, len(ranked)) - 1]
     slack = CAUTION * sd * math.sqrt(2 * (1 / done - 1 / num_seeds))
     return {key for key, mean in means.items() if mean + slack >= last_place}

@@ -15,13 +15,13 @@ from biotune.trial import Trial, TrialResult
 Chosen = tuple[Plan, float | None]
 
 
-def choose(bench: Session, plans: Sequence[Plan], rates: Sequence[float | None], seeds: Sequence[int], view: View) -> Chosen:
+def choose(session: Session, plans: Sequence[Plan], rates: Sequence[float | None], seeds: Sequence[int], view: View) -> Chosen:
     """The plan and the base rate with the best mean validation score on all training data; ties to the first.
 
     With nothing to choose nothing is trained.
 
     Args:
-        bench: Where trainings run.
+        session: Where trainings run.
         plans: At least one.
         rates: Base rates to try with each, None for `training.lr`.
         seeds: Training seeds.
@@ -30,30 +30,30 @@ def choose(bench: Session, plans: Sequence[Plan], rates: Sequence[float | None],
     choices = [(plan, rate) for plan in plans for rate in rates]
     if len(choices) == 1:
         return choices[0]
-    trials = [trial_of(plan, rate, seed, bench.config.training.epochs) for plan, rate in choices for seed in seeds]
+    trials = [trial_of(plan, rate, seed, session.config.training.epochs) for plan, rate in choices for seed in seeds]
     view.begin("choosing by validation data", len(trials))
-    results = bench.executor.run(trials)
+    results = session.executor.run(trials)
     view.end()
     scores = [mean_score(results[at : at + len(seeds)]) for at in range(0, len(results), len(seeds))]
     return choices[scores.index(max(scores))]
 
 
-def find_base_rate(bench: Session, plans: Sequence[Plan], view: View) -> tuple[Plan, float]:
+def find_base_rate(session: Session, plans: Sequence[Plan], view: View) -> tuple[Plan, float]:
     """The plan and the base rate to train with: where `training.lr` is auto the best of its grid by validation data.
 
     From now on every trial of the session that states no base rate has this one.
 
     Args:
-        bench: Where trainings run.
+        session: Where trainings run.
         plans: What to choose from, at least one; with a base rate that is given, too.
         view: Told how far it is, and what was found.
     """
-    training = bench.config.training
+    training = session.config.training
     if training.lr != AUTO:
-        return choose(bench, plans, [None], training.seeds, view)[0], training.base_lr
-    plan, found = choose(bench, plans, training.lr_grid, training.seeds, view)
+        return choose(session, plans, [None], training.seeds, view)[0], training.base_lr
+    plan, found = choose(session, plans, training.lr_grid, training.seeds, view)
     rate = float(training.lr_grid[0] if found is None else found)
-    bench.executor.base_lr = rate
+    session.executor.base_lr = rate
     view.line(f"training.lr={AUTO}: {rate:g} validates best of {', '.join(f'{one:g}' for one in training.lr_grid)}.")
     return plan, rate
 

@@ -15,7 +15,7 @@ from biotune.recipes.base_rate import choose, mean_score, rates_to_try, trial_of
 from biotune.recipes.header import comparison_facts, shown_path
 from biotune.recipes.inputs import plans_to_compare
 from biotune.recipes.search import confirm, search
-from biotune.recipes.session import Session, folder_in_use, session
+from biotune.recipes.session import Session, folder_in_use, open_session
 from biotune.report.comparison_page import read_compared, write_strategies
 from biotune.report.run import REPORT
 from biotune.report.statistics import COMPARISON, summarise
@@ -38,9 +38,9 @@ def compare(config: CompareConfig, folder: Path, view: View) -> dict[str, Any]:
             place = folder / f"seed-{seed}"
             place.mkdir(exist_ok=True)
             own = settings_of(config, seed)
-            with session("compare", own, place, own.evolution.folds, view.decoding, own.evolution.resplit) as bench:
+            with open_session("compare", own, place, own.evolution.folds, view.decoding, own.evolution.resplit) as session:
                 for name in missing:
-                    row = _compare_one(bench, config, name, seed, view)
+                    row = _compare_one(session, config, name, seed, view)
                     journal.append({"kind": "row", "strategy": name, "seed": seed, "row": row})
                     known[name, seed] = row
                     rows = [known[pair] for pair in product(config.strategies, config.test.seeds) if pair in known]
@@ -54,7 +54,7 @@ def compare(config: CompareConfig, folder: Path, view: View) -> dict[str, Any]:
     return result
 
 
-def _compare_one(bench: Session, config: CompareConfig, name: str, seed: int, view: View) -> dict[str, Any]:
+def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, view: View) -> dict[str, Any]:
     """One strategy with one seed; whatever it trains counts as its cost, even what another has trained before."""
     costs = Costs()
 
@@ -62,16 +62,16 @@ def _compare_one(bench: Session, config: CompareConfig, name: str, seed: int, vi
         costs.count(trial, result)
         view.trained(trial, result)
 
-    bench.executor.on_result = count
+    session.executor.on_result = count
     view.line(f"  {name}")
     if name == "biotune":
         own = settings_of(config, seed)
-        _, last = search(bench, own, view)
-        winner, _ = confirm(bench, own, last, view)
+        _, last = search(session, own, view)
+        winner, _ = confirm(session, own, last, view)
         found = [Plan(winner.schedule)]
     else:
-        found = plans_to_compare(config, bench.network)[name]
-    return measure(bench, config, name, seed, found, costs, view)
+        found = plans_to_compare(config, session.network)[name]
+    return measure(session, config, name, seed, found, costs, view)
 
 
 @dataclass
@@ -101,27 +101,27 @@ class Costs:
 
 
 def measure(
-    bench: Session, config: CompareConfig, name: str, seed: int, found: Sequence[Plan], costs: Costs, view: View
+    session: Session, config: CompareConfig, name: str, seed: int, found: Sequence[Plan], costs: Costs, view: View
 ) -> dict[str, Any]:
     """One strategy with one seed: its base rate chosen on validation data, then one final training; a row of the table.
 
     Args:
-        bench: Where trainings run; the data are split by the seed.
+        session: Where trainings run; the data are split by the seed.
         config: The comparison's settings.
         name: The strategy's name.
         seed: Also the final training's.
         found: The plans to choose from.
-        costs: What finding them has cost; the strategy's own trainings are added by `bench.executor.on_result`.
+        costs: What finding them has cost; the strategy's own trainings are added by `session.executor.on_result`.
         view: Told how far it is.
     """
     # a search has chosen rates already; one more noisy choice among their multiples would not better them
     rates = [None] if name == "biotune" else rates_to_try(config)
-    plan, rate = choose(bench, found, rates, config.compare.tune_seeds, view)
+    plan, rate = choose(session, found, rates, config.compare.tune_seeds, view)
     final = trial_of(plan, rate, seed, config.training.epochs, test=True)
-    (result,) = bench.executor.run([final])
+    (result,) = session.executor.run([final])
     if result.status != "ok":
         view.line(f"{name}, seed {seed}: the final training failed: {result.error}")
-    share = trainable_parameters(plan, bench.network, bench.data.pixels.shape[1]) / bench.total_parameters
+    share = trainable_parameters(plan, session.network, session.data.pixels.shape[1]) / session.total_parameters
     return {
         "strategy": name,
         "seed": seed,

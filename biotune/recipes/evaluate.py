@@ -12,7 +12,7 @@ from biotune.fitness.fitness import Economy, stop_if_too_many_failed
 from biotune.recipes import tables
 from biotune.recipes.header import facts, shown_path
 from biotune.recipes.search import fitness_of
-from biotune.recipes.session import session
+from biotune.recipes.session import open_session
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.schedule import decode
 from biotune.store.files import RESULT, write_json, write_table
@@ -21,13 +21,13 @@ from biotune.store.files import RESULT, write_json, write_table
 def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]:
     """The fitness of given genotypes on every fold, without a search."""
     num_folds = config.evolution.folds
-    with session("evaluate", config, folder, num_folds, view.decoding, config.evolution.resplit) as bench:
-        genotypes = read_genotypes(config.genotypes, bench.network.blocks)
-        bench.settle("genotypes", repr(genotypes).encode(), "the genotypes have")
-        bench.executor.on_result = view.trained
-        view.header("biotune evaluate", [*facts(bench), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
-        fitness = fitness_of(bench, config, Economy())
-        schedules = [decode(genes, bench.network.blocks) for genes in genotypes]
+    with open_session("evaluate", config, folder, num_folds, view.decoding, config.evolution.resplit) as session:
+        genotypes = read_genotypes(config.genotypes, session.network.blocks)
+        session.pin("genotypes", repr(genotypes).encode(), "the genotypes have")
+        session.executor.on_result = view.trained
+        view.header("biotune evaluate", [*facts(session), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
+        fitness = fitness_of(session, config, Economy())
+        schedules = [decode(genes, session.network.blocks) for genes in genotypes]
         view.begin("evaluating", len(genotypes) * num_folds * len(config.training.seeds))
         evaluations = [fitness(schedules, fold) for fold in range(num_folds)]
         view.end()
@@ -36,7 +36,7 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
                 "genotype": index,
                 "fold": fold,
                 "status": evaluations[fold][index].status,
-                **tables.evaluation_columns(evaluations[fold][index], schedule, bench.network.parameters),
+                **tables.evaluation_columns(evaluations[fold][index], schedule, session.network.parameters),
                 **tables.genotype_columns(genotypes[index], schedule),
             }
             for index, schedule in enumerate(schedules)

@@ -22,7 +22,7 @@ BASELINES = ("full", "linear_probe")
 
 
 def final_trainings(
-    bench: Session, config: RunConfig | TrainConfig, plans_by_name: dict[str, Plan], view: View
+    session: Session, config: RunConfig | TrainConfig, plans_by_name: dict[str, Plan], view: View
 ) -> dict[str, list[tuple[Trial, TrialResult]]]:
     """Train on all training data, once for each of `test.seeds`; only now does a model see the test split."""
     first = next(iter(plans_by_name))
@@ -32,13 +32,13 @@ def final_trainings(
         for seed in config.test.seeds
     ]
     view.begin("final trainings", len(trials))
-    results = bench.executor.run([trial for _, trial in trials])
+    results = session.executor.run([trial for _, trial in trials])
     view.end()
     finals: dict[str, list[tuple[Trial, TrialResult]]] = {name: [] for name in plans_by_name}
     for (name, trial), result in zip(trials, results, strict=True):
         finals[name].append((trial, result))
-    rows = [tables.test_row(name, trial, result) for name, pairs in finals.items() for trial, result in pairs]
-    write_table(bench.folder / "test.csv", rows)
+    rows = [tables.final_row(name, trial, result) for name, pairs in finals.items() for trial, result in pairs]
+    write_table(session.folder / "test.csv", rows)
     # a baseline that fails, for want of memory perhaps, must not take the search's own result with it
     sound = {name: [pair for pair in pairs if pair[1].status == "ok"] for name, pairs in finals.items()}
     for name, pairs in finals.items():
@@ -56,30 +56,30 @@ def _final_trial(plan: Plan, seed: int, epochs: int, keep: bool) -> Trial:
     return replace(trial, keep=hashlib.sha256(trial.key.encode()).hexdigest()[:16]) if keep else trial
 
 
-def keep_best_model(bench: Session, finals: list[tuple[Trial, TrialResult]]) -> None:
+def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -> None:
     """The final model is the one that validation data prefer; ties go to the first seed."""
     best, _ = max(finals, key=lambda pair: pair[1].score)
     name = str(best.keep)
-    if not is_kept(bench.folder, name):
-        if model_origin(bench.folder) == best.key:
+    if not is_kept(session.folder, name):
+        if model_origin(session.folder) == best.key:
             return  # the run had come to its end before, and is only made longer
-        bench.executor.repeat(best)
-    choose_model(bench.folder, name)
-    config = bench.config
-    preprocessing = bench.network.preprocessing.scaled_to(config.dataset.image_size)
+        session.executor.repeat(best)
+    choose_model(session.folder, name)
+    config = session.config
+    preprocessing = session.network.preprocessing.scaled_to(config.dataset.image_size)
     facts = {
         "format": MODEL_FORMAT,
         "backbone": {"library": config.backbone.library, "name": config.backbone.name},
-        "classes": list(bench.data.classes),
+        "classes": list(session.data.classes),
         "preprocessing": asdict(preprocessing),
         "seed": best.seed,
         "training": best.key,
     }
-    write_json(bench.folder / MODEL_FACTS, facts)
+    write_json(session.folder / MODEL_FACTS, facts)
 
 
-def baselines(bench: Session) -> dict[str, Plan]:
-    return {name: Plan(fixed_schedule(name, bench.network.blocks)) for name in BASELINES}
+def baselines(session: Session) -> dict[str, Plan]:
+    return {name: Plan(fixed_schedule(name, session.network.blocks)) for name in BASELINES}
 
 
 def origin(config: TrialsConfig) -> dict[str, Any]:
@@ -91,6 +91,6 @@ def origin(config: TrialsConfig) -> dict[str, Any]:
     }
 
 
-def size(bench: Session, plan: Plan) -> dict[str, Any]:
-    trained = trainable_parameters(plan, bench.network, bench.data.pixels.shape[1])
-    return {"trainable_params": trained, "trainable_share": trained / bench.total_parameters}
+def size(session: Session, plan: Plan) -> dict[str, Any]:
+    trained = trainable_parameters(plan, session.network, session.data.pixels.shape[1])
+    return {"trainable_params": trained, "trainable_share": trained / session.total_parameters}

@@ -13,20 +13,20 @@ from biotune.recipes.session import Session
 from biotune.training.device import describe
 
 
-def facts(bench: Session) -> list[tuple[str, str]]:
-    config, data = bench.config, bench.data
-    pictures = f"{len(data.whole.train)} training, {len(data.whole.val)} validation, {len(data.test)} test pictures"
+def facts(session: Session) -> list[tuple[str, str]]:
+    config, data = session.config, session.data
+    images = f"{len(data.whole.train)} training, {len(data.whole.val)} validation, {len(data.test)} test images"
     skipped = f", {len(data.skipped)} broken ones left out" if data.skipped else ""
     return [
-        ("dataset", f"{data.name}: {len(data.classes)} classes, {pictures}{skipped}"),
+        ("dataset", f"{data.name}: {len(data.classes)} classes, {images}{skipped}"),
         (
             "backbone",
-            f"{config.backbone.name}, weights {config.backbone.weights}, {len(bench.network.blocks)} blocks, "
-            f"{bench.total_parameters:,} parameters",
+            f"{config.backbone.name}, weights {config.backbone.weights}, {len(session.network.blocks)} blocks, "
+            f"{session.total_parameters:,} parameters",
         ),
-        ("device", f"{describe(bench.device)}, {config.executor.name}, {config.executor.threads} threads a training"),
-        ("folder", shown_path(bench.folder)),
-        *([("resumed", f"{known} trainings are known already")] if (known := bench.executor.known) else []),
+        ("device", f"{describe(session.device)}, {config.executor.name}, {config.executor.threads} threads a training"),
+        ("folder", shown_path(session.folder)),
+        *([("resumed", f"{known} trainings are known already")] if (known := session.executor.known) else []),
     ]
 
 

@@ -79,7 +79,7 @@ def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Bloc
 
 
 def folds_of(config: TrialsConfig) -> tuple[int, bool]:
-    """How many folds the command works on, and whether each is a new split of all pictures."""
+    """How many folds the command works on, and whether each is a new split of all images."""
     if isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
         return config.evolution.folds, config.evolution.resplit
     return 1, False
@@ -91,7 +91,7 @@ OnDecoded = Callable[[int, int], None]
 def prepare(
     config: TrialsConfig, num_folds: int, on_decoded: OnDecoded = lambda done, total: None, resplit: bool = False
 ) -> tuple[torch.device, Network, Data]:
-    """Everything that can be wrong before the first training: device, data, network, weights, pictures.
+    """Everything that can be wrong before the first training: device, data, network, weights, images.
 
     Raises:
         BiotuneError: Something is.

@@ -17,7 +17,7 @@ FREE = (
     "executor.workers",
     "executor.workers_per_gpu",
     "executor.trial_timeout",
-    "dataset.root",  # the pictures themselves are told by their fingerprint
+    "dataset.root",  # the images themselves are told by their fingerprint
     "dataset.download",
 )
 
@@ -26,7 +26,7 @@ FREE = (
 EXTENDABLE = ("evolution.generations", "evolution.max_hours", "test.seeds", "strategies")
 
 
-def settle_config(journal: Journal, config: Any, folder: Path) -> None:
+def pin_config(journal: Journal, config: Any, folder: Path) -> None:
     """Note what a run's numbers depend on, or make sure that nothing of it has changed.
 
     Raises:
@@ -60,7 +60,7 @@ def _is_longer(old: Any, new: Any) -> bool:
     return new is None or (old is not None and new > old)
 
 
-def settle(journal: Journal, name: str, value: str, what: str, folder: Path) -> None:
+def pin_fact(journal: Journal, name: str, value: str, what: str, folder: Path) -> None:
     """Note a fingerprint, or make sure that it is the one noted before.
 
     Raises:

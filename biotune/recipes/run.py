@@ -17,7 +17,7 @@ from biotune.recipes.base_rate import find_base_rate
 from biotune.recipes.final import BASELINES, baselines, final_trainings, keep_best_model, origin, size
 from biotune.recipes.header import facts, search_facts, shown_path
 from biotune.recipes.search import confirm, search
-from biotune.recipes.session import session
+from biotune.recipes.session import open_session
 from biotune.report.read import read_run
 from biotune.report.run import write_report
 from biotune.schedule.plan import Plan
@@ -28,15 +28,15 @@ from biotune.strategies.registry import fixed_schedule
 
 def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
     """Search, confirm, retrain, test; leaves a run's whole folder and returns what `result.json` holds."""
-    with session("run", config, folder, config.evolution.folds, view.decoding, config.evolution.resplit) as bench:
-        bench.executor.on_result = view.trained
-        view.header("biotune run", facts(bench) + search_facts(config))
-        _, base_lr = find_base_rate(bench, [Plan(fixed_schedule("full", bench.network.blocks))], view)
-        costs, last = search(bench, config, view)
-        winner, confirmed = confirm(bench, config, last, view)
+    with open_session("run", config, folder, config.evolution.folds, view.decoding, config.evolution.resplit) as session:
+        session.executor.on_result = view.trained
+        view.header("biotune run", facts(session) + search_facts(config))
+        _, base_lr = find_base_rate(session, [Plan(fixed_schedule("full", session.network.blocks))], view)
+        costs, last = search(session, config, view)
+        winner, confirmed = confirm(session, config, last, view)
         # written before the final trainings: whatever becomes of them, the schedule is there
         write_text(folder / "best_schedule.yaml", save_text(winner.schedule, base_lr, origin(config)))
-        finals = final_trainings(bench, config, {"biotune": Plan(winner.schedule)} | baselines(bench), view)
+        finals = final_trainings(session, config, {"biotune": Plan(winner.schedule)} | baselines(session), view)
         result = {
             "search": costs,
             "confirmed": confirmed,
@@ -44,14 +44,14 @@ def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
             "baselines": {
                 name: tables.spreads([outcome for _, outcome in finals[name]]) for name in BASELINES if name in finals
             },
-            **size(bench, Plan(winner.schedule)),
+            **size(session, Plan(winner.schedule)),
             "base_lr": base_lr,
-            "schedule": tables.schedule_entry(winner.schedule, base_lr, bench.network.parameters),
+            "schedule": tables.schedule_entry(winner.schedule, base_lr, session.network.parameters),
         }
-        keep_best_model(bench, finals["biotune"])
+        keep_best_model(session, finals["biotune"])
         write_json(folder / RESULT, result)
         view.summary(pd.read_csv(folder / "summary.csv"), config.fitness.metric)
-        view.schedule(winner.schedule, bench.network.parameters, base_lr)
+        view.schedule(winner.schedule, session.network.parameters, base_lr)
         view.scores({"biotune": result["test"], **result["baselines"]})
         view.final(f"Files: {shown_path(folder)}")
     write_report(read_run(folder))  # all that was computed is safe by now, and the run finished

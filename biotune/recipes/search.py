@@ -11,7 +11,7 @@ from biotune.cli.terminal.view import View
 from biotune.config.key import show
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig
 from biotune.errors import SearchError
-from biotune.evolution.history import Entry
+from biotune.evolution.history import HallEntry
 from biotune.evolution.loop import Generation, evolve, most_candidates, most_evaluations
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
 from biotune.fitness.fitness import Economy, ScheduleFitness, fitness_by, stop_if_too_many_failed
@@ -23,11 +23,11 @@ from biotune.trial import Trial, TrialResult
 Confirmed = dict[tuple[int, int], list[TrialResult]]  # by the serial number of a schedule and the fold
 
 
-def search(bench: Session, config: RunConfig | CompareConfig, view: View) -> tuple[dict[str, Any], Generation]:
+def search(session: Session, config: RunConfig | CompareConfig, view: View) -> tuple[dict[str, Any], Generation]:
     """Evolve; the tables grow with every generation. Returns the search's result entry and the last generation."""
-    blocks, settings = bench.network.blocks, config.evolution
+    blocks, settings = session.network.blocks, config.evolution
     places = max(settings.elites, config.confirm.top_k, 1)
-    fitness = fitness_of(bench, config, Economy(config.fitness.prune, config.fitness.racing, places))
+    fitness = fitness_of(session, config, Economy(config.fitness.prune, config.fitness.racing, places))
     at_most = most_evaluations(settings) * len(config.training.seeds)
     ranking = statistics.fmean if config.confirm.top_k else min
     generations = evolve(
@@ -42,12 +42,12 @@ def search(bench: Session, config: RunConfig | CompareConfig, view: View) -> tup
     for generation in generations:
         fitness.close_generation()
         last = generation
-        rows += tables.generation_rows(generation, bench.network.parameters)
+        rows += tables.generation_rows(generation, session.network.parameters)
         summary.append(tables.summary_row(generation))
         epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
-        hours = bench.close_generation(tables.journal_record(generation))
-        write_table(bench.folder / "generations.csv", rows)
-        write_table(bench.folder / "summary.csv", summary)
+        hours = session.close_generation(tables.journal_record(generation))
+        write_table(session.folder / "generations.csv", rows)
+        write_table(session.folder / "summary.csv", summary)
         evaluations = [candidate.evaluation for candidate in generation.candidates]
         stop_if_too_many_failed(evaluations, config.fitness.max_failed_share)
         view.generation(generation, settings.generations, fitness.trainings, at_most)
@@ -69,11 +69,13 @@ def search(bench: Session, config: RunConfig | CompareConfig, view: View) -> tup
     }, last
 
 
-def confirm(bench: Session, config: RunConfig | CompareConfig, last: Generation, view: View) -> tuple[Entry, dict[str, Any]]:
+def confirm(
+    session: Session, config: RunConfig | CompareConfig, last: Generation, view: View
+) -> tuple[HallEntry, dict[str, Any]]:
     """Fine-tune the best distinct schedules with fresh seeds (see `confirming`); the best mean, or smooth guess, wins."""
     hall = last.hall
     if config.confirm.top_k == 0:
-        write_table(bench.folder / "confirm.csv", [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
+        write_table(session.folder / "confirm.csv", [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
         return hall[0], {"macro_accuracy": None}
     plan = [
         (entry, Trial(entry.schedule, fold, seed, config.training.epochs))
@@ -81,10 +83,10 @@ def confirm(bench: Session, config: RunConfig | CompareConfig, last: Generation,
         for fold, seed in confirming(config)
     ]
     view.begin("confirming", len(plan))
-    results = bench.executor.run([trial for _, trial in plan])
+    results = session.executor.run([trial for _, trial in plan])
     view.end()
     rows = [tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)]
-    write_table(bench.folder / "confirm.csv", rows)
+    write_table(session.folder / "confirm.csv", rows)
     confirmed: Confirmed = {}
     for (entry, trial), result in zip(plan, results, strict=True):
         confirmed.setdefault((entry.number, trial.fold or 0), []).append(result)
@@ -111,7 +113,7 @@ def confirming(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
     return list(product(range(folds), seeds))
 
 
-def confirming_observations(hall: Sequence[Entry], confirmed: Confirmed, metric: str) -> Iterator[Observation]:
+def confirming_observations(hall: Sequence[HallEntry], confirmed: Confirmed, metric: str) -> Iterator[Observation]:
     """A confirmed schedule on a fold as one more evaluation of it, by the metric of the search; NaN where a training failed."""
     schedules = {entry.number: entry.schedule for entry in hall}
     for (number, fold), results in confirmed.items():
@@ -119,7 +121,7 @@ def confirming_observations(hall: Sequence[Entry], confirmed: Confirmed, metric:
         yield Observation(schedules[number], fold, fitness_by(metric, results) if sound else float("nan"))
 
 
-def smoothest(entries: Sequence[Entry], observations: Sequence[Observation], otherwise: Entry) -> Entry:
+def smoothest(entries: Sequence[HallEntry], observations: Sequence[Observation], otherwise: HallEntry) -> HallEntry:
     """The entry of which a regression over all evaluations expects the most."""
     if len(observations) < FEWEST:
         return otherwise
@@ -127,13 +129,13 @@ def smoothest(entries: Sequence[Entry], observations: Sequence[Observation], oth
     return min(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))[1]
 
 
-def fitness_of(bench: Session, config: RunConfig | CompareConfig | EvaluateConfig, economy: Economy) -> ScheduleFitness:
+def fitness_of(session: Session, config: RunConfig | CompareConfig | EvaluateConfig, economy: Economy) -> ScheduleFitness:
     """What turns schedules into numbers in this session."""
     return ScheduleFitness(
-        bench.executor,
+        session.executor,
         tuple(config.training.seeds),
         config.training.epochs,
-        bench.data.fingerprint,
+        session.data.fingerprint,
         economy,
         config.fitness.metric,
     )

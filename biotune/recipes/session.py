@@ -21,7 +21,7 @@ from biotune.executors.base import Runner, Site
 from biotune.executors.recorded import Recorded
 from biotune.executors.registry import EXECUTORS
 from biotune.recipes.inputs import OnDecoded, prepare
-from biotune.recipes.resuming import settle, settle_config
+from biotune.recipes.resuming import pin_config, pin_fact
 from biotune.store.files import STATUS, write_json
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
@@ -72,7 +72,7 @@ class Session:
         """Wall time spent on the run so far, in sessions that were interrupted too, up to their last whole generation."""
         return self.hours_before + (time.monotonic() - self.started) / 3600
 
-    def settle(self, name: str, content: bytes, what: str) -> None:
+    def pin(self, name: str, content: bytes, what: str) -> None:
         """Note what else the run depends on, or make sure that it is what was noted before.
 
         Args:
@@ -83,7 +83,7 @@ class Session:
         Raises:
             RunFolderError: It has changed.
         """
-        settle(self.journal, name, hashlib.sha256(content).hexdigest()[:24], what, self.folder)
+        pin_fact(self.journal, name, hashlib.sha256(content).hexdigest()[:24], what, self.folder)
 
     def close_generation(self, record: dict[str, Any]) -> float:
         """Journal a generation, or make sure that a replayed one is the one that was journalled.
@@ -111,7 +111,7 @@ class Session:
 
 
 @contextmanager
-def session(
+def open_session(
     command: str,
     config: TrialsConfig,
     folder: Path,
@@ -127,8 +127,8 @@ def session(
     with folder_in_use(command, config, folder) as (journal, status):
         torch.set_num_threads(config.executor.threads)
         device, network, data = prepare(config, num_folds, on_decoded, resplit)
-        settle(journal, "data", data.fingerprint, "pictures, labels or splits have", folder)
-        settle(journal, "weights", weights_fingerprint(network), "the weights that training starts from have", folder)
+        pin_fact(journal, "data", data.fingerprint, "images, labels or splits have", folder)
+        pin_fact(journal, "weights", weights_fingerprint(network), "the weights that training starts from have", folder)
         status["device"] = describe(device)
         write_json(folder / STATUS, status)
         with scratch() as space, _executor(Site(config, device, network, data, folder, space)) as inner:
@@ -147,7 +147,7 @@ def folder_in_use(command: str, config: TrialsConfig, folder: Path) -> Iterator[
         journal = Journal(folder)
         try:
             # before anything else is written: the folder may be another run's
-            settle_config(journal, config, folder)
+            pin_config(journal, config, folder)
             with status_kept(command, folder) as status:
                 yield journal, status
         finally:

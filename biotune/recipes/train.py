@@ -12,7 +12,7 @@ from biotune.recipes.base_rate import find_base_rate
 from biotune.recipes.final import final_trainings, keep_best_model, origin, size
 from biotune.recipes.header import facts, shown_path
 from biotune.recipes.inputs import plans_to_train
-from biotune.recipes.session import session
+from biotune.recipes.session import open_session
 from biotune.report.read import read_run
 from biotune.report.run import write_report
 from biotune.schedule.schedule_file import save_text
@@ -21,25 +21,25 @@ from biotune.store.files import RESULT, write_json, write_text
 
 def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
     """Fine-tune by one strategy or schedule over `test.seeds`, with test scores."""
-    with session("train", config, folder, 1, view.decoding) as bench:
-        choices = plans_to_train(config, bench.network)
-        bench.settle("schedule", "\n".join(plan.schedule.key for plan in choices).encode(), "the schedule to train with has")
-        bench.executor.on_result = view.trained
-        view.header("biotune train", [*facts(bench), ("strategy", config.strategy.name)])
-        plan, base_lr = find_base_rate(bench, choices, view)
+    with open_session("train", config, folder, 1, view.decoding) as session:
+        choices = plans_to_train(config, session.network)
+        session.pin("schedule", "\n".join(plan.schedule.key for plan in choices).encode(), "the schedule to train with has")
+        session.executor.on_result = view.trained
+        view.header("biotune train", [*facts(session), ("strategy", config.strategy.name)])
+        plan, base_lr = find_base_rate(session, choices, view)
         schedule = plan.schedule
-        finals = final_trainings(bench, config, {config.strategy.name: plan}, view)
+        finals = final_trainings(session, config, {config.strategy.name: plan}, view)
         result = {
             "strategy": config.strategy.name,
             "test": tables.spreads([outcome for _, outcome in finals[config.strategy.name]]),
-            **size(bench, plan),
+            **size(session, plan),
             "base_lr": base_lr,
-            "schedule": tables.schedule_entry(schedule, base_lr, bench.network.parameters),
+            "schedule": tables.schedule_entry(schedule, base_lr, session.network.parameters),
         }
-        keep_best_model(bench, finals[config.strategy.name])
+        keep_best_model(session, finals[config.strategy.name])
         write_text(folder / "best_schedule.yaml", save_text(schedule, base_lr, origin(config)))
         write_json(folder / RESULT, result)
-        view.schedule(schedule, bench.network.parameters, base_lr)
+        view.schedule(schedule, session.network.parameters, base_lr)
         view.scores({config.strategy.name: result["test"]})
         view.final(f"Files: {shown_path(folder)}")
     write_report(read_run(folder))  # all that was computed is safe by now, and the run finished

@@ -1,4 +1,4 @@
-"""Which classes the final model confuses, and the test pictures it is most surely wrong about."""
+"""Which classes the final model confuses, and the test images it is most surely wrong about."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _WORST = 12
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrongly classified test picture.
+    """A wrongly classified test image.
 
     Attributes:
-        picture: Its name.
+        image: Its name.
         true: Its class.
         predicted: The class the model says.
         probability: How sure the model is.
-        thumbnail: A data URI, where the picture's file was found.
+        thumbnail: A data URI, where the image's file was found.
     """
 
-    picture: str
+    image: str
     true: str
     predicted: str
     probability: float
@@ -69,25 +69,23 @@ def worst(run: Run) -> list[Mistake]:
     root = run.config.get("dataset", {}).get("root")
     folder = Path(str(root)).expanduser() if root else None
     return [
-        Mistake(picture, true, predicted, float(probability), _thumbnail(folder, picture))
-        for picture, true, predicted, probability in wrong[
-            ["picture", "true_class", "predicted_class", "probability"]
-        ].to_numpy()
+        Mistake(image, true, predicted, float(probability), _thumbnail(folder, image))
+        for image, true, predicted, probability in wrong[["picture", "true_class", "predicted_class", "probability"]].to_numpy()
     ]
 
 
-def _thumbnail(root: Path | None, picture: str) -> str | None:
-    """A small JPEG as a data URI; None where there is no such file or it is no picture."""
+def _thumbnail(root: Path | None, image: str) -> str | None:
+    """A small JPEG as a data URI; None where there is no such file or it is no image."""
     try:
-        if root is None or not (root / picture).is_file():
+        if root is None or not (root / image).is_file():
             return None
-        with Image.open(root / picture) as image:
-            image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))  # decodes large JPEGs at a fraction of their size
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+        with Image.open(root / image) as opened:
+            opened.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))  # decodes large JPEGs at a fraction of their size
+            upright = ImageOps.exif_transpose(opened).convert("RGB")
         upright.thumbnail((_THUMBNAIL, _THUMBNAIL))
         content = io.BytesIO()
         upright.save(content, format="JPEG", quality=82)
-    except Exception:  # Pillow raises nearly anything on a broken file; the page can do without a picture
+    except Exception:  # Pillow raises nearly anything on a broken file; the page can do without an image
         return None
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
 
@@ -136,4 +134,4 @@ def draw_confusion(run: Run) -> Drawing:
         axes.grid(which="minor")
         axes.tick_params(which="minor", length=0)
     right = int(np.trace(counts))
-    return finish(figure, "confusion", f"Confusion matrix of {len(classes)} classes: {right} of {counts.sum()} pictures right")
+    return finish(figure, "confusion", f"Confusion matrix of {len(classes)} classes: {right} of {counts.sum()} images right")

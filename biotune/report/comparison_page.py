@@ -97,7 +97,7 @@ def write_strategies(compared: Sequence[Compared], page: Path, plots: Path | Non
         compared=compared,
         columns=COLUMNS,
         rows=[list(table_rows(entry.result, in_percent=True)) for entry in compared],
-        pictures=[Markup(drawing.inline()) for drawing in drawings],
+        images=[Markup(drawing.inline()) for drawing in drawings],
         ranks=average_ranks(compared) if len(compared) > 1 else {},
     )
     write_text(page, text)

@@ -72,7 +72,7 @@ class Run:
         trainable_share: Their share of all.
         scores: Every test score by method and metric, the run's own method first.
         test: A row a final training.
-        predictions: A row a test picture.
+        predictions: A row a test image.
         classes: Names of the classes in the model's order.
         search: What the search left; None for a single fine-tune.
     """

@@ -40,7 +40,7 @@ def write_report(run: Run, page: Path | None = None) -> Path:
 
 
 def draw(run: Run) -> dict[str, Drawing]:
-    """All pictures of a run by name."""
+    """All images of a run by name."""
     strip = [Strip("", run.schedule, run.parameters)]
     with biotune_style():
         drawings: list[Drawing | None] = [

@@ -26,7 +26,7 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
 
     Args:
         run: The run.
-        drawings: Its pictures by name; the sections of those that are missing are left out.
+        drawings: Its images by name; the sections of those that are missing are left out.
         mistakes: The wrong answers to show.
     """
     confused = confusions(run)
@@ -38,7 +38,7 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
         lead=lead(run),
         facts=_facts(run),
         tiles=_tiles(run),
-        pictures={name: Markup(drawing.inline()) for name, drawing in drawings.items()},
+        images={name: Markup(drawing.inline()) for name, drawing in drawings.items()},
         metrics=list(run.scores[run.method]),
         method_name=method_name,
         blocks=_blocks(run),
@@ -131,7 +131,7 @@ def _facts(run: Run) -> str:
     score = run.scores[run.method]["macro_accuracy"]
     seeds = len(score.values)
     spread = f"Mean ± sd over {seeds} training seeds" if seeds > 1 else "One training seed, so no spread is known"
-    tested = f"{len(run.predictions):,} test pictures of {len(run.classes)} classes"
+    tested = f"{len(run.predictions):,} test images of {len(run.classes)} classes"
     rest = ", which the search never saw" if run.search else ""
     return f"{spread}; {tested}{rest}."
 

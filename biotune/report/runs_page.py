@@ -84,7 +84,7 @@ def write_comparison(runs: Sequence[Run], page: Path) -> Path:
         methods=sorted(methods, key=lambda method: list(METHODS).index(method) if method in METHODS else -1),
         method_name=method_name,
         costs={entry.number: _costs(entry.run) for entry in named},
-        pictures={drawing.name: Markup(drawing.inline()) for drawing in drawings},
+        images={drawing.name: Markup(drawing.inline()) for drawing in drawings},
         command=command,
     )
     write_text(page, text)

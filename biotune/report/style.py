@@ -1,4 +1,4 @@
-"""How every plot looks, and how a figure becomes files and a picture inside a page. Knows nothing of runs.
+"""How every plot looks, and how a figure becomes files and an image inside a page. Knows nothing of runs.
 
 Each figure is drawn once, in colours of a light page; inside an HTML page these become CSS variables, so that the same
 drawing is right in dark and light.
@@ -96,7 +96,7 @@ class Drawing:
     png: bytes = b""
 
     def inline(self) -> str:
-        """The picture as an `<svg>` element for a page: its own ids, the page's colours, no prologue."""
+        """The image as an `<svg>` element for a page: its own ids, the page's colours, no prologue."""
         text = self.svg[self.svg.index("<svg") :].strip()
         text = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", text, flags=re.S)
         text = re.sub(r'(\bid="|href="#|url\(#)', lambda found: f"{found[0]}{self.name}-", text)
@@ -122,7 +122,7 @@ def biotune_style() -> Iterator[None]:
 
 
 def finish(figure: Figure, name: str, says: str, with_png: bool = True) -> Drawing:
-    """Turn a figure into its files' contents: without dates and versions, equal runs leave equal pictures."""
+    """Turn a figure into its files' contents: without dates and versions, equal runs leave equal images."""
     svg = io.StringIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     png = io.BytesIO()

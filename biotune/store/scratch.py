@@ -15,7 +15,7 @@ from biotune.errors import RunFolderError
 
 
 def cache_folder() -> Path:
-    """Where decoded pictures are kept: $BIOTUNE_CACHE_DIR, or biotune below the user's cache folder."""
+    """Where decoded images are kept: $BIOTUNE_CACHE_DIR, or biotune below the user's cache folder."""
     if own := os.environ.get("BIOTUNE_CACHE_DIR"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "biotune"

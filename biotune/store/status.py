@@ -25,7 +25,7 @@ def state_of(folder: Path) -> str | None:
         return None
 
 
-def settle_state(folder: Path, state: str, error: str) -> None:
+def record_end(folder: Path, state: str, error: str) -> None:
     """Tell in `status.json` how a run ended that could not tell it itself.
 
     Raises:

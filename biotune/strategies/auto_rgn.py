@@ -10,23 +10,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from biotune.strategies.hooks import NORMALISATION, Groups, Hooks, Scene
+from biotune.strategies.hooks import NORMALISATION, Groups, Hooks, TrainingContext
 
 _STABLE = 1e-8  # keeps a variance of 0 from being divided by
 
 
-def hooks(scene: Scene) -> Hooks:
+def hooks(context: TrainingContext) -> Hooks:
     """Groups of one parameter tensor each, normalisation parameters frozen; rates λ_0 × ratio, the largest ratio 1."""
-    parameters = without_normalisation(scene.model)
-    batches = int(scene.method["batches"])
-    groups: Groups = [{"params": [parameter], "lr": scene.lr, "name": name} for name, parameter in parameters.items()]
+    parameters = without_normalisation(context.model)
+    batches = int(context.method["batches"])
+    groups: Groups = [{"params": [parameter], "lr": context.lr, "name": name} for name, parameter in parameters.items()]
 
     def before_epoch(epoch: int, optimizer: torch.optim.Optimizer) -> None:
-        gradients = measured(scene, list(parameters.values()), epoch, batches)
-        if scene.method.name == "auto_rgn":
+        gradients = measured(context, list(parameters.values()), epoch, batches)
+        if context.method.name == "auto_rgn":
             ratios = relative_norms(list(parameters.values()), gradients)
         else:
-            ratios = signal_to_noise(gradients, scene.method["floor"])
+            ratios = signal_to_noise(gradients, context.method["floor"])
         for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
             group["lr"] = group["lr"] * ratio
 
@@ -42,21 +42,21 @@ def without_normalisation(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def measured(scene: Scene, parameters: Sequence[nn.Parameter], epoch: int, batches: int) -> list[list[Tensor]]:
+def measured(context: TrainingContext, parameters: Sequence[nn.Parameter], epoch: int, batches: int) -> list[list[Tensor]]:
     """For each batch the gradient of each parameter; running statistics stay as they are.
 
     Args:
-        scene: The training.
+        context: The training.
         parameters: Of what.
         epoch: Which epoch's batches to draw.
         batches: How many at most.
     """
-    buffers = {name: buffer.clone() for name, buffer in scene.model.named_buffers()}
+    buffers = {name: buffer.clone() for name, buffer in context.model.named_buffers()}
     gradients = []
-    for loss in scene.losses(epoch, batches):
+    for loss in context.losses(epoch, batches):
         own = torch.autograd.grad(loss, parameters, allow_unused=True)
         gradients.append([torch.zeros_like(p) if g is None else g for p, g in zip(parameters, own, strict=True)])
-    for name, buffer in scene.model.named_buffers():
+    for name, buffer in context.model.named_buffers():
         buffer.copy_(buffers[name])
     return gradients
 

@@ -23,7 +23,7 @@ NORMALISATION = (
 
 
 @dataclass(frozen=True)
-class Scene:
+class TrainingContext:
     """One training as a strategy finds it, with the weights that it starts from in place.
 
     Attributes:
@@ -38,7 +38,7 @@ class Scene:
         frozen_norm: eval or train, see `apply_schedule`.
         losses: From an epoch and a number of batches to the loss of each of these batches, with its graph, drawn apart from
             the training's own batches.
-        example: Makes a small batch of pictures.
+        example: Makes a small batch of images.
     """
 
     model: nn.Module
@@ -70,7 +70,7 @@ class Hooks:
         groups: The parameter groups, `{"params", "lr", "name"}` each.
         before_epoch: Called with the epoch, from 0, and the optimizer, whose groups have this epoch's rates.
         penalty: Added to the loss of every batch; None where there is none.
-        settled: From which epoch on, counted from 0, a training may end early: before it more is unfrozen by the epoch.
+        stop_from: From which epoch on, counted from 0, a training may end early: before it more is unfrozen by the epoch.
         fold_in: Called with the best weights in place: gives the network its own modules back, which compute the same.
         undo: Called at the end, after errors too: the network has its own modules again, with weights of any kind.
     """
@@ -78,7 +78,7 @@ class Hooks:
     groups: Groups
     before_epoch: Callable[[int, torch.optim.Optimizer], None] = _no_preparation
     penalty: Callable[[], Tensor] | None = None
-    settled: int = 0
+    stop_from: int = 0
     fold_in: Callable[[], None] = _nothing
     undo: Callable[[], None] = _nothing
 

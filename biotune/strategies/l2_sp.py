@@ -8,27 +8,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from biotune.strategies.hooks import Hooks, Scene, weights_of
+from biotune.strategies.hooks import Hooks, TrainingContext, weights_of
 
 CONVOLUTIONS_AND_LINEAR = (nn.modules.conv._ConvNd, nn.Linear)
 
 
-def hooks(scene: Scene) -> Hooks:
+def hooks(context: TrainingContext) -> Hooks:
     """α/2 Σ(w−w⁰)² (l2_sp) or α Σ|w−w⁰| (l1_sp) over pre-trained convolution and linear weights, β/2 Σ w² over a new head's."""
-    alpha, beta = scene.method["alpha"], scene.method["beta"]
-    weights = weights_of(scene.model, CONVOLUTIONS_AND_LINEAR)
-    new = {f"{scene.head}.weight"} if scene.fresh_head else set()
+    alpha, beta = context.method["alpha"], context.method["beta"]
+    weights = weights_of(context.model, CONVOLUTIONS_AND_LINEAR)
+    new = {f"{context.head}.weight"} if context.fresh_head else set()
     pulled = [(weight, weight.detach().clone()) for name, weight in weights.items() if name not in new and weight.requires_grad]
     head = [weight for name, weight in weights.items() if name in new and weight.requires_grad]
-    distance = squared if scene.method.name == "l2_sp" else absolute
+    distance = squared if context.method.name == "l2_sp" else absolute
 
     def penalty() -> Tensor:
-        start = torch.zeros((), device=next(scene.model.parameters()).device)
+        start = torch.zeros((), device=next(context.model.parameters()).device)
         away = sum((distance(weight - origin) for weight, origin in pulled), start)
         size = sum((squared(weight) for weight in head), start)
         return alpha * away + beta * size
 
-    return Hooks(scene.groups, penalty=penalty)
+    return Hooks(context.groups, penalty=penalty)
 
 
 def squared(difference: Tensor) -> Tensor:

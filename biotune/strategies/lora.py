@@ -14,22 +14,22 @@ from torch import Tensor, nn
 
 from biotune.errors import ConfigError
 from biotune.schedule.param_groups import block_parameters, freeze
-from biotune.strategies.hooks import Groups, Hooks, Scene
+from biotune.strategies.hooks import Groups, Hooks, TrainingContext
 
 _KINDS = (nn.Conv2d, nn.Linear)
 
 
-def hooks(scene: Scene) -> Hooks:
+def hooks(context: TrainingContext) -> Hooks:
     """Adapters go into the network in place; at the end they are merged, and the network has its own modules again."""
-    head = block_parameters(scene.model, scene.blocks)[scene.blocks[-1].name]
-    freeze(scene.model, scene.blocks, [False] * (len(scene.blocks) - 1) + [True], "eval")
-    insert(scene.model, scene.example(), scene.blocks[-1].modules, int(scene.method["rank"]), scene.method["scale"])
-    adapters = [p for name, p in scene.model.named_parameters() if ".lora_" in name]
+    head = block_parameters(context.model, context.blocks)[context.blocks[-1].name]
+    freeze(context.model, context.blocks, [False] * (len(context.blocks) - 1) + [True], "eval")
+    insert(context.model, context.example(), context.blocks[-1].modules, int(context.method["rank"]), context.method["scale"])
+    adapters = [p for name, p in context.model.named_parameters() if ".lora_" in name]
     groups: Groups = [
-        {"params": adapters, "lr": scene.lr, "name": "adapters"},
-        {"params": [parameter for _, parameter in head], "lr": scene.lr, "name": scene.blocks[-1].name},
+        {"params": adapters, "lr": context.lr, "name": "adapters"},
+        {"params": [parameter for _, parameter in head], "lr": context.lr, "name": context.blocks[-1].name},
     ]
-    return Hooks(groups, fold_in=lambda: remove(scene.model, merged=True), undo=lambda: remove(scene.model, merged=False))
+    return Hooks(groups, fold_in=lambda: remove(context.model, merged=True), undo=lambda: remove(context.model, merged=False))
 
 
 def insert(model: nn.Module, example: Tensor, head: tuple[str, ...], rank: int, scale: float) -> None:
@@ -53,7 +53,7 @@ def insert(model: nn.Module, example: Tensor, head: tuple[str, ...], rank: int, 
 
 
 def adaptable(model: nn.Module, example: Tensor, head: tuple[str, ...]) -> list[str]:
-    """Paths of the layers that take an adapter: seen by watching which are called when pictures go through the network.
+    """Paths of the layers that take an adapter: seen by watching which are called when images go through the network.
 
     Layers whose weights are handed to a function, as attention layers do, are never called; grouped convolutions peft refuses.
     """

@@ -5,24 +5,24 @@ from __future__ import annotations
 import torch
 
 from biotune.schedule.param_groups import freeze, hold_in_eval
-from biotune.strategies.hooks import NORMALISATION, Hooks, Scene
+from biotune.strategies.hooks import NORMALISATION, Hooks, TrainingContext
 
 
-def hooks(scene: Scene) -> Hooks:
+def hooks(context: TrainingContext) -> Hooks:
     """The first half of the epochs the head alone, then everything from there, with normalisation layers in eval mode.
 
     Source: Kumar et al., *Fine-tuning can distort pretrained features and underperform out-of-distribution*, ICLR 2022.
     """
-    half = scene.epochs // 2
-    only_head = [False] * (len(scene.blocks) - 1) + [True]
+    half = context.epochs // 2
+    only_head = [False] * (len(context.blocks) - 1) + [True]
 
     def before_epoch(epoch: int, optimizer: torch.optim.Optimizer) -> None:
         if epoch < half:
-            freeze(scene.model, scene.blocks, only_head, scene.frozen_norm)
+            freeze(context.model, context.blocks, only_head, context.frozen_norm)
         elif epoch == half:
-            freeze(scene.model, scene.blocks, [True] * len(scene.blocks), scene.frozen_norm)
-            for module in scene.model.modules():
+            freeze(context.model, context.blocks, [True] * len(context.blocks), context.frozen_norm)
+            for module in context.model.modules():
                 if isinstance(module, NORMALISATION):
                     hold_in_eval(module)
 
-    return Hooks(scene.groups, before_epoch, settled=half)
+    return Hooks(context.groups, before_epoch, stop_from=half)

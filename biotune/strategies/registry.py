@@ -15,7 +15,7 @@ from biotune.schedule.schedule import Schedule
 from biotune.strategies import fixed
 
 if TYPE_CHECKING:
-    from biotune.strategies.hooks import Hooks, Scene
+    from biotune.strategies.hooks import Hooks, TrainingContext
 
 
 Schedules = Callable[[Sequence[Block], StrategyConfig, bool], list[Schedule]]
@@ -106,10 +106,10 @@ def fixed_schedule(name: str, blocks: Sequence[Block]) -> Schedule:
     return plan.schedule
 
 
-def hooks_of(scene: Scene) -> Hooks:
+def hooks_of(context: TrainingContext) -> Hooks:
     """The hooks of the strategy that a training names."""
-    module = _find(scene.method.name).hooks
-    hooks: Hooks = import_module(f"biotune.strategies.{module}").hooks(scene)
+    module = _find(context.method.name).hooks
+    hooks: Hooks = import_module(f"biotune.strategies.{module}").hooks(context)
     return hooks
 
 

@@ -27,7 +27,7 @@ from biotune.schedule.block import Block
 
 Indices = NDArray[np.int64]
 GB = 10**9
-_BATCH = 64  # pictures at a time while boundaries are computed; a constant, so that every worker computes the same
+_BATCH = 64  # images at a time while boundaries are computed; a constant, so that every worker computes the same
 _STORED: dict[torch.dtype, np.dtype[Any]] = {  # how numpy, which has no bfloat16, holds what torch computes
     torch.float32: np.dtype(np.float32),
     torch.bfloat16: np.dtype(np.int16),
@@ -42,7 +42,7 @@ class Boundary:
     Attributes:
         block: Index of the first block behind it.
         entry: The chain's call that takes the activations.
-        shape: One picture's activations as they are stored.
+        shape: One image's activations as they are stored.
         dtype: Their type.
         channels_last: Whether they are stored with their channels last, as the network passes them on.
     """
@@ -54,7 +54,7 @@ class Boundary:
     channels_last: bool
 
     def size(self, rows: int) -> int:
-        """Bytes of the activations of so many pictures."""
+        """Bytes of the activations of so many images."""
         return rows * math.prod(self.shape) * self.dtype.itemsize
 
     def restore(self, stored: Tensor) -> Tensor:
@@ -62,15 +62,15 @@ class Boundary:
         return stored.permute(0, 3, 1, 2) if self.channels_last else stored
 
 
-def measure_boundaries(chain: Chain, pictures: Tensor) -> tuple[Boundary, ...]:
+def measure_boundaries(chain: Chain, images: Tensor) -> tuple[Boundary, ...]:
     """The boundary before every block but the first, with the shape and type of what passes it.
 
     Args:
         chain: The network, in eval mode.
-        pictures: (2, 3, H, W) any pictures as the network takes them; two, so that the memory layout shows.
+        images: (2, 3, H, W) any images as the network takes them; two, so that the memory layout shows.
     """
     found = []
-    x, at = pictures, 0
+    x, at = images, 0
     for block, entry in enumerate(chain.entries):
         if block == 0:
             continue
@@ -86,7 +86,7 @@ def choose_boundaries(found: Sequence[Boundary], rows: int, max_bytes: float) ->
 
     Args:
         found: All boundaries.
-        rows: Pictures to keep activations of.
+        rows: Images to keep activations of.
         max_bytes: What they may take together.
     """
     kept: list[Boundary] = []
@@ -120,7 +120,7 @@ def _has_running_statistics(module: nn.Module) -> bool:
     return getattr(module, "running_mean", None) is not None
 
 
-class Features:
+class SharedActivations:
     """The kept boundaries of one network on one dataset.
 
     Files appear whole or not at all, and a lock a boundary lets several workers compute each one only once.
@@ -137,7 +137,7 @@ class Features:
         boundaries: Sequence[Boundary],
         rows: Indices,
         folder: Path,
-        pictures: Callable[[Indices], Tensor],
+        images: Callable[[Indices], Tensor],
         device: torch.device,
     ) -> None:
         """Prepare; nothing is computed before it is needed.
@@ -147,14 +147,14 @@ class Features:
             boundaries: Those to keep, by block.
             rows: (N,) ascending rows of the dataset to keep activations of.
             folder: Where the files lie, shared by the workers of a run.
-            pictures: From rows to the chain's input on the device.
+            images: From rows to the chain's input on the device.
             device: Where the chain computes.
         """
         self.chain = chain
         self.boundaries = tuple(boundaries)
         self.rows = rows
         self._folder = folder
-        self._pictures = pictures
+        self._images = images
         self._device = device
         self._open: dict[int, NDArray[Any]] = {}
 
@@ -166,7 +166,7 @@ class Features:
         """
         found = np.searchsorted(self.rows, rows)
         if not np.array_equal(self.rows[np.minimum(found, len(self.rows) - 1)], rows):
-            raise IndexError("activations are kept of training and validation pictures only")
+            raise IndexError("activations are kept of training and validation images only")
         return found
 
     def deepest(self, block: int) -> Boundary | None:
@@ -196,7 +196,7 @@ class Features:
         return self._folder / f"boundary-{boundary.block}.bin"
 
     def _compute(self, boundary: Boundary, path: Path) -> None:
-        """From the nearest shallower boundary that is there already, or from the pictures."""
+        """From the nearest shallower boundary that is there already, or from the images."""
         ready = [one for one in self.boundaries if one.block < boundary.block and self._path(one).exists()]
         start = max(ready, key=lambda one: one.block, default=None)
         handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".unfinished-")
@@ -221,7 +221,7 @@ class Features:
         for begin in range(0, len(self.rows), _BATCH):
             rows = self.rows[begin : begin + _BATCH]
             if start is None:
-                yield self._pictures(rows)
+                yield self._images(rows)
             else:
                 stored = from_store(self.at(start)[begin : begin + _BATCH], start.dtype)
                 yield start.restore(stored.to(self._device))

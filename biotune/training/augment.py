@@ -14,7 +14,7 @@ _LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Random crops of a square picture.
+    """Random crops of a square image.
 
     Args:
         rng: Source of the draws.
@@ -31,13 +31,13 @@ def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.stack([left, top, width, height], axis=1)
 
 
-def crop_and_flip(pictures: Tensor, boxes: np.ndarray, flips: np.ndarray) -> Tensor:
-    """Resize a box of each picture to the whole picture's size, bilinearly, and mirror some.
+def crop_and_flip(images: Tensor, boxes: np.ndarray, flips: np.ndarray) -> Tensor:
+    """Resize a box of each image to the whole image's size, bilinearly, and mirror some.
 
     Args:
-        pictures: (N, C, H, W) float.
+        images: (N, C, H, W) float.
         boxes: (N, 4) left, top, width and height as shares of the side.
-        flips: (N,) bool, which pictures to mirror left to right.
+        flips: (N,) bool, which images to mirror left to right.
 
     Returns:
         (N, C, H, W) float.
@@ -48,17 +48,17 @@ def crop_and_flip(pictures: Tensor, boxes: np.ndarray, flips: np.ndarray) -> Ten
     theta[:, 1, 1] = height
     theta[:, 0, 2] = 2 * left + width - 1
     theta[:, 1, 2] = 2 * top + height - 1
-    on_device = send(torch.from_numpy(theta).to(pictures.dtype), pictures.device)
-    grid = functional.affine_grid(on_device, list(pictures.shape), align_corners=False)
-    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    on_device = send(torch.from_numpy(theta).to(images.dtype), images.device)
+    grid = functional.affine_grid(on_device, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def standard(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+def standard(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Random resized crop and a mirror image half of the time.
 
     Args:
-        pictures: (N, C, H, W) float, square.
+        images: (N, C, H, W) float, square.
         rng: Source of the draws; the training seed's own.
     """
-    count = len(pictures)
-    return crop_and_flip(pictures, random_boxes(rng, count), rng.random(count) < 0.5)
+    count = len(images)
+    return crop_and_flip(images, random_boxes(rng, count), rng.random(count) < 0.5)

@@ -16,14 +16,14 @@ from biotune.config.schema import TrainingConfig
 from biotune.datasets.data import Data
 from biotune.errors import BiotuneError
 from biotune.schedule.param_groups import apply_schedule, freeze, prove_coverage
-from biotune.strategies.hooks import Hooks, Scene
+from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
 from biotune.training.augment import standard
-from biotune.training.metrics import macro_accuracy, test_scores
+from biotune.training.metrics import macro_accuracy, score_predictions
 from biotune.training.model import keep_model
 from biotune.training.optimizer import build_optimizer, lr_factor
 from biotune.training.placement import Rows
-from biotune.training.workspace import Entry, Workspace
+from biotune.training.workspace import EntryPoint, Workspace
 from biotune.trial import Trial, TrialResult
 
 
@@ -66,7 +66,7 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
 
 
 def _fit(
-    trial: Trial, workspace: Workspace, entries: Sequence[Entry], hooks: Hooks, loss_function: nn.Module
+    trial: Trial, workspace: Workspace, entries: Sequence[EntryPoint], hooks: Hooks, loss_function: nn.Module
 ) -> tuple[str, list[float], list[float], dict[str, Tensor]]:
     """Epoch after epoch: how it ended, validation scores and losses, and, for a trial with test scores, the best weights."""
     model, training, data = workspace.network.module, workspace.training, workspace.data
@@ -91,15 +91,15 @@ def _fit(
         best = curve.index(max(curve))
         if best == epoch and trial.test:
             best_state = {name: value.clone() for name, value in model.state_dict().items()}
-        if epoch - max(best, hooks.settled) >= training.patience or epoch + 1 == trial.epochs:
+        if epoch - max(best, hooks.stop_from) >= training.patience or epoch + 1 == trial.epochs:
             break  # over anyway, and as good as any other
         # while blocks still join, a curve tells of those that are there
-        if epoch >= hooks.settled and trial.floor and curve[best] < trial.floor[epoch]:
+        if epoch >= hooks.stop_from and trial.floor and curve[best] < trial.floor[epoch]:
             return "pruned", curve, losses, best_state
     return "ok", curve, losses, best_state
 
 
-def _entries(trial: Trial, workspace: Workspace) -> list[Entry]:
+def _entries(trial: Trial, workspace: Workspace) -> list[EntryPoint]:
     """Where batches enter the network in each epoch; the last one serves for all that follow."""
     schedule = trial.schedule
     firsts = [
@@ -111,7 +111,7 @@ def _entries(trial: Trial, workspace: Workspace) -> list[Entry]:
     return [found[first] for first in firsts]
 
 
-def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_function: nn.Module) -> Hooks:
+def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, loss_function: nn.Module) -> Hooks:
     """What the trial's strategy makes of the network, or nothing but its schedule."""
     network, training = workspace.network, workspace.training
     lr = training.base_lr if trial.lr is None else trial.lr
@@ -128,7 +128,7 @@ def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_fu
                 yield loss_function(entry.forward(entry.take(batch)), workspace.labels(batch))
 
     return hooks_of(
-        Scene(
+        TrainingContext(
             model=network.module,
             blocks=network.blocks,
             head=network.head,
@@ -139,7 +139,7 @@ def _hooks(trial: Trial, workspace: Workspace, entry: Entry, rows: Rows, loss_fu
             method=trial.method,
             frozen_norm=training.frozen_norm,
             losses=losses,
-            example=lambda: workspace.pictures(rows[:2]),
+            example=lambda: workspace.images(rows[:2]),
         )
     )
 
@@ -155,7 +155,7 @@ def _in_order(trial: Trial, workspace: Workspace, groups: list[dict[str, Any]]) 
         if epoch <= complete:
             freeze(network.module, network.blocks, schedule.trained_in(epoch, trial.epochs), workspace.training.frozen_norm)
 
-    return Hooks(groups, before_epoch, settled=complete)
+    return Hooks(groups, before_epoch, stop_from=complete)
 
 
 def class_weights(data: Data, rows: np.ndarray, training: TrainingConfig, device: torch.device) -> Tensor | None:
@@ -168,7 +168,7 @@ def class_weights(data: Data, rows: np.ndarray, training: TrainingConfig, device
 
 
 def batch_rows(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Cut rows into batches; a last batch of a single picture joins the one before, as BatchNorm needs two."""
+    """Cut rows into batches; a last batch of a single image joins the one before, as BatchNorm needs two."""
     starts = list(range(0, len(rows), batch_size))
     if len(starts) > 1 and len(rows) - starts[-1] == 1:
         starts.pop()
@@ -177,12 +177,12 @@ def batch_rows(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
 
 
 @torch.inference_mode()
-def predict(workspace: Workspace, rows: Rows, entry: Entry | None = None) -> Tensor:
-    """(N, classes) float32 logits of pictures in eval mode, N ≥ 1.
+def predict(workspace: Workspace, rows: Rows, entry: EntryPoint | None = None) -> Tensor:
+    """(N, classes) float32 logits of images in eval mode, N ≥ 1.
 
     Args:
         workspace: The network and its data.
-        rows: (N,) which pictures.
+        rows: (N,) which images.
         entry: Where they enter the network; by default before its first block.
     """
     entry = entry or workspace.whole()
@@ -195,7 +195,7 @@ def predict(workspace: Workspace, rows: Rows, entry: Entry | None = None) -> Ten
 
 def _train_epoch(
     workspace: Workspace,
-    entry: Entry,
+    entry: EntryPoint,
     rows: Rows,
     order: np.random.Generator,
     optimizer: torch.optim.Optimizer,
@@ -234,4 +234,4 @@ def _score_on_test(trial: Trial, workspace: Workspace) -> dict[str, float]:
     labels = torch.from_numpy(workspace.data.labels[rows])
     if trial.keep is not None:
         keep_model(workspace.folder, trial.keep, workspace.network.module.state_dict(), workspace.data, probabilities.numpy())
-    return test_scores(probabilities, labels)
+    return score_predictions(probabilities, labels)

@@ -124,8 +124,8 @@ class Model:
     """A trained network with what is needed to use it.
 
     Attributes:
-        module: Takes (N, 3, H, W) normalised float pictures, returns (N, classes) logits; in eval mode.
-        preprocessing: How pictures are prepared.
+        module: Takes (N, 3, H, W) normalised float images, returns (N, classes) logits; in eval mode.
+        preprocessing: How images are prepared.
         classes: Names of the classes.
         device: Where the network is.
     """
@@ -135,15 +135,15 @@ class Model:
     classes: tuple[str, ...]
     device: torch.device
 
-    def prepare(self, picture: Image.Image) -> Tensor:
-        """A picture as the network takes it: (3, H, W) float, resized, cropped and normalised."""
-        pixels = np.asarray(prepare(picture, self.preprocessing))
+    def prepare(self, image: Image.Image) -> Tensor:
+        """An image as the network takes it: (3, H, W) float, resized, cropped and normalised."""
+        pixels = np.asarray(prepare(image, self.preprocessing))
         mean, std = (torch.tensor(values) * 255 for values in (self.preprocessing.mean, self.preprocessing.std))
         return ((torch.from_numpy(pixels.copy()).float() - mean) / std).permute(2, 0, 1)
 
     @torch.inference_mode()
     def probabilities(self, files: Sequence[str | os.PathLike[str]]) -> Tensor:
-        """(N, classes) probabilities of picture files.
+        """(N, classes) probabilities of image files.
 
         Raises:
             DataError: A file cannot be decoded.
@@ -156,8 +156,8 @@ class Model:
 
     def _open(self, file: Path) -> Tensor:
         try:
-            with Image.open(file) as picture:
-                return self.prepare(picture)
+            with Image.open(file) as image:
+                return self.prepare(image)
         except Exception as error:  # Pillow's decoders raise whatever they like on malformed files
             raise DataError(f"{file}: cannot be decoded ({one_line(error)}).") from error
 
@@ -198,11 +198,11 @@ def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target:
     return Model(network.module.to(target).eval(), preprocessing, tuple(facts["classes"]), target)
 
 
-def picture_files(paths: Iterable[str]) -> list[Path]:
-    """Files as they are, and the pictures below folders, in order.
+def image_files(paths: Iterable[str]) -> list[Path]:
+    """Files as they are, and the images below folders, in order.
 
     Raises:
-        DataError: A path is not there, or there is no picture at all.
+        DataError: A path is not there, or there is no image at all.
     """
     files: list[Path] = []
     for path in map(Path, paths):
@@ -214,5 +214,5 @@ def picture_files(paths: Iterable[str]) -> list[Path]:
         else:
             raise DataError(f"{path}: no such file or folder.")
     if not files:
-        raise DataError("there is no picture to classify.")
+        raise DataError("there is no image to classify.")
     return files

@@ -9,7 +9,7 @@ import torch
 from biotune.backbones.network import Network
 from biotune.schedule.param_groups import apply_schedule
 from biotune.schedule.plan import Plan
-from biotune.strategies.hooks import Scene
+from biotune.strategies.hooks import TrainingContext
 from biotune.strategies.registry import hooks_of
 
 
@@ -19,12 +19,12 @@ def trainable_parameters(plan: Plan, network: Network, image_size: int) -> int:
     Args:
         plan: How the strategy trains.
         network: The network; it is left as it is.
-        image_size: Side of the pictures in pixels.
+        image_size: Side of the images in pixels.
     """
     model = copy.deepcopy(network.module)
     groups = apply_schedule(model, plan.schedule, 1.0)
     if plan.method is not None:
-        scene = Scene(
+        context = TrainingContext(
             model=model,
             blocks=network.blocks,
             head=network.head,
@@ -38,5 +38,5 @@ def trainable_parameters(plan: Plan, network: Network, image_size: int) -> int:
             example=lambda: torch.zeros(2, 3, image_size, image_size, device=next(model.parameters()).device),
         )
         with torch.random.fork_rng(devices=[]):
-            groups = hooks_of(scene).groups
+            groups = hooks_of(context).groups
     return sum(parameter.numel() for group in groups for parameter in group["params"])

@@ -1,4 +1,4 @@
-"""What a worker loads once and keeps for all its trials: network, pictures, shared activations, and what lies on the device.
+"""What a worker loads once and keeps for all its trials: network, images, shared activations, and what lies on the device.
 
 Hands out batches by row. Knows nothing of optimizers, schedules' rates or scores.
 """
@@ -19,13 +19,20 @@ from biotune.backbones.chain import link
 from biotune.backbones.network import Network, main_output
 from biotune.config.schema import TrainingConfig
 from biotune.datasets.data import Data
-from biotune.training.activations import GB, Boundary, Features, choose_boundaries, first_moving_block, measure_boundaries
+from biotune.training.activations import (
+    GB,
+    Boundary,
+    SharedActivations,
+    choose_boundaries,
+    first_moving_block,
+    measure_boundaries,
+)
 from biotune.training.device import autocast_type
 from biotune.training.placement import Placement, Rows, budget, resident
 
 
 @dataclass(frozen=True)
-class Entry:
+class EntryPoint:
     """Where batches enter the network.
 
     Attributes:
@@ -56,7 +63,7 @@ class Workspace:
 
     Attributes:
         network: The backbone on the device; every trial starts from `initial`.
-        data: The decoded pictures with splits and folds.
+        data: The decoded images with splits and folds.
         training: How to train.
         device: Where.
         initial: The state dict that every trial starts from, on the device.
@@ -74,7 +81,7 @@ class Workspace:
     folder: Path
     autocast: Callable[[], AbstractContextManager[Any]]
     placement: Placement
-    features: Features | None = None
+    features: SharedActivations | None = None
 
     @staticmethod
     def of(
@@ -90,14 +97,14 @@ class Workspace:
 
         Args:
             network: The backbone.
-            data: The pictures.
+            data: The images.
             training: How to train.
             device: Where.
             folder: Where trials keep models that are asked for.
             sharing: How activations are shared; None shares none.
             workers_per_gpu: How many workers use the device.
         """
-        # pictures come as (N, H, W, C), so this is the layout that needs no copy
+        # images come as (N, H, W, C), so this is the layout that needs no copy
         network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         initial = {name: value.clone() for name, value in network.module.state_dict().items()}
         dtype = autocast_type(training.precision, device, sum(network.parameters.values()))
@@ -124,17 +131,17 @@ class Workspace:
         """(B,) int64 labels on the device."""
         return self._labels.index_select(0, self.placement.send(torch.from_numpy(rows)))
 
-    def pictures(self, rows: Rows) -> Tensor:
-        """(B, 3, H, W) normalised float pictures on the device."""
+    def images(self, rows: Rows) -> Tensor:
+        """(B, 3, H, W) normalised float images on the device."""
         pixels = self.placement.take("pixels", self.data.pixels, rows, torch.uint8)
         return ((pixels.float() - self._mean) / self._std).permute(0, 3, 1, 2)
 
-    def whole(self) -> Entry:
+    def whole(self) -> EntryPoint:
         """The entry before the first block: for any schedule, and for weights of any origin."""
         module = self.network.module
-        return Entry(self.pictures, lambda x: main_output(module(x)))
+        return EntryPoint(self.images, lambda x: main_output(module(x)))
 
-    def entry(self, first_trained: int) -> Entry:
+    def entry(self, first_trained: int) -> EntryPoint:
         """The deepest entry before a block; the network must have its initial weights now, and keep them up to that block.
 
         Args:
@@ -150,9 +157,9 @@ class Workspace:
         def take(rows: Rows) -> Tensor:
             return boundary.restore(self.placement.take(_table(boundary), stored, features.positions(rows), boundary.dtype))
 
-        return Entry(take, lambda x: main_output(features.chain.forward(x, boundary.entry)))
+        return EntryPoint(take, lambda x: main_output(features.chain.forward(x, boundary.entry)))
 
-    def _shared(self, sharing: Sharing) -> Features | None:
+    def _shared(self, sharing: Sharing) -> SharedActivations | None:
         """The activations to share, or None where the network or the training leaves nothing fixed to share."""
         network = self.network
         if network.steps is None or self.training.augment != "none":
@@ -160,14 +167,14 @@ class Workspace:
         chain = link(network.module, network.blocks, network.steps)
         rows = np.union1d(self.data.whole.train, self.data.whole.val)
         with self._computing():
-            found = measure_boundaries(chain, self.pictures(rows[[0, -1]]))
+            found = measure_boundaries(chain, self.images(rows[[0, -1]]))
         limit = first_moving_block(network.module, network.blocks, self.training.frozen_norm)
         usable = [boundary for boundary in found if boundary.block <= limit]
         kept = choose_boundaries(usable, len(rows), sharing.max_gb * GB)
-        return Features(chain, kept, rows, sharing.folder, self.pictures, self.device) if kept else None
+        return SharedActivations(chain, kept, rows, sharing.folder, self.images, self.device) if kept else None
 
     def _table_sizes(self) -> dict[str, int]:
-        """Bytes of the tables that can lie on the device, the pictures first, then activations from the deepest up."""
+        """Bytes of the tables that can lie on the device, the images first, then activations from the deepest up."""
         sizes = {"pixels": int(np.prod(self.data.pixels.shape))}
         if self.features is not None:
             deepest_first = sorted(self.features.boundaries, key=lambda boundary: -boundary.block)

@@ -120,7 +120,7 @@ def test_preprocessing_is_what_the_weights_state() -> None:
     assert (inception.resize, inception.crop) == (342, 299)
 
 
-def test_another_picture_size_keeps_the_ratio_of_resize_to_crop() -> None:
+def test_another_image_size_keeps_the_ratio_of_resize_to_crop() -> None:
     stated = Preprocessing(232, 224, (0.5,) * 3, (0.5,) * 3)
     assert stated.scaled_to(None) == stated
     scaled = stated.scaled_to(112)

@@ -21,7 +21,7 @@ def network(request):
     return build_network(BackboneConfig(library, name, "none"), 5)
 
 
-def pictures(network, count=2):
+def images(network, count=2):
     name = type(network.module).__name__
     size = {"Inception3": 75, "VisionTransformer": 224, "GlyphNet": 16}.get(name, 64)
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -34,7 +34,7 @@ def test_every_named_network_trains_one_step_freezes_and_is_a_chain_of_its_block
     weights = tuple(0.0 if name in frozen else 1.0 for name in names)
     optimizer = torch.optim.SGD(apply_schedule(module, Schedule(network.blocks, weights), 1e-2))
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    inputs = pictures(network)
+    inputs = images(network)
     module.train()
     torch.nn.functional.cross_entropy(module(inputs), torch.tensor([0, 3])).backward()
     optimizer.step()
@@ -63,7 +63,7 @@ def test_finer_blocks_are_a_chain_where_units_follow_one_another(name):
     assert len(network.blocks) > 7
     chain = link(network.module, network.blocks, network.steps)
     assert len(chain.entries) == len(network.blocks)
-    inputs = pictures(network)
+    inputs = images(network)
     network.module.eval()
     with torch.inference_mode():
         torch.testing.assert_close(chain.forward(inputs), network.module(inputs), atol=1e-5, rtol=1e-5)
@@ -89,7 +89,7 @@ def test_what_comes_before_a_heads_first_parameter_is_over_when_it_begins(librar
     chain = link(network.module, network.blocks, network.steps)
     network.module.eval()
     with torch.inference_mode():
-        features = chain.forward(pictures(network), 0, chain.entries[-1])
+        features = chain.forward(images(network), 0, chain.entries[-1])
     assert tuple(features[0].shape) == shape
 
 

@@ -13,7 +13,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "glyphnet.safetensors"
 
 
 @pytest.fixture
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     return torch.randn(4, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
 
 
@@ -22,23 +22,23 @@ def test_blocks_come_in_forward_order() -> None:
     assert names == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
 
 
-def test_forward_is_the_chain_of_its_blocks(pictures: torch.Tensor) -> None:
+def test_forward_is_the_chain_of_its_blocks(images: torch.Tensor) -> None:
     model = GlyphNet(10).eval()
-    x = pictures
+    x = images
     for name in ("stem", "layer1", "layer2", "layer3", "layer4"):
         x = model.get_submodule(name)(x)
-    torch.testing.assert_close(model(pictures), model.head(x.mean((2, 3))))
+    torch.testing.assert_close(model(images), model.head(x.mean((2, 3))))
 
 
-def test_only_the_channel_mean_counts(pictures: torch.Tensor) -> None:
+def test_only_the_channel_mean_counts(images: torch.Tensor) -> None:
     model = GlyphNet(10).eval()
-    grey = pictures.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(model(pictures), model(grey))
+    grey = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(model(images), model(grey))
 
 
-def test_every_parameter_gets_a_gradient(pictures: torch.Tensor) -> None:
+def test_every_parameter_gets_a_gradient(images: torch.Tensor) -> None:
     model = GlyphNet(10)
-    model(pictures).logsumexp(1).sum().backward()
+    model(images).logsumexp(1).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 

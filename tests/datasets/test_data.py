@@ -54,11 +54,11 @@ def test_one_fold_is_all_the_data(eight: Preprocessing) -> None:
     assert data.part(0).train.tolist() == data.part(None).train.tolist() == data.whole.train.tolist()
 
 
-def test_rows_carry_the_pictures_and_labels_of_their_names(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
-    config = folder_config(folder_tree(tmp_path / "pictures", {"a": 6, "b": 6, "c": 6}), max_per_class=2)
+def test_rows_carry_the_images_and_labels_of_their_names(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
+    config = folder_config(folder_tree(tmp_path / "images", {"a": 6, "b": 6, "c": 6}), max_per_class=2)
     plan = find_dataset(config, 1)
     data = load_dataset(plan, eight)
-    assert len(data.pixels) == len(data.names) == len(data.labels) < 18, "only pictures in use are decoded"
+    assert len(data.pixels) == len(data.names) == len(data.labels) < 18, "only images in use are decoded"
     for row, name in enumerate(data.names):
         assert data.classes[data.labels[row]] == name.partition("/")[0]
 
@@ -70,7 +70,7 @@ def test_limited_classes_get_outputs_of_their_own(tmp_path: Path, cache: Path, e
     assert set(data.labels.tolist()) == {0, 1}
 
 
-def test_the_fingerprint_follows_folds_splits_and_pictures_alone(eight: Preprocessing) -> None:
+def test_the_fingerprint_follows_folds_splits_and_images_alone(eight: Preprocessing) -> None:
     base = digits(eight).fingerprint
     assert digits(eight).fingerprint == base
     others = [
@@ -85,14 +85,14 @@ def test_the_fingerprint_follows_folds_splits_and_pictures_alone(eight: Preproce
 def test_an_image_size_scales_resize_and_crop_alike(tmp_path: Path, cache: Path) -> None:
     preprocessing = Preprocessing(232, 224, (0.5,) * 3, (0.5,) * 3)
     assert (preprocessing.scaled_to(112).resize, preprocessing.scaled_to(112).crop) == (116, 112)
-    config = folder_config(folder_tree(tmp_path / "pictures", {"a": 4, "b": 4}), image_size=32)
+    config = folder_config(folder_tree(tmp_path / "images", {"a": 4, "b": 4}), image_size=32)
     assert load_dataset(find_dataset(config, 1), preprocessing).pixels.shape == (8, 32, 32, 3)
 
 
 def test_finding_decodes_nothing(tmp_path: Path, cache: Path) -> None:
-    root = folder_tree(tmp_path / "pictures", {"a": 4, "b": 4})
+    root = folder_tree(tmp_path / "images", {"a": 4, "b": 4})
     for path in root.rglob("*.png"):
-        path.write_text("no picture")
+        path.write_text("no image")
     assert find_dataset(folder_config(root), 1).classes == ("a", "b")
     assert not cache.exists()
 

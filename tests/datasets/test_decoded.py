@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision import models
 from torchvision.transforms import functional
 from torchvision.transforms.functional import InterpolationMode
-from trees import folder_config, folder_tree, picture
+from trees import folder_config, folder_tree, write_image
 
 from biotune.backbones.network import Preprocessing
 from biotune.datasets.decoded import decode
@@ -30,11 +30,11 @@ from biotune.store.scratch import cache_folder
 
 @pytest.fixture
 def source(tmp_path: Path, cache: Path) -> Source:
-    return folder.load(folder_config(folder_tree(tmp_path / "pictures", {"a": 4, "b": 4})))
+    return folder.load(folder_config(folder_tree(tmp_path / "images", {"a": 4, "b": 4})))
 
 
 def counting(source: Source) -> tuple[Source, list[int]]:
-    """The source, and the pictures that were read from it."""
+    """The source, and the images that were read from it."""
     reads: list[int] = []
 
     def read(index: int) -> Image.Image:
@@ -51,7 +51,7 @@ EVERY = np.arange(8)
 @pytest.mark.parametrize("name", ["resnet50", "efficientnet_b0"])
 def test_geometry_is_that_of_torchvisions_own_preset(tmp_path: Path, size: tuple[int, int], name: str) -> None:
     preset = models.get_model_weights(name).DEFAULT.transforms()
-    path = picture(tmp_path / "a.png", 100, size)
+    path = write_image(tmp_path / "a.png", 100, size)
     mine = Preprocessing(
         preset.resize_size[0], preset.crop_size[0], tuple(preset.mean), tuple(preset.std), preset.interpolation.value
     )
@@ -66,7 +66,7 @@ def test_geometry_is_that_of_torchvisions_own_preset(tmp_path: Path, size: tuple
 
 
 def test_the_filter_is_the_one_asked_for(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png", 100, (60, 50))
+    path = write_image(tmp_path / "a.png", 100, (60, 50))
     with Image.open(path) as image:
         for kind in ("bilinear", "bicubic"):
             wanted = functional.resize(image, [20], InterpolationMode(kind))
@@ -84,7 +84,7 @@ def test_pixels_are_memory_mapped_and_row_i_is_member_i(source: Source, eight: P
         assert (result.pixels[row] == np.asarray(prepare(source.read(member), eight))).all()
 
 
-def test_a_second_run_reads_no_picture(source: Source, eight: Preprocessing) -> None:
+def test_a_second_run_reads_no_image(source: Source, eight: Preprocessing) -> None:
     watched, reads = counting(source)
     first = decode(watched, EVERY, eight)
     assert sorted(reads) == list(range(8))
@@ -112,12 +112,12 @@ def test_another_geometry_or_choice_is_decoded_anew(source: Source, eight: Prepr
 @pytest.mark.parametrize("change", ["content", "time"])
 def test_a_changed_file_is_decoded_anew(tmp_path: Path, source: Source, eight: Preprocessing, change: str) -> None:
     before = decode(source, EVERY, eight).pixels.copy()
-    path = tmp_path / "pictures" / source.names[2]
+    path = tmp_path / "images" / source.names[2]
     if change == "content":
-        picture(path, 250, (30, 30))
+        write_image(path, 250, (30, 30))
     else:
         os.utime(path, (1, 1))
-    watched, reads = counting(folder.load(folder_config(tmp_path / "pictures")))
+    watched, reads = counting(folder.load(folder_config(tmp_path / "images")))
     after = decode(watched, EVERY, eight).pixels
     assert len(reads) == 8
     assert (np.delete(before, 2, 0) == np.delete(after, 2, 0)).all()
@@ -159,7 +159,7 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(
         """
     )
     environment = {**os.environ, "BIOTUNE_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", script, str(tmp_path / "pictures")]
+    command = [sys.executable, "-c", script, str(tmp_path / "images")]
     assert subprocess.run(command, env=environment, check=False, timeout=120).returncode == 9
     assert any((cache / "decoded").iterdir()), "it did die half-way"
     watched, reads = counting(source)
@@ -185,7 +185,7 @@ def test_two_builders_at_once_both_get_the_right_pixels(source: Source, eight: P
 
 
 def test_what_cannot_be_decoded_is_remembered_with_its_reason(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
-    root = folder_tree(tmp_path / "pictures", {"a": 3, "b": 3})
+    root = folder_tree(tmp_path / "images", {"a": 3, "b": 3})
     (root / "a" / "000.png").write_text("text")
     source = folder.load(folder_config(root))
     for _ in range(2):
@@ -194,8 +194,8 @@ def test_what_cannot_be_decoded_is_remembered_with_its_reason(tmp_path: Path, ca
         assert set(decode(source, np.arange(6), eight, skip_broken=True).broken) == {0}
 
 
-def test_many_broken_pictures_are_counted_in_one_line(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
-    root = folder_tree(tmp_path / "pictures", {"a": 9, "b": 1})
+def test_many_broken_images_are_counted_in_one_line(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
+    root = folder_tree(tmp_path / "images", {"a": 9, "b": 1})
     for path in (root / "a").iterdir():
         path.write_bytes(b"")
     with pytest.raises(DataError, match="and 6 more") as error:
@@ -203,7 +203,7 @@ def test_many_broken_pictures_are_counted_in_one_line(tmp_path: Path, cache: Pat
     assert "\n" not in str(error.value)
 
 
-def test_progress_counts_every_picture(source: Source, eight: Preprocessing) -> None:
+def test_progress_counts_every_image(source: Source, eight: Preprocessing) -> None:
     seen: list[tuple[int, int]] = []
     decode(source, EVERY, eight, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 8) for done in range(1, 9)]

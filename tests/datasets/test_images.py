@@ -1,4 +1,4 @@
-"""Tests of how picture files are opened: as a viewer shows them."""
+"""Tests of how image files are opened: as a viewer shows them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from trees import picture
+from trees import write_image
 
 from biotune.datasets.images import to_rgb
 from biotune.datasets.loaders.files import fingerprint
@@ -66,7 +66,7 @@ def test_cmyk_becomes_the_rgb_it_stands_for(tmp_path: Path) -> None:
     ("orientation", "corner"),
     [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (4, (-1, 0)), (6, (0, -1)), (8, (-1, 0))],
 )
-def test_exif_orientation_turns_the_picture_as_a_viewer_does(tmp_path: Path, orientation: int, corner: tuple[int, int]) -> None:
+def test_exif_orientation_turns_the_image_as_a_viewer_does(tmp_path: Path, orientation: int, corner: tuple[int, int]) -> None:
     image = Image.new("RGB", (4, 2))
     image.putpixel((0, 0), (255, 255, 255))
     exif = Image.Exif()
@@ -80,7 +80,7 @@ def test_exif_orientation_turns_the_picture_as_a_viewer_does(tmp_path: Path, ori
 def test_a_fingerprint_follows_name_size_and_time(tmp_path: Path) -> None:
     names = ["a.png", "b.png"]
     for name in names:
-        picture(tmp_path / name)
+        write_image(tmp_path / name)
         os.utime(tmp_path / name, (1000, 1000))
     first = fingerprint(tmp_path, names)
     assert fingerprint(tmp_path, names) == first

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.source import Source
-from biotune.datasets.splits import Partition, check_classes, check_fold_sizes, hold_out, partition, resplits, stratified_folds
+from biotune.datasets.splits import (
+    SplitIndices,
+    check_classes,
+    check_fold_sizes,
+    hold_out,
+    partition,
+    resplits,
+    stratified_folds,
+)
 from biotune.errors import DataError
 
 NAMES = ("cat", "dog", "emu", "fox")
@@ -23,7 +31,7 @@ def source(labels: list[int], splits: list[str] | str = "", groups: list[int] | 
         labels=np.array(labels, dtype=np.int64),
         splits=np.array([splits] * count if isinstance(splits, str) else splits, dtype="<U5"),
         names=tuple(map(str, range(count))),
-        read=lambda index: (_ for _ in ()).throw(AssertionError("splitting must open no picture")),
+        read=lambda index: (_ for _ in ()).throw(AssertionError("splitting must open no image")),
         fingerprint="toy",
         groups=None if groups is None else np.array(groups, dtype=np.int64),
     )
@@ -37,7 +45,7 @@ def counts(toy: Source, members: np.ndarray) -> list[int]:
     return np.bincount(toy.labels[members], minlength=len(NAMES)).tolist()
 
 
-def parts(cut: Partition) -> list[np.ndarray]:
+def parts(cut: SplitIndices) -> list[np.ndarray]:
     return [cut.train, cut.val, cut.test]
 
 
@@ -46,7 +54,7 @@ def test_without_official_splits_every_class_is_cut_60_20_20() -> None:
     assert [counts(toy, part)[:3] for part in parts(partition(toy, config()))] == [[6, 12, 30], [2, 4, 10], [2, 4, 10]]
 
 
-def test_the_validation_share_refers_to_all_pictures_whatever_the_test_share() -> None:
+def test_the_validation_share_refers_to_all_images_whatever_the_test_share() -> None:
     toy = source([0] * 20 + [1] * 20)
     cut = partition(toy, config(test_fraction=0.5, val_fraction=0.25))
     assert [counts(toy, part)[:2] for part in parts(cut)] == [[5, 5], [5, 5], [10, 10]]
@@ -72,7 +80,7 @@ def test_splits_are_disjoint_cover_everything_and_hold_every_class(sizes: list[i
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(4, 30), min_size=2, max_size=4), st.integers(1, 4), st.integers(0, 2**31))
-def test_folds_are_disjoint_cover_everything_and_differ_by_one_picture_a_class(
+def test_folds_are_disjoint_cover_everything_and_differ_by_one_image_a_class(
     sizes: list[int], num_folds: int, seed: int
 ) -> None:
     labels = np.array([label for label, size in enumerate(sizes) for _ in range(size)])
@@ -94,10 +102,10 @@ def test_the_same_seed_gives_the_same_folds_and_another_seed_others(num_folds: i
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(2, 30), min_size=2, max_size=4), st.integers(0, 2**32 - 2))
-def test_new_splits_share_out_the_same_pictures_in_each_class_as_before(sizes: list[int], seed: int) -> None:
+def test_new_splits_share_out_the_same_images_in_each_class_as_before(sizes: list[int], seed: int) -> None:
     labels = [label for label, size in enumerate(sizes) for _ in range(2 * size)]
     toy = source(labels, [name for size in sizes for name in ["train"] * size + ["val"] * size] + ["test"] * 0)
-    cut = Partition(*(np.flatnonzero(toy.splits == split) for split in ("train", "val", "test")))
+    cut = SplitIndices(*(np.flatnonzero(toy.splits == split) for split in ("train", "val", "test")))
     found = resplits(toy, cut, 4, seed)
     assert [part.tolist() for part in found[0]] == [cut.train.tolist(), cut.val.tolist()]
     for train, val in found:
@@ -109,7 +117,7 @@ def test_new_splits_share_out_the_same_pictures_in_each_class_as_before(sizes: l
     assert [val.tolist() for _, val in resplits(toy, cut, 4, seed)] == [val.tolist() for _, val in found]
 
 
-def test_new_splits_keep_the_share_of_validation_pictures_and_touch_no_test_picture() -> None:
+def test_new_splits_keep_the_share_of_validation_images_and_touch_no_test_image() -> None:
     toy = source([0] * 40 + [1] * 20, (["train"] * 6 + ["val"] * 2 + ["test"] * 2) * 6)
     cut = partition(toy, config())
     for train, val in resplits(toy, cut, 5, seed=3):
@@ -139,7 +147,7 @@ def test_official_splits_are_kept_and_only_the_missing_one_is_held_out() -> None
     toy = source([0] * 15 + [1] * 15, splits)
     cut = partition(toy, config())
     assert cut.test.tolist() == [*range(10, 15), *range(25, 30)]
-    assert counts(toy, cut.val)[:2] == [2, 2], "20 % of the training pictures"
+    assert counts(toy, cut.val)[:2] == [2, 2], "20 % of the training images"
     assert set(cut.val.tolist()) <= set(range(10)) | set(range(15, 25))
 
 
@@ -173,7 +181,7 @@ def test_subsets_limit_each_split_by_class() -> None:
     assert [counts(toy, part)[:3] for part in parts(cut)] == [[7, 7, 7], [3, 3, 3], [3, 3, 3]]
 
 
-def test_the_training_fraction_keeps_one_picture_of_each_class_at_least_and_leaves_evaluation_alone() -> None:
+def test_the_training_fraction_keeps_one_image_of_each_class_at_least_and_leaves_evaluation_alone() -> None:
     toy = source([0] * 50 + [1] * 5)
     whole, half, least = (partition(toy, config(train_fraction=share)) for share in (1.0, 0.5, 0.001))
     assert counts(toy, whole.train)[:2] == [30, 3]
@@ -184,22 +192,22 @@ def test_the_training_fraction_keeps_one_picture_of_each_class_at_least_and_leav
     assert set(half.train) <= set(whole.train)
 
 
-def test_a_limit_on_classes_takes_the_first_that_have_training_pictures() -> None:
+def test_a_limit_on_classes_takes_the_first_that_have_training_images() -> None:
     toy = source([3] * 10 + [2] * 10 + [1] * 10)
     cut = partition(toy, config(max_classes=2))
     assert all(set(toy.labels[part].tolist()) == {1, 2} for part in parts(cut))
 
 
-@pytest.mark.parametrize("pictures", [1, 2])
-def test_a_class_too_small_to_hold_out_from_is_named_with_its_count(pictures: int) -> None:
-    with pytest.raises(DataError, match=rf"class dog has too few pictures \({pictures}\).*Add pictures"):
-        partition(source([0] * 10 + [1] * pictures), config())
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_class_too_small_to_hold_out_from_is_named_with_its_count(images: int) -> None:
+    with pytest.raises(DataError, match=rf"class dog has too few images \({images}\).*Add images"):
+        partition(source([0] * 10 + [1] * images), config())
 
 
 def test_a_class_too_small_for_the_folds_is_named_with_its_count_and_the_remedy() -> None:
     toy = source([0] * 20 + [1] * 6)
     cut = partition(toy, config())
-    with pytest.raises(DataError, match=r"class dog has 1 validation pictures.*evolution\.folds=2.*set evolution\.folds=1"):
+    with pytest.raises(DataError, match=r"class dog has 1 validation images.*evolution\.folds=2.*set evolution\.folds=1"):
         check_fold_sizes(toy, cut, 2)
     check_fold_sizes(toy, cut, 1)
 
@@ -207,9 +215,9 @@ def test_a_class_too_small_for_the_folds_is_named_with_its_count_and_the_remedy(
 @pytest.mark.parametrize(
     ("labels", "splits", "words"),
     [
-        ([0, 1, 0, 1, 2, 0], ["train", "train", "val", "val", "val", "test"], "class emu has validation pictures but no train"),
-        ([0, 1, 0, 1, 0, 3], ["train", "train", "val", "val", "test", "test"], "class fox has test pictures but no train"),
-        ([0, 1, 0, 0], ["train", "train", "val", "test"], "class dog has training pictures but no validation"),
+        ([0, 1, 0, 1, 2, 0], ["train", "train", "val", "val", "val", "test"], "class emu has validation images but no train"),
+        ([0, 1, 0, 1, 0, 3], ["train", "train", "val", "val", "test", "test"], "class fox has test images but no train"),
+        ([0, 1, 0, 0], ["train", "train", "val", "test"], "class dog has training images but no validation"),
         ([0, 0, 0, 0], ["train", "train", "val", "test"], "two classes at least, found 1"),
     ],
 )
@@ -221,7 +229,7 @@ def test_a_class_that_one_split_lacks_is_named(labels: list[int], splits: list[s
 def test_an_empty_split_is_refused() -> None:
     toy = source([0, 1, 0, 1])
     with pytest.raises(DataError, match="the test split is empty"):
-        check_classes(toy, Partition(np.array([0, 1]), np.array([2, 3]), np.array([], dtype=np.int64)))
+        check_classes(toy, SplitIndices(np.array([0, 1]), np.array([2, 3]), np.array([], dtype=np.int64)))
 
 
 def test_test_data_may_lack_a_class() -> None:

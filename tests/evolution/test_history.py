@@ -5,7 +5,7 @@ import statistics
 import numpy as np
 import pytest
 
-from biotune.evolution.history import Books
+from biotune.evolution.history import History
 from biotune.evolution.individual import Individual
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import decode
@@ -15,96 +15,102 @@ BLOCKS = [Block("stem", ("a",)), Block("head", ("b",))]
 
 
 def note(
-    books: Books, number: int, genes: list[float], fitness: float, fold: int = 0, status: str = "ok", extinction: float = 0.0
+    history: History,
+    number: int,
+    genes: list[float],
+    fitness: float,
+    fold: int = 0,
+    status: str = "ok",
+    extinction: float = 0.0,
 ) -> Individual:
     individual = Individual(np.array(genes), np.zeros(3), number, "initial", extinction)
     individual.receive(Evaluation(fitness, status, (1 - fitness,)), fold)
-    books.remember(decode(genes, BLOCKS), individual)
+    history.remember(decode(genes, BLOCKS), individual)
     return individual
 
 
-def hall_of(books: Books, survivors: list[Individual]) -> list[tuple[int, float]]:
-    books.close_generation(survivors)
-    return [(entry.number, pytest.approx(entry.score)) for entry in books.best()]
+def hall_of(history: History, survivors: list[Individual]) -> list[tuple[int, float]]:
+    history.close_generation(survivors)
+    return [(entry.number, pytest.approx(entry.score)) for entry in history.best()]
 
 
 def test_hall_ranks_by_the_mean_over_the_folds() -> None:
-    books = Books(3, statistics.fmean)
-    lucky = note(books, 0, [0.9, 0.1, 0.5], 0.1, fold=0)
-    steady = note(books, 1, [0.1, 0.9, 0.5], 0.2, fold=0)
-    assert hall_of(books, [lucky, steady]) == [(0, 0.1), (1, 0.2)]
-    note(books, 0, [0.9, 0.1, 0.5], 0.5, fold=1)
-    note(books, 1, [0.1, 0.9, 0.5], 0.2, fold=1)
-    assert hall_of(books, [lucky, steady]) == [(1, 0.2), (0, 0.3)]
+    history = History(3, statistics.fmean)
+    lucky = note(history, 0, [0.9, 0.1, 0.5], 0.1, fold=0)
+    steady = note(history, 1, [0.1, 0.9, 0.5], 0.2, fold=0)
+    assert hall_of(history, [lucky, steady]) == [(0, 0.1), (1, 0.2)]
+    note(history, 0, [0.9, 0.1, 0.5], 0.5, fold=1)
+    note(history, 1, [0.1, 0.9, 0.5], 0.2, fold=1)
+    assert hall_of(history, [lucky, steady]) == [(1, 0.2), (0, 0.3)]
 
 
 def test_hall_can_rank_by_the_luckiest_fold() -> None:
-    books = Books(3, min)
-    lucky = note(books, 0, [0.9, 0.1, 0.5], 0.1, fold=0)
-    note(books, 0, [0.9, 0.1, 0.5], 0.9, fold=1)
-    note(books, 1, [0.1, 0.9, 0.5], 0.2, fold=1)
-    assert hall_of(books, [lucky]) == [(0, 0.1), (1, 0.2)]
+    history = History(3, min)
+    lucky = note(history, 0, [0.9, 0.1, 0.5], 0.1, fold=0)
+    note(history, 0, [0.9, 0.1, 0.5], 0.9, fold=1)
+    note(history, 1, [0.1, 0.9, 0.5], 0.2, fold=1)
+    assert hall_of(history, [lucky]) == [(0, 0.1), (1, 0.2)]
 
 
 def test_hall_holds_a_schedule_once_under_its_oldest_number() -> None:
-    books = Books(5, statistics.fmean)
-    first = note(books, 3, [0.9, 0.1, 0.5], 0.3)
-    note(books, 7, [0.9, 0.2, 0.6], 0.3)  # other frozen importance and threshold: the same schedule
-    note(books, 8, [0.91, 0.2, 0.6], 0.4)
-    assert hall_of(books, [first]) == [(3, 0.3), (8, 0.4)]
+    history = History(5, statistics.fmean)
+    first = note(history, 3, [0.9, 0.1, 0.5], 0.3)
+    note(history, 7, [0.9, 0.2, 0.6], 0.3)  # other frozen importance and threshold: the same schedule
+    note(history, 8, [0.91, 0.2, 0.6], 0.4)
+    assert hall_of(history, [first]) == [(3, 0.3), (8, 0.4)]
 
 
 def test_hall_counts_a_fold_once_however_often_it_was_seen() -> None:
-    books = Books(1, statistics.fmean)
+    history = History(1, statistics.fmean)
     for _ in range(3):
-        survivor = note(books, 0, [0.9, 0.1, 0.5], 0.1, fold=0)
-    note(books, 0, [0.9, 0.1, 0.5], 0.3, fold=1)
-    assert hall_of(books, [survivor]) == [(0, 0.2)]
+        survivor = note(history, 0, [0.9, 0.1, 0.5], 0.1, fold=0)
+    note(history, 0, [0.9, 0.1, 0.5], 0.3, fold=1)
+    assert hall_of(history, [survivor]) == [(0, 0.2)]
 
 
 def test_hall_breaks_ties_in_favour_of_the_older_and_keeps_its_size() -> None:
-    books = Books(2, statistics.fmean)
-    survivors = [note(books, number, [0.6 + number / 10, 0.1, 0.5], 0.25) for number in range(4)]
-    assert hall_of(books, survivors) == [(0, 0.25), (1, 0.25)]
+    history = History(2, statistics.fmean)
+    survivors = [note(history, number, [0.6 + number / 10, 0.1, 0.5], 0.25) for number in range(4)]
+    assert hall_of(history, survivors) == [(0, 0.25), (1, 0.25)]
 
 
 @pytest.mark.parametrize("status", ["failed", "empty"])
 def test_failed_and_empty_candidates_never_enter_the_hall(status: str) -> None:
-    books = Books(2, statistics.fmean)
-    assert hall_of(books, [note(books, 0, [0.9, 0.1, 0.5], 1.0, status=status)]) == []
+    history = History(2, statistics.fmean)
+    assert hall_of(history, [note(history, 0, [0.9, 0.1, 0.5], 1.0, status=status)]) == []
 
 
 def test_a_candidate_pruned_on_its_first_fold_makes_no_entry() -> None:
-    books = Books(2, statistics.fmean)
-    assert hall_of(books, [note(books, 0, [0.9, 0.1, 0.5], 0.6, status="pruned")]) == []
+    history = History(2, statistics.fmean)
+    assert hall_of(history, [note(history, 0, [0.9, 0.1, 0.5], 0.6, status="pruned")]) == []
 
 
 def test_a_schedule_good_on_one_fold_and_pruned_on_another_loses_its_rank() -> None:
-    books = Books(2, statistics.fmean)
-    lucky = note(books, 0, [0.9, 0.1, 0.5], 0.1, fold=0)
-    steady = note(books, 1, [0.1, 0.9, 0.5], 0.2, fold=0)
-    note(books, 0, [0.9, 0.1, 0.5], 0.7, fold=1, status="pruned")
-    note(books, 1, [0.1, 0.9, 0.5], 0.2, fold=1)
-    assert hall_of(books, [lucky, steady]) == [(1, 0.2), (0, 0.4)]
+    history = History(2, statistics.fmean)
+    lucky = note(history, 0, [0.9, 0.1, 0.5], 0.1, fold=0)
+    steady = note(history, 1, [0.1, 0.9, 0.5], 0.2, fold=0)
+    note(history, 0, [0.9, 0.1, 0.5], 0.7, fold=1, status="pruned")
+    note(history, 1, [0.1, 0.9, 0.5], 0.2, fold=1)
+    assert hall_of(history, [lucky, steady]) == [(1, 0.2), (0, 0.4)]
 
 
 def test_what_was_measured_on_a_fold_stands_against_an_estimate_on_the_same() -> None:
-    books = Books(2, statistics.fmean)
-    survivor = note(books, 0, [0.9, 0.1, 0.5], 0.1)
-    note(books, 0, [0.9, 0.1, 0.5], 0.7, status="pruned")
-    assert hall_of(books, [survivor]) == [(0, 0.1)]
+    history = History(2, statistics.fmean)
+    survivor = note(history, 0, [0.9, 0.1, 0.5], 0.1)
+    note(history, 0, [0.9, 0.1, 0.5], 0.7, status="pruned")
+    assert hall_of(history, [survivor]) == [(0, 0.1)]
 
 
 def test_candidates_from_the_cache_enter_the_hall() -> None:
-    books = Books(2, statistics.fmean)
-    assert hall_of(books, [note(books, 0, [0.9, 0.1, 0.5], 0.4, status="cached")]) == [(0, 0.4)]
+    history = History(2, statistics.fmean)
+    assert hall_of(history, [note(history, 0, [0.9, 0.1, 0.5], 0.4, status="cached")]) == [(0, 0.4)]
 
 
 def test_statistics_describe_the_survivors() -> None:
-    books = Books(2, statistics.fmean)
-    survivors = [note(books, 0, [0.9, 0.1, 0.5], 0.1), note(books, 1, [0.5, 0.3, 0.1], 0.4)]
-    note(books, 2, [0.1, 0.2, 0.0], 0.9)  # considered, but no survivor
-    record = books.close_generation(survivors, generation=4, evaluations=3)
+    history = History(2, statistics.fmean)
+    survivors = [note(history, 0, [0.9, 0.1, 0.5], 0.1), note(history, 1, [0.5, 0.3, 0.1], 0.4)]
+    note(history, 2, [0.1, 0.2, 0.0], 0.9)  # considered, but no survivor
+    record = history.close_generation(survivors, generation=4, evaluations=3)
     assert (record["generation"], record["evaluations"]) == (4, 3)
     assert (record["best_fitness"], record["worst_fitness"]) == (0.1, 0.4)
     assert record["mean_fitness"] == pytest.approx(0.25)
@@ -113,8 +119,8 @@ def test_statistics_describe_the_survivors() -> None:
 
 
 def test_logbook_keeps_a_line_a_generation() -> None:
-    books = Books(1, statistics.fmean)
-    survivor = note(books, 0, [0.9, 0.1, 0.5], 0.1)
+    history = History(1, statistics.fmean)
+    survivor = note(history, 0, [0.9, 0.1, 0.5], 0.1)
     for number in range(3):
-        books.close_generation([survivor], generation=number)
-    assert books.logbook.select("generation") == [0, 1, 2]
+        history.close_generation([survivor], generation=number)
+    assert history.logbook.select("generation") == [0, 1, 2]

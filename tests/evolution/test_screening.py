@@ -1,4 +1,4 @@
-"""A search with heuristics and a screen, on a noisy landscape."""
+"""A search with warm_starts and a screen, on a noisy landscape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from biotune.config.schema import EvolutionConfig
 from biotune.evolution.loop import Generation, evolve
-from biotune.evolution.warm_start import heuristics
+from biotune.evolution.warm_start import warm_starts
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation
@@ -57,7 +57,7 @@ def test_a_screened_search_is_better_at_the_same_cost_where_neighbours_are_alike
 def test_a_seeded_search_begins_with_the_heuristics() -> None:
     first = search(0, seeded=True)[0]
     genes = [candidate.genes for candidate in first.candidates]
-    expected = [tuple(own.tolist()) for own in heuristics(6)][:8]  # two of the ten stay random
+    expected = [tuple(own.tolist()) for own in warm_starts(6)][:8]  # two of the ten stay random
     assert genes[:8] == expected
     assert {candidate.origin for candidate in first.candidates} == {"initial"}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, features, most_promising
+from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, inputs, most_promising
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 
@@ -40,13 +40,13 @@ def noisy(schedules: list[Schedule], sd: float = 0.03, kindness: tuple[float, fl
 
 
 def test_features_tell_frozen_from_slow() -> None:
-    found = features([schedule(0.0, 1.0, 10.0), schedule(0.1, 0.0, 1.0)])
+    found = inputs([schedule(0.0, 1.0, 10.0), schedule(0.1, 0.0, 1.0)])
     assert found.tolist() == [[0, 1, 1, 0, 0, 1, 0, 0], [1, 0, 1, -1, 0, 0, 0, 0]]
 
 
 def test_features_tell_the_orders_apart_each_as_far_as_the_others() -> None:
     orders = ("together", "last_to_first", "first_to_last")
-    found = features([replace(schedule(1.0, 1.0, 1.0), unfreezing=order) for order in orders])
+    found = inputs([replace(schedule(1.0, 1.0, 1.0), unfreezing=order) for order in orders])
     assert found[:, -2:].tolist() == [[0, 0], [1, 0], [0, 1]]
 
 

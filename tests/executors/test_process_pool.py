@@ -558,7 +558,7 @@ for name in "abcde":
     assert stage.play({}) == WELL
 
 
-def test_pictures_that_cannot_be_written_for_the_workers_are_told_in_one_line(
+def test_images_that_cannot_be_written_for_the_workers_are_told_in_one_line(
     make_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = make_site("process_pool")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from biotune.errors import RunFolderError
-from biotune.executors.worker import FAILED, FOLDER, RESULT, SPOILT, answer, spoils
+from biotune.executors.worker import CORRUPT, FAILED, FOLDER, RESULT, answer, corrupts
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial, TrialResult
@@ -22,8 +22,8 @@ TRIAL = Trial(Schedule((Block("head", ("head",)),), (1.0,)), 0, 1, 1)
     [
         (TrialResult("ok", (0.5,), 1.0), RESULT, TrialResult("ok", (0.5,), 1.0)),
         (ValueError("first\nsecond"), FAILED, "ValueError: first second"),
-        (MemoryError(), SPOILT, "MemoryError:"),
-        (RuntimeError("CUDA error: an illegal memory access"), SPOILT, "RuntimeError: CUDA error: an illegal memory access"),
+        (MemoryError(), CORRUPT, "MemoryError:"),
+        (RuntimeError("CUDA error: an illegal memory access"), CORRUPT, "RuntimeError: CUDA error: an illegal memory access"),
         (RunFolderError("x: cannot be written\n(full)."), FOLDER, "x: cannot be written (full)."),
     ],
 )
@@ -51,7 +51,7 @@ def test_whatever_a_training_does_is_an_answer(outcome: Any, kind: str, content:
     ],
 )
 def test_only_memory_and_accelerator_errors_spoil_a_process(error: Exception, expected: bool) -> None:
-    assert spoils(error) is expected
+    assert corrupts(error) is expected
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,11 @@ def test_interrupted_it_goes_on_and_ends_the_same(compared: Path, monkeypatch: p
     trained = []
     original = choose
 
-    def interrupt(bench, plans, *rest):
+    def interrupt(session, plans, *rest):
         trained.append(len(plans))
         if len(trained) == 8:  # within the second seed
             raise KeyboardInterrupt
-        return original(bench, plans, *rest)
+        return original(session, plans, *rest)
 
     monkeypatch.setattr(comparing, "choose", interrupt)
     assert main(["compare", *FEW, "hydra.run.dir=broken"]) == 130

@@ -168,15 +168,15 @@ def test_no_model_sees_the_test_split_before_the_search_is_over(tmp_path: Path, 
     phases: list[tuple[bool, str, set[int]]] = []
     testing = [False]
     test_rows: set[int] = set()
-    predict_before, pictures, train = predict, Workspace.pictures, finetune
+    predict_before, images, train = predict, Workspace.images, finetune
 
     def watched_predict(workspace: Workspace, rows: np.ndarray, *entry: object) -> object:
         phases.append((testing[0], "predict", set(rows.tolist())))
         return predict_before(workspace, rows, *entry)  # type: ignore[arg-type]
 
-    def watched_pictures(workspace: Workspace, rows: np.ndarray) -> object:
-        phases.append((testing[0], "pictures", set(rows.tolist())))
-        return pictures(workspace, rows)
+    def watched_images(workspace: Workspace, rows: np.ndarray) -> object:
+        phases.append((testing[0], "images", set(rows.tolist())))
+        return images(workspace, rows)
 
     def watched_training(trial: object, workspace: Workspace) -> object:
         testing[0] = trial.test  # type: ignore[attr-defined]
@@ -184,7 +184,7 @@ def test_no_model_sees_the_test_split_before_the_search_is_over(tmp_path: Path, 
         return train(trial, workspace)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "predict", watched_predict)
-    monkeypatch.setattr(Workspace, "pictures", watched_pictures)
+    monkeypatch.setattr(Workspace, "images", watched_images)
     monkeypatch.setattr(loop, "finetune", watched_training)
     monkeypatch.setattr(sys, "argv", ["biotune"])
     monkeypatch.chdir(tmp_path)
@@ -286,7 +286,7 @@ def test_no_log_handler_is_left_behind(runs: Path) -> None:
 
 
 def fingerprint(folder: Path) -> str:
-    """Of pictures and splits, as a command has noted it."""
+    """Of images and splits, as a command has noted it."""
     records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
     (value,) = [record["value"] for record in records if record["kind"] == "pin" and record["name"] == "data"]
     return str(value)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from biotune.config.schema import BackboneConfig, DatasetConfig, EvolutionConfig, ExecutorConfig, RunConfig, TrainingConfig
 from biotune.errors import RunFolderError
 from biotune.executors.recorded import Recorded
-from biotune.recipes.resuming import differences, settle, settle_config
+from biotune.recipes.resuming import differences, pin_config, pin_fact
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.store.files import JOURNAL
@@ -77,7 +77,7 @@ class TestDifferences:
 class TestSettings:
     def test_the_first_are_noted_and_the_same_are_noted_once(self, journal: Journal, tmp_path: Path) -> None:
         for _ in range(3):
-            settle_config(journal, config(), tmp_path)
+            pin_config(journal, config(), tmp_path)
         (pin,) = journal.records("pin")
         assert pin["value"]["evolution.generations"] == 5
         assert "executor.name" not in pin["value"] and "executor.threads" in pin["value"]
@@ -89,11 +89,11 @@ class TestSettings:
             {"dataset": DatasetConfig("digits", "digits", root="elsewhere", download=True)},
         ],
     )
-    def test_where_trainings_run_and_pictures_lie_may_change(
+    def test_where_trainings_run_and_images_lie_may_change(
         self, more: dict[str, Any], journal: Journal, tmp_path: Path
     ) -> None:
-        settle_config(journal, config(), tmp_path)
-        settle_config(journal, config(**more), tmp_path)
+        pin_config(journal, config(), tmp_path)
+        pin_config(journal, config(**more), tmp_path)
         assert len(journal.records("pin")) == 1
 
     @pytest.mark.parametrize(
@@ -106,34 +106,34 @@ class TestSettings:
         ],
     )
     def test_what_numbers_depend_on_may_not(self, more: dict[str, Any], words: str, journal: Journal, tmp_path: Path) -> None:
-        settle_config(journal, config(), tmp_path)
+        pin_config(journal, config(), tmp_path)
         with pytest.raises(RunFolderError, match=words):
-            settle_config(journal, config(**more), tmp_path)
+            pin_config(journal, config(**more), tmp_path)
         assert len(journal.records("pin")) == 1
 
     def test_a_key_that_the_first_version_did_not_have_counts_as_its_default(self, journal: Journal, tmp_path: Path) -> None:
-        settle_config(journal, config(), tmp_path)
+        pin_config(journal, config(), tmp_path)
         known = dict(journal.pinned("config"))
         assert known.pop("evolution.resplit") is False
         journal.pin("config", known)
-        settle_config(journal, config(), tmp_path)
+        pin_config(journal, config(), tmp_path)
         journal.pin("config", known)
         with pytest.raises(RunFolderError, match="evolution.resplit=false, now true"):
-            settle_config(journal, config(evolution=EvolutionConfig("biotune", generations=5, resplit=True)), tmp_path)
+            pin_config(journal, config(evolution=EvolutionConfig("biotune", generations=5, resplit=True)), tmp_path)
 
     def test_a_longer_search_is_what_later_ones_are_compared_with(self, journal: Journal, tmp_path: Path) -> None:
-        settle_config(journal, config(), tmp_path)
-        settle_config(journal, config(evolution=EvolutionConfig("biotune", generations=7)), tmp_path)
+        pin_config(journal, config(), tmp_path)
+        pin_config(journal, config(evolution=EvolutionConfig("biotune", generations=7)), tmp_path)
         with pytest.raises(RunFolderError, match="evolution.generations=7, now 5"):
-            settle_config(journal, config(), tmp_path)
+            pin_config(journal, config(), tmp_path)
 
     def test_a_fingerprint_is_noted_once_and_another_refused(self, journal: Journal, tmp_path: Path) -> None:
-        settle(journal, "data", "abc", "pictures have", tmp_path)
-        settle(journal, "data", "abc", "pictures have", tmp_path)
-        settle(journal, "weights", "xyz", "weights have", tmp_path)
+        pin_fact(journal, "data", "abc", "images have", tmp_path)
+        pin_fact(journal, "data", "abc", "images have", tmp_path)
+        pin_fact(journal, "weights", "xyz", "weights have", tmp_path)
         assert len(journal.records("pin")) == 2
-        with pytest.raises(RunFolderError, match="pictures have changed since the run began"):
-            settle(journal, "data", "abd", "pictures have", tmp_path)
+        with pytest.raises(RunFolderError, match="images have changed since the run began"):
+            pin_fact(journal, "data", "abd", "images have", tmp_path)
 
 
 class TestSoleUser:
@@ -189,8 +189,8 @@ def search(folder: Path) -> tuple[list[TrialResult], list[Trial]]:
     """A run of four trainings in two batches; returns the results and what had to be trained."""
     inner, journal = Inner(), Journal(folder)
     try:
-        settle_config(journal, config(), folder)
-        settle(journal, "data", "abc", "pictures have", folder)
+        pin_config(journal, config(), folder)
+        pin_fact(journal, "data", "abc", "images have", folder)
         executor = Recorded(inner, journal)
         return executor.run(TRIALS[:2]) + executor.run(TRIALS[2:]), inner.asked
     finally:

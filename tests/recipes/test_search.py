@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from biotune.config.schema import ConfirmConfig, EvolutionConfig, RunConfig
-from biotune.evolution.history import Entry
+from biotune.evolution.history import HallEntry
 from biotune.evolution.individual import Fitness
 from biotune.evolution.surrogate import FEWEST, Observation
 from biotune.recipes.search import confirm, confirming, confirming_observations, smoothest
@@ -18,8 +18,8 @@ from biotune.trial import TrialResult
 BLOCKS = (Block("a", ("a",)), Block("b", ("b",)))
 
 
-def entry(number: int, *weights: float) -> Entry:
-    return Entry(Schedule(BLOCKS, weights), number, {}, Fitness((0.5,)))
+def entry(number: int, *weights: float) -> HallEntry:
+    return HallEntry(Schedule(BLOCKS, weights), number, {}, Fitness((0.5,)))
 
 
 def trained(score: float, loss: float = 1.0) -> TrialResult:
@@ -52,9 +52,9 @@ def test_the_confirmation_is_won_by_the_metric_of_the_search(metric: str, winner
     run = SimpleNamespace(run=lambda trials: [answers[trial.schedule.key] for trial in trials])
     config = RunConfig()
     config.evolution.folds, config.confirm.choose, config.fitness.metric = 1, "score", metric
-    bench = SimpleNamespace(folder=tmp_path, executor=run)
+    session = SimpleNamespace(folder=tmp_path, executor=run)
     view = SimpleNamespace(begin=lambda *words: None, end=lambda: None)
-    best, confirmed = confirm(bench, config, SimpleNamespace(hall=[accurate, sure], observations=[]), view)  # type: ignore[arg-type]
+    best, confirmed = confirm(session, config, SimpleNamespace(hall=[accurate, sure], observations=[]), view)  # type: ignore[arg-type]
     assert best.number == winner
     assert confirmed["macro_accuracy"]["values"] == [answers[best.schedule.key].score] * len(config.confirm.seeds)
 

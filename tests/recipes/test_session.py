@@ -14,7 +14,7 @@ import pytest
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
 from biotune.errors import BackboneError, ConfigError, RunFolderError
 from biotune.recipes.inputs import prepare
-from biotune.recipes.session import session
+from biotune.recipes.session import open_session
 from biotune.strategies.registry import fixed_schedule
 from biotune.trial import Trial
 
@@ -35,12 +35,12 @@ def status(folder: Path) -> dict[str, Any]:
 
 
 def test_a_command_that_ends_well_is_running_and_then_finished(tmp_path: Path) -> None:
-    with session("train", config(), tmp_path, 2) as bench:
+    with open_session("train", config(), tmp_path, 2) as session:
         within = status(tmp_path)
-        trial = Trial(fixed_schedule("full", bench.network.blocks), 1, 3, 1)
+        trial = Trial(fixed_schedule("full", session.network.blocks), 1, 3, 1)
         told: list[Trial] = []
-        bench.executor.on_result = lambda trial, _: told.append(trial)
-        [result] = bench.executor.run([trial])
+        session.executor.on_result = lambda trial, _: told.append(trial)
+        [result] = session.executor.run([trial])
     assert within["state"] == "running"
     assert within["finished"] is None
     assert result.status == "ok"
@@ -64,7 +64,7 @@ def test_a_command_that_ends_well_is_running_and_then_finished(tmp_path: Path) -
     ],
 )
 def test_a_command_that_fails_says_why_in_one_line_and_raises(error: Exception, text: str, tmp_path: Path) -> None:
-    with pytest.raises(type(error)), session("run", config(), tmp_path, 1):
+    with pytest.raises(type(error)), open_session("run", config(), tmp_path, 1):
         raise error
     after = status(tmp_path)
     assert (after["state"], after["error"]) == ("failed", text)
@@ -81,7 +81,7 @@ def test_a_command_that_fails_says_why_in_one_line_and_raises(error: Exception, 
 def test_what_is_wrong_before_the_first_training_stands_in_the_status_too(
     broken: dict[str, Any], error: type[Exception], key: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(error), session("run", config(**broken), tmp_path, 1):
+    with pytest.raises(error), open_session("run", config(**broken), tmp_path, 1):
         pytest.fail("must not begin")
     assert status(tmp_path)["state"] == "failed"
     assert status(tmp_path)["error"].startswith(key)
@@ -89,7 +89,7 @@ def test_what_is_wrong_before_the_first_training_stands_in_the_status_too(
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_a_command_that_is_stopped_is_interrupted(stop: type[BaseException], tmp_path: Path) -> None:
-    with pytest.raises(stop), session("run", config(), tmp_path, 1):
+    with pytest.raises(stop), open_session("run", config(), tmp_path, 1):
         raise stop
     after = status(tmp_path)
     assert (after["state"], after["error"]) == ("interrupted", None)
@@ -111,19 +111,19 @@ def test_an_interrupt_in_mid_training_leaves_what_was_done_in_the_journal(
         return real(trial, workspace)
 
     monkeypatch.setattr(loop, "finetune", interrupted_in_the_second)
-    with pytest.raises(KeyboardInterrupt), session("run", config(), tmp_path, 1) as bench:
-        schedule = fixed_schedule("linear_probe", bench.network.blocks)
-        bench.executor.run([Trial(schedule, 0, seed, 1) for seed in (1, 2, 3)])
+    with pytest.raises(KeyboardInterrupt), open_session("run", config(), tmp_path, 1) as session:
+        schedule = fixed_schedule("linear_probe", session.network.blocks)
+        session.executor.run([Trial(schedule, 0, seed, 1) for seed in (1, 2, 3)])
     assert status(tmp_path)["state"] == "interrupted"
     # the same trials again: the one on record is answered, the others are trained
-    with session("run", config(), tmp_path, 1) as bench:
-        bench.executor.run([Trial(schedule, 0, seed, 1) for seed in (1, 2, 3)])
+    with open_session("run", config(), tmp_path, 1) as session:
+        session.executor.run([Trial(schedule, 0, seed, 1) for seed in (1, 2, 3)])
     assert calls == [1, 2, 2, 3]
     assert status(tmp_path)["state"] == "finished"
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="gone"), session("run", config(), tmp_path / "gone", 1):
+    with pytest.raises(RunFolderError, match="gone"), open_session("run", config(), tmp_path / "gone", 1):
         pytest.fail("must not begin")
 
 
@@ -131,12 +131,15 @@ def test_a_folder_that_fails_in_between_is_told_by_its_first_error(tmp_path: Pat
     def full(_: int) -> None:
         raise OSError(28, os.strerror(28))
 
-    with pytest.raises(RunFolderError, match=r"journal\.jsonl.*No space left"), session("run", config(), tmp_path, 1) as bench:
+    with (
+        pytest.raises(RunFolderError, match=r"journal\.jsonl.*No space left"),
+        open_session("run", config(), tmp_path, 1) as session,
+    ):
         monkeypatch.setattr(os, "fsync", full)
-        bench.executor.run([Trial(fixed_schedule("linear_probe", bench.network.blocks), 0, 1, 1)])
+        session.executor.run([Trial(fixed_schedule("linear_probe", session.network.blocks), 0, 1, 1)])
 
 
-def test_pictures_are_decoded_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_decoded_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from biotune.datasets.data import load_dataset
     from biotune.recipes import inputs
 
@@ -145,10 +148,10 @@ def test_pictures_are_decoded_once_a_process(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(inputs, "load_dataset", lambda *arguments: (decoded.append(1), real(*arguments))[1])
     once = config(dataset=DatasetConfig("digits", "digits", max_per_class=3, max_eval_per_class=3))
     prepare(once, 1)
-    with session("run", once, tmp_path, 1):
+    with open_session("run", once, tmp_path, 1):
         pass
     assert decoded == [1]
-    # other pictures are not answered with these
+    # other images are not answered with these
     _, _, data = prepare(config(dataset=DatasetConfig("digits", "digits", max_per_class=3, shift="invert")), 1)
     assert decoded == [1, 1]
     assert data.pixels.mean() > 128

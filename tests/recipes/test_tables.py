@@ -96,7 +96,7 @@ def test_confirmation_row_of_a_failure_has_no_accuracy() -> None:
 
 def test_test_row_holds_every_score_and_the_validation_score_beside_them() -> None:
     result = TrialResult("ok", (0.2, 0.9), 2.0, {"macro_accuracy": 0.8, "kappa": 0.7})
-    row = tables.test_row("full", Trial(SCHEDULE, None, 3, 30, test=True), result)
+    row = tables.final_row("full", Trial(SCHEDULE, None, 3, 30, test=True), result)
     assert row == {
         "strategy": "full",
         "seed": 3,

@@ -1,4 +1,4 @@
-"""Every page in a real browser, at three widths: all pictures are drawn and nothing is cut off."""
+"""Every page in a real browser, at three widths: all images are drawn and nothing is cut off."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian's package is called chromium"),
 ]
 
-# what sticks out of a picture (but for what is clipped on purpose) or of the page has been cut off
+# what sticks out of an image (but for what is clipped on purpose) or of the page has been cut off
 MEASURE = """
 function measure(frame) {
   const inner = frame.contentWindow, page = frame.contentDocument, name = e => e.outerHTML.slice(0, 120);
@@ -78,11 +78,11 @@ def looked_at(page: Path, *flags: str) -> list[dict[str, Any]]:
     return list(json.loads(html.unescape(found[1])))
 
 
-def check_page(page: Path, pictures: int, images: int = 0) -> None:
+def check_page(page: Path, plots: int, images: int = 0) -> None:
     for seen, width in zip(looked_at(page), WIDTHS, strict=True):
         assert seen["width"] == width
         assert seen["scroll"] <= width
-        assert seen["drawn"] == pictures
+        assert seen["drawn"] == plots
         assert seen["images"] == [True] * images
         assert (seen["cut"], seen["wide"]) == ([], [])
         assert seen["scripts"] == 0
@@ -90,12 +90,12 @@ def check_page(page: Path, pictures: int, images: int = 0) -> None:
 
 
 def test_a_run_with_hostile_names_is_whole(tmp_path: Path) -> None:
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     root.mkdir()
     Image.new("RGB", (400, 300), (9, 90, 200)).save(root / "0005.png")
     blocks = ["stem", *(f"features.denseblock{at}.conv" for at in range(12)), "<b>head</b>"]
     folder = make_run(tmp_path / "run", generations=10, candidates=20, blocks=blocks, classes=HOSTILE, root=root)
-    check_page(write_report(read_run(folder)), pictures=7, images=1)
+    check_page(write_report(read_run(folder)), plots=7, images=1)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_run_with_hostile_names_is_whole(tmp_path: Path) -> None:
     ],
 )
 def test_the_smallest_and_a_large_run_are_whole(size: dict[str, Any], tmp_path: Path) -> None:
-    check_page(write_report(read_run(make_run(tmp_path / "run", **size))), pictures=7)
+    check_page(write_report(read_run(make_run(tmp_path / "run", **size))), plots=7)
 
 
 def test_ten_runs_side_by_side_are_whole(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_ten_runs_side_by_side_are_whole(tmp_path: Path) -> None:
         for at in range(9)
     ]
     runs.append(read_run(make_run(tmp_path / "trained", command="train", overrides=["a=" + "b" * 200])))
-    check_page(write_comparison(runs, tmp_path / "page.html"), pictures=3)
+    check_page(write_comparison(runs, tmp_path / "page.html"), plots=3)
 
 
 def test_the_page_is_dark_where_the_reader_likes_it_dark(tmp_path: Path) -> None:

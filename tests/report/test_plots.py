@@ -35,17 +35,17 @@ def drawn(folder: Path) -> dict[str, bytes]:
         {"generations": 12, "blocks": 40, "classes": [f"class {number}" for number in range(60)], "tests": 300},
     ],
 )
-def test_pictures_of_every_size_of_run_are_drawn_and_not_blank(size: dict[str, object], tmp_path: Path) -> None:
+def test_images_of_every_size_of_run_are_drawn_and_not_blank(size: dict[str, object], tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of missing glyphs, empty ranges and texts that do not fit
-        pictures = drawn(make_run(tmp_path / "run", **size))  # type: ignore[arg-type]
-    assert set(pictures) == {f"{name}.{ending}" for name in ALL for ending in ("png", "svg")}
+        images = drawn(make_run(tmp_path / "run", **size))  # type: ignore[arg-type]
+    assert set(images) == {f"{name}.{ending}" for name in ALL for ending in ("png", "svg")}
     for name in ALL:
-        with Image.open(tmp_path / "run/plots" / f"{name}.png") as picture:
-            pixels = np.asarray(picture.convert("L"))
+        with Image.open(tmp_path / "run/plots" / f"{name}.png") as image:
+            pixels = np.asarray(image.convert("L"))
         assert min(pixels.shape) > 150, name
         assert (pixels < 128).mean() > 0.002, name
-        assert ElementTree.fromstring(pictures[f"{name}.svg"]).tag.endswith("svg")
+        assert ElementTree.fromstring(images[f"{name}.svg"]).tag.endswith("svg")
 
 
 def test_drawing_twice_leaves_the_same_bytes_in_place_and_elsewhere(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_names_that_the_font_lacks_leave_no_warning(tmp_path: Path) -> None:
     assert set(drawings) >= ALL
 
 
-def test_a_picture_inside_a_page_has_ids_of_its_own_and_no_fixed_ink(a_run: Path) -> None:
+def test_a_image_inside_a_page_has_ids_of_its_own_and_no_fixed_ink(a_run: Path) -> None:
     run: Run = read_run(a_run)
     text = draw(run)["fitness"].inline()
     assert 'id="fitness-' in text

@@ -86,7 +86,7 @@ def test_hostile_names_come_out_whole_and_harmless(tmp_path: Path) -> None:
 
 
 def test_the_command_is_what_was_typed_in_quotes_where_a_shell_needs_them(tmp_path: Path) -> None:
-    typed = ["dataset.root=/my pictures/it's", "training.seeds=[1,2]", "seed=3"]
+    typed = ["dataset.root=/my images/it's", "training.seeds=[1,2]", "seed=3"]
     folder = make_run(tmp_path / "run", overrides=typed)
     sources = [{"provider": "main", "path": "biotune.configs"}, {"provider": "command-line", "path": "/my configs"}]
     dump(folder / ".hydra/hydra.yaml", {"hydra": {"runtime": {"config_sources": sources}}})
@@ -137,12 +137,12 @@ def test_the_page_says_in_which_order_the_blocks_join(tmp_path: Path) -> None:
     assert "Trained blocks join: one more every epoch, from the last one up." in page_of(folder).text
 
 
-def test_wrong_pictures_are_shown_where_their_files_are_found(tmp_path: Path) -> None:
-    root = tmp_path / "pictures"
+def test_wrong_images_are_shown_where_their_files_are_found(tmp_path: Path) -> None:
+    root = tmp_path / "images"
     root.mkdir()
     for number in range(0, 60, 5):
         Image.new("RGB", (400, 300), (number, 90, 200)).save(root / f"{number:04}.png")
-    (root / "0005.png").write_bytes(b"no picture")
+    (root / "0005.png").write_bytes(b"no image")
     page = page_of(make_run(tmp_path / "run", root=root))
     assert page.tags.count("img") == 11
     assert (tmp_path / "run/report.html").stat().st_size < 600_000
@@ -155,7 +155,7 @@ def test_a_perfect_model_has_no_mistakes_to_show(tmp_path: Path) -> None:
     lines = [",".join([row[0], row[1], row[1], row[3]]) for row in (line.split(",") for line in text[1:])]
     (folder / "predictions.csv").write_text("\n".join([text[0], *lines]) + "\n")
     page = page_of(folder)
-    assert "0 of 60 test pictures are classified wrongly" in page.text
+    assert "0 of 60 test images are classified wrongly" in page.text
     assert "Surest mistakes" not in page.text
 
 

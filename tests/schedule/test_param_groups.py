@@ -37,8 +37,8 @@ def schedule(weights: Sequence[float], blocks: Sequence[Block] = BLOCKS) -> Sche
 def loss(model: nn.Module, side: int = 16, batch: int = 8) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     dtype = next(model.parameters()).dtype
-    pictures = torch.randn(batch, 3, side, side, generator=generator, dtype=dtype)
-    return nn.functional.cross_entropy(model(pictures), torch.arange(batch) % 3)
+    images = torch.randn(batch, 3, side, side, generator=generator, dtype=dtype)
+    return nn.functional.cross_entropy(model(images), torch.arange(batch) % 3)
 
 
 def snapshot(model: nn.Module, prefixes: Sequence[str] = ("",)) -> dict[str, Tensor]:
@@ -167,19 +167,19 @@ def test_dropout_and_stochastic_depth_of_frozen_blocks_are_off(name: str) -> Non
     torch.manual_seed(0)
     module = row.build()
     assert any(isinstance(inner, StochasticDepth) for inner in module.features.modules())
-    pictures = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, 32, 32)
     weights = (0.0,) * (len(row.blocks) - 1) + (1.0,)
     apply_schedule(module, schedule(weights, row.blocks), 1e-3)
     module.train()
     before = snapshot(module, ("features",))
     with torch.no_grad():
-        first, second = module.features(pictures), module.features(pictures)
+        first, second = module.features(images), module.features(images)
         assert torch.equal(first, second)
         assert same(snapshot(module, ("features",)), before)
         # trained again, the same blocks are random
         apply_schedule(module, schedule((1.0,) * len(row.blocks), row.blocks), 1e-3)
         module.train()
-        assert not torch.equal(module.features(pictures), module.features(pictures))
+        assert not torch.equal(module.features(images), module.features(images))
 
 
 def test_dropout_of_a_frozen_head_is_off_too() -> None:

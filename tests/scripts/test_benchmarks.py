@@ -68,8 +68,8 @@ class TestCommon:
         assert calls == ["ours", "theirs"] * 3
         assert len(pairs) == 3 and all(seconds >= 0 for pair in pairs for seconds in pair)
 
-    def test_a_tree_has_as_many_pictures_of_that_size_as_asked_for_spread_over_the_classes(self, tmp_path: Path) -> None:
-        root = script("bench_common").picture_tree(tmp_path / "tree", {"train": 7, "val": 3}, 3, (40, 30))
+    def test_a_tree_has_as_many_images_of_that_size_as_asked_for_spread_over_the_classes(self, tmp_path: Path) -> None:
+        root = script("bench_common").image_tree(tmp_path / "tree", {"train": 7, "val": 3}, 3, (40, 30))
         counts = {
             str(folder.relative_to(root)): len(list(folder.iterdir())) for folder in sorted(root.glob("*/*")) if folder.is_dir()
         }
@@ -82,12 +82,12 @@ class TestCommon:
             "val/class02": 1,
         }
         for path in root.glob("*/*/*.jpg"):
-            with Image.open(path) as picture:
-                assert (picture.size, picture.mode, picture.format) == ((40, 30), "RGB", "JPEG")
+            with Image.open(path) as image:
+                assert (image.size, image.mode, image.format) == ((40, 30), "RGB", "JPEG")
 
-    def test_one_seed_makes_the_same_pictures_and_another_others(self, tmp_path: Path) -> None:
+    def test_one_seed_makes_the_same_images_and_another_others(self, tmp_path: Path) -> None:
         def made(name: str, seed: int) -> dict[str, bytes]:
-            root = script("bench_common").picture_tree(tmp_path / name, {"train": 4}, 2, (32, 24), seed)
+            root = script("bench_common").image_tree(tmp_path / name, {"train": 4}, 2, (32, 24), seed)
             return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.jpg")}
 
         first = made("first", 1)
@@ -229,7 +229,7 @@ class TestPlainLoop:
         kept = Kept(monkeypatch)
         script("plain_loop").fine_tune(network, loaders(), plan(ALL, epochs=1), CPU)
         assert all(not torch.equal(value, before[name]) for name, value in kept.state().items())
-        # 65 pictures in batches of 16: the last batch of one is left out
+        # 65 images in batches of 16: the last batch of one is left out
         assert kept.state()["norm.num_batches_tracked"] == 4
 
     @pytest.mark.parametrize(
@@ -285,9 +285,9 @@ class TestPlainLoop:
     def test_every_module_moves_at_its_own_rate(self, network: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
         before = copy.deepcopy(network.state_dict())
         kept = Kept(monkeypatch)
-        pictures, labels = points(16, 0)
+        images, labels = points(16, 0)
         rates = {("body",): 0.01, ("norm",): 0.0, ("head",): 0.002}
-        script("plain_loop").fine_tune(network, [[(pictures, labels)], [(pictures, labels)]], plan(rates, epochs=1), CPU)
+        script("plain_loop").fine_tune(network, [[(images, labels)], [(images, labels)]], plan(rates, epochs=1), CPU)
         torch.manual_seed(3)
         fresh = nn.Linear(8, 2).state_dict()
         starts = {"body.weight": before["body.weight"], "head.weight": fresh["weight"], "head.bias": fresh["bias"]}
@@ -313,17 +313,17 @@ class TestPlainLoop:
         course = [(1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]
         assert seen == [[pytest.approx(0.02 * share), pytest.approx(0.01 * share)] for share in course]
 
-    def test_pictures_in_memory_come_once_each_with_their_labels_shuffled_only_if_asked(self) -> None:
-        pictures = torch.arange(10.0)[:, None]
+    def test_images_in_memory_come_once_each_with_their_labels_shuffled_only_if_asked(self) -> None:
+        images = torch.arange(10.0)[:, None]
         batches = script("plain_loop").Batches
-        in_order = list(batches(pictures, torch.arange(10), 4, False))
+        in_order = list(batches(images, torch.arange(10), 4, False))
         assert [labels.tolist() for _, labels in in_order] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-        shuffled = batches(pictures, torch.arange(10), 4, True)
+        shuffled = batches(images, torch.arange(10), 4, True)
         orders = [torch.cat([labels for _, labels in shuffled]).tolist() for _ in range(2)]
         assert sorted(orders[0]) == sorted(orders[1]) == list(range(10)) and orders[0] != orders[1]
         assert all(torch.equal(rows[:, 0], labels.float()) for rows, labels in shuffled)
 
-    def test_picture_files_are_resized_cut_and_normalised(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_image_files_are_resized_cut_and_normalised(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         module = script("plain_loop")
         monkeypatch.setattr(module, "LOADER_WORKERS", 0)
         colours = {"red": (255, 0, 0), "blue": (0, 0, 255), "grey": (102, 102, 102)}
@@ -331,12 +331,12 @@ class TestPlainLoop:
             Image.new("RGB", (40, 30), colour).save(tmp_path / f"{name}.png")
         files = [(tmp_path / f"{name}.png", label) for label, name in enumerate(colours)]
         geometry = SimpleNamespace(resize=12, crop=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.5))
-        train, val = module.picture_loaders(files, files, geometry, module.Plan({}, 1, 1, 2, 3, 0, "head"))
-        ((pictures, labels),) = list(val)
-        assert pictures.shape == (3, 3, 8, 8) and labels.tolist() == [0, 1, 2]
+        train, val = module.image_loaders(files, files, geometry, module.Plan({}, 1, 1, 2, 3, 0, "head"))
+        ((images, labels),) = list(val)
+        assert images.shape == (3, 3, 8, 8) and labels.tolist() == [0, 1, 2]
         # by hand: (value - mean) / std
         expected = torch.tensor([[1.0, -2.0, -1.0], [-1.0, -2.0, 1.0], [-0.2, -0.4, -0.2]])
-        torch.testing.assert_close(pictures, expected[:, :, None, None].expand(3, 3, 8, 8), atol=1e-5, rtol=0)
+        torch.testing.assert_close(images, expected[:, :, None, None].expand(3, 3, 8, 8), atol=1e-5, rtol=0)
         sizes = [len(labels) for _, labels in train]
         assert sizes == [2, 1]
 
@@ -462,7 +462,7 @@ class TestSearch:
             assert val.labels.tolist() == data.labels[part.val].tolist()
             # glyphnet's normalisation by hand
             plain = (data.pixels[part.val].astype(np.float64) / 255 - 0.3) / 0.37
-            np.testing.assert_allclose(val.pictures, plain.transpose(0, 3, 1, 2), atol=1e-5)
+            np.testing.assert_allclose(val.images, plain.transpose(0, 3, 1, 2), atol=1e-5)
         assert not parts
 
 
@@ -492,9 +492,9 @@ def test_a_run_not_yet_measured_is_made_and_its_costs_counted(tmp_path: Path, mo
     assert again == found and len(commands) == 1
 
 
-def test_many_names_of_few_pictures_make_the_splits_they_should(tmp_path: Path) -> None:
-    script("bench_memory").one_picture_many_names(tmp_path, 50)
-    files = {split: list((tmp_path / "pictures" / split).rglob("*.jpg")) for split in ("train", "val", "test")}
+def test_many_names_of_few_images_make_the_splits_they_should(tmp_path: Path) -> None:
+    script("bench_memory").one_image_many_names(tmp_path, 50)
+    files = {split: list((tmp_path / "images" / split).rglob("*.jpg")) for split in ("train", "val", "test")}
     assert {split: len(paths) for split, paths in files.items()} == {"train": 30, "val": 10, "test": 10}
     originals = {path.stat().st_ino for path in (tmp_path / "originals").rglob("*.jpg")}
     assert {path.stat().st_ino for paths in files.values() for path in paths} <= originals

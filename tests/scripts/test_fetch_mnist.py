@@ -32,7 +32,7 @@ def content(name: str, count: int) -> bytes:
 
 @pytest.fixture
 def package(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package of three training and two test pictures, with the script's table made to fit."""
+    """A package of three training and two test images, with the script's table made to fit."""
     files = {name: content(name, 3 if name.startswith("train") else 2) for name in script.FILES}
     table = {name: (hashlib.md5(data).hexdigest(), 3 if name.startswith("train") else 2) for name, data in files.items()}
     monkeypatch.setattr(script, "FILES", table)

@@ -26,22 +26,22 @@ def script() -> ModuleType:
         yield module
 
 
-def pictures(root: Path) -> dict[str, set[str]]:
+def images(root: Path) -> dict[str, set[str]]:
     """File names by split."""
     return {split.name: {path.stem for path in split.glob("*/*.png")} for split in root.iterdir()}
 
 
-def test_no_picture_is_in_two_parts(script: ModuleType, tmp_path: Path) -> None:
-    source = pictures(script.write_pictures(tmp_path / "source", "none", 0, script.SOURCE))
-    target = pictures(script.write_pictures(tmp_path / "target", "noise", 3, script.TARGET))
+def test_no_image_is_in_two_parts(script: ModuleType, tmp_path: Path) -> None:
+    source = images(script.write_images(tmp_path / "source", "none", 0, script.SOURCE))
+    target = images(script.write_images(tmp_path / "target", "noise", 3, script.TARGET))
     assert {split: len(names) for split, names in source.items()} == {"train": 800, "val": 100, "test": 100}
     assert {split: len(names) for split, names in target.items()} == {"train": 100, "val": 100, "test": 597}
     assert len(set().union(*source.values(), *target.values())) == 1797  # all there are, none twice
 
 
 def test_permuted_labels_move_every_class_as_a_whole(script: ModuleType, tmp_path: Path) -> None:
-    plain = script.write_pictures(tmp_path / "plain", "none", 5, script.TARGET)
-    moved = script.write_pictures(tmp_path / "moved", "permuted_labels", 5, script.TARGET)
+    plain = script.write_images(tmp_path / "plain", "none", 5, script.TARGET)
+    moved = script.write_images(tmp_path / "moved", "permuted_labels", 5, script.TARGET)
 
     def classes(root: Path) -> dict[str, str]:
         return {path.name: path.parent.name for path in root.glob("*/*/*.png")}
@@ -51,9 +51,9 @@ def test_permuted_labels_move_every_class_as_a_whole(script: ModuleType, tmp_pat
     assert len(renamed) == 10 and all(before != after for before, after in renamed)
 
 
-def test_inverted_pictures_are_inverted(script: ModuleType, tmp_path: Path) -> None:
-    plain = script.write_pictures(tmp_path / "plain", "none", 5, script.TARGET)
-    turned = script.write_pictures(tmp_path / "turned", "invert", 5, script.TARGET)
+def test_inverted_images_are_inverted(script: ModuleType, tmp_path: Path) -> None:
+    plain = script.write_images(tmp_path / "plain", "none", 5, script.TARGET)
+    turned = script.write_images(tmp_path / "turned", "invert", 5, script.TARGET)
     one = next(plain.glob("test/*/*.png")).relative_to(plain)
     assert (np.asarray(Image.open(turned / one)) == 255 - np.asarray(Image.open(plain / one))).all()
 

@@ -71,7 +71,7 @@ def test_a_run_finishes_and_leaves_every_file(workplace: Path, run: subprocess.C
     assert set(files_below(out)) >= LEFT_BY_A_RUN
     assert not [name for name in files_below(out) if Path(name).name.startswith(".kept")]
     assert json.loads((out / "status.json").read_text())["state"] == "finished"
-    assert len(pd.read_csv(out / "predictions.csv")) == 9, "three test pictures of each of three classes"
+    assert len(pd.read_csv(out / "predictions.csv")) == 9, "three test images of each of three classes"
     assert pd.read_csv(out / "test.csv").strategy.tolist() == ["biotune", "full", "linear_probe"]
     blocks = yaml.safe_load((out / "best_schedule.yaml").read_text())["blocks"]
     assert list(blocks) == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]

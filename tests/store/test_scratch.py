@@ -32,7 +32,10 @@ def test_it_is_there_inside_and_gone_after_an_exception_too() -> None:
 
 
 def test_what_a_killed_run_left_goes_with_the_next_and_a_living_ones_stays() -> None:
-    code = "import time\nfrom biotune.store.scratch import scratch\nwith scratch() as f:\n    print(f, flush=True)\n    time.sleep(100)"
+    code = (
+        "import time\nfrom biotune.store.scratch import scratch\n"
+        "with scratch() as f:\n    print(f, flush=True)\n    time.sleep(100)"
+    )
     living = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     killed = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:

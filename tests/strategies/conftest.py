@@ -1,4 +1,4 @@
-"""A toy network with a stem, a normalised middle and a head, and trainings on made-up pictures."""
+"""A toy network with a stem, a normalised middle and a head, and trainings on made-up images."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ from biotune.schedule.block import Block
 from biotune.schedule.param_groups import apply_schedule
 from biotune.schedule.plan import Method
 from biotune.schedule.schedule import Schedule
-from biotune.strategies.hooks import Hooks, Scene
+from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
 
 BLOCKS = (Block("stem", ("0",)), Block("middle", ("1", "2")), Block("head", ("5",)))
@@ -30,18 +30,18 @@ def toy() -> nn.Sequential:
 
 
 @pytest.fixture
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.rand((8, 3, 6, 6), generator=torch.Generator().manual_seed(1))
 
 
-Stage = Callable[..., tuple[Scene, Hooks]]
+Stage = Callable[..., tuple[TrainingContext, Hooks]]
 
 
 @pytest.fixture
-def stage(toy: nn.Sequential, pictures: Tensor) -> Stage:
+def stage(toy: nn.Sequential, images: Tensor) -> Stage:
     """Sets a strategy up on the toy network."""
 
-    def make(name: str, epochs: int = 6, fresh_head: bool = True, **settings: float) -> tuple[Scene, Hooks]:
+    def make(name: str, epochs: int = 6, fresh_head: bool = True, **settings: float) -> tuple[TrainingContext, Hooks]:
         groups = apply_schedule(toy, Schedule(BLOCKS, (1.0, 1.0, 1.0)), 0.1)
         labels = torch.tensor([0, 1] * 4)
 
@@ -49,17 +49,17 @@ def stage(toy: nn.Sequential, pictures: Tensor) -> Stage:
             toy.train()
             for number in range(batches):
                 rows = slice(2 * number, 2 * number + 4)
-                yield nn.functional.cross_entropy(toy(pictures[rows]), labels[rows])
+                yield nn.functional.cross_entropy(toy(images[rows]), labels[rows])
 
         method = Method(name, tuple(settings.items()))
-        scene = Scene(toy, BLOCKS, "5", fresh_head, groups, 0.1, epochs, method, "eval", losses, lambda: pictures[:2])
-        return scene, hooks_of(scene)
+        context = TrainingContext(toy, BLOCKS, "5", fresh_head, groups, 0.1, epochs, method, "eval", losses, lambda: images[:2])
+        return context, hooks_of(context)
 
     return make
 
 
 @pytest.fixture
-def moved(toy: nn.Sequential, pictures: Tensor) -> Callable[..., set[str]]:
+def moved(toy: nn.Sequential, images: Tensor) -> Callable[..., set[str]]:
     """Makes one optimizer step after a preparation, and tells which blocks' parameters changed by it."""
     blocks = {"0": "stem", "1": "middle", "2": "middle", "5": "head"}
 
@@ -68,7 +68,7 @@ def moved(toy: nn.Sequential, pictures: Tensor) -> Callable[..., set[str]]:
         prepare()
         toy.train()
         optimizer.zero_grad()
-        nn.functional.cross_entropy(toy(pictures), torch.tensor([0, 1] * 4)).backward()
+        nn.functional.cross_entropy(toy(images), torch.tensor([0, 1] * 4)).backward()
         optimizer.step()
         return {blocks[name[0]] for name, value in toy.state_dict().items() if not torch.equal(value, before[name])}
 

@@ -33,14 +33,14 @@ def test_gradients_that_vanish_move_nothing() -> None:
 
 
 def test_auto_rgn_sets_the_rates_that_plain_autograd_gives_and_leaves_normalisation_out(toy, stage) -> None:
-    scene, hooks = stage("auto_rgn", batches=2)
+    context, hooks = stage("auto_rgn", batches=2)
     optimizer = torch.optim.SGD(hooks.groups)
     names = [group["name"] for group in optimizer.param_groups]
     assert names == ["0.weight", "0.bias", "1.weight", "1.bias", "5.weight", "5.bias"]
     assert not any(parameter.requires_grad for parameter in toy[2].parameters())
     parameters = dict(toy.named_parameters())
     sizes = {name: 0.0 for name in names}
-    for loss in scene.losses(0, 2):
+    for loss in context.losses(0, 2):
         toy.zero_grad()
         loss.backward()
         for name in names:

@@ -103,28 +103,28 @@ def test_sizes_count_what_is_trained(make_workspace: Callable[..., Any]) -> None
 def test_every_strategy_takes_a_step_on_other_networks(backbone: str, name: str) -> None:
     from biotune.backbones.registry import build_network
     from biotune.schedule.param_groups import apply_schedule
-    from biotune.strategies.hooks import Scene
+    from biotune.strategies.hooks import TrainingContext
     from biotune.strategies.registry import hooks_of
 
     network = build_network(BackboneConfig("torchvision", backbone, "none"), 3)
     side = 224 if backbone == "vit_b_16" else 64
-    pictures, labels = torch.rand(4, 3, side, side), torch.tensor([0, 1, 2, 0])
+    images, labels = torch.rand(4, 3, side, side), torch.tensor([0, 1, 2, 0])
     plan = plans(StrategyConfig(name), network.blocks, True)[0]
     groups = apply_schedule(network.module, plan.schedule, 0.01)
 
     def losses(epoch: int, batches: int) -> Any:
         for _ in range(batches):
-            yield torch.nn.functional.cross_entropy(network.module(pictures), labels)
+            yield torch.nn.functional.cross_entropy(network.module(images), labels)
 
-    scene = Scene(
-        network.module, network.blocks, network.head, True, groups, 0.01, 1, plan.method, "eval", losses, lambda: pictures[:1]
+    context = TrainingContext(
+        network.module, network.blocks, network.head, True, groups, 0.01, 1, plan.method, "eval", losses, lambda: images[:1]
     )
-    hooks = hooks_of(scene)
+    hooks = hooks_of(context)
     before = [p.detach().clone() for group in hooks.groups for p in group["params"]]
     optimizer = torch.optim.Adam(hooks.groups)
     hooks.before_epoch(0, optimizer)
     network.module.train()
-    loss = torch.nn.functional.cross_entropy(network.module(pictures), labels)
+    loss = torch.nn.functional.cross_entropy(network.module(images), labels)
     (loss + hooks.penalty() if hooks.penalty else loss).backward()
     optimizer.step()
     after = [p for group in hooks.groups for p in group["params"]]

@@ -11,19 +11,19 @@ from biotune.config.schema import BackboneConfig
 from biotune.strategies.lora import adaptable
 
 
-def train(toy: nn.Sequential, hooks, pictures, steps: int = 5) -> None:
+def train(toy: nn.Sequential, hooks, images, steps: int = 5) -> None:
     optimizer = torch.optim.Adam(hooks.groups)
     for _ in range(steps):
         toy.train()
         optimizer.zero_grad()
-        nn.functional.cross_entropy(toy(pictures), torch.tensor([0, 1] * 4)).backward()
+        nn.functional.cross_entropy(toy(images), torch.tensor([0, 1] * 4)).backward()
         optimizer.step()
 
 
-def test_adapters_and_the_head_learn_and_the_base_stays_bit_identical(toy, stage, pictures) -> None:
+def test_adapters_and_the_head_learn_and_the_base_stays_bit_identical(toy, stage, images) -> None:
     before = {name: value.clone() for name, value in toy.state_dict().items()}
     _, hooks = stage("lora", rank=2, scale=2.0)
-    train(toy, hooks, pictures)
+    train(toy, hooks, images)
     adapters = {name: p for name, p in toy.named_parameters() if ".lora_" in name}
     assert {name.split(".")[0] for name in adapters} == {"0", "1"}
     assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in adapters.values())
@@ -34,24 +34,24 @@ def test_adapters_and_the_head_learn_and_the_base_stays_bit_identical(toy, stage
     assert not torch.equal(toy[5].weight, before["5.weight"])
 
 
-def test_merged_the_network_has_its_own_layers_and_the_same_outputs(toy, stage, pictures) -> None:
+def test_merged_the_network_has_its_own_layers_and_the_same_outputs(toy, stage, images) -> None:
     names = set(toy.state_dict())
     _, hooks = stage("lora", rank=2, scale=2.0)
-    train(toy, hooks, pictures)
+    train(toy, hooks, images)
     toy.eval()
     with torch.no_grad():
-        adapted = toy(pictures)
+        adapted = toy(images)
         hooks.fold_in()
-        merged = toy(pictures)
+        merged = toy(images)
     assert set(toy.state_dict()) == names
     assert type(toy[0]) is nn.Conv2d
     torch.testing.assert_close(merged, adapted, rtol=1e-5, atol=1e-6)
 
 
-def test_undone_the_network_has_its_own_layers_and_weights(toy, stage, pictures) -> None:
+def test_undone_the_network_has_its_own_layers_and_weights(toy, stage, images) -> None:
     before = toy[0].weight.detach().clone()
     _, hooks = stage("lora", rank=2, scale=2.0)
-    train(toy, hooks, pictures)
+    train(toy, hooks, images)
     hooks.undo()
     hooks.undo()
     assert type(toy[0]) is nn.Conv2d

@@ -48,7 +48,7 @@ def make_run(
         candidates: In a generation.
         blocks: Their number or their names.
         classes: Their names.
-        tests: Number of test pictures.
+        tests: Number of test images.
         seeds: Number of final trainings of each method.
         folds: Number of folds.
         confirmed: Number of schedules confirmed.

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 from torchvision import datasets as tv
-from trees import picture
+from trees import write_image
 
 SIZE = (40, 60)
 
@@ -32,7 +32,7 @@ def lines(path: Path, rows: list[str]) -> None:
 def flowers102(root: Path, patch: pytest.MonkeyPatch) -> None:
     base = root / "flowers-102"
     for number in range(1, 7):
-        picture(base / "jpg" / f"image_{number:05d}.jpg", 30 * number, SIZE)
+        write_image(base / "jpg" / f"image_{number:05d}.jpg", 30 * number, SIZE)
     savemat(base / "imagelabels.mat", {"labels": np.array([[102, 1, 1, 102, 1, 102]])})
     savemat(base / "setid.mat", {"trnid": np.array([[2, 1]]), "valid": np.array([[3, 4]]), "tstid": np.array([[5, 6]])})
     files = {"image": ("102flowers.tgz", "0" * 32)}
@@ -48,7 +48,7 @@ def fgvc_aircraft(root: Path, patch: pytest.MonkeyPatch) -> None:
     names = {"variant": ["707-320", "Cessna 172"], "family": ["Boeing 707", "Cessna 172"], "manufacturer": ["Boeing", "Cessna"]}
     for offset, split in enumerate(("train", "val", "test")):
         for row in range(2):
-            picture(data / "images" / f"{offset}00000{row}.jpg", 40, SIZE)
+            write_image(data / "images" / f"{offset}00000{row}.jpg", 40, SIZE)
         for level, labels in names.items():
             lines(data / f"images_{level}_{split}.txt", [f"{offset}00000{row} {labels[row]}" for row in range(2)])
 
@@ -57,7 +57,7 @@ def dtd(root: Path, patch: pytest.MonkeyPatch) -> None:
     base = root / "dtd" / "dtd"
     for name in ("banded", "woven"):
         for number in range(3):
-            picture(base / "images" / name / f"{name}_{number}.jpg", 50 + number, SIZE)
+            write_image(base / "images" / name / f"{name}_{number}.jpg", 50 + number, SIZE)
     for partition in range(1, 11):
         for offset, split in enumerate(("train", "val", "test")):
             number = (offset + partition - 1) % 3
@@ -141,7 +141,7 @@ def oxford_pets(root: Path, patch: pytest.MonkeyPatch) -> None:
         rows = [f"Abyssinian_{number} 1 1 1", f"great_pyrenees_{number} 2 2 1"]
         lines(base / "annotations" / f"{split}.txt", rows)
         for row in rows:
-            picture(base / "images" / f"{row.split()[0]}.jpg", 40 * number, SIZE)
+            write_image(base / "images" / f"{row.split()[0]}.jpg", 40 * number, SIZE)
 
 
 def food101(root: Path, patch: pytest.MonkeyPatch) -> None:
@@ -151,13 +151,13 @@ def food101(root: Path, patch: pytest.MonkeyPatch) -> None:
         listed = {name: [f"{name}/{number}"] for name in ("waffles", "apple_pie")}
         (base / "meta" / f"{split}.json").write_text(json.dumps(listed))
         for name in listed:
-            picture(base / "images" / name / f"{number}.jpg", 30 * number, SIZE)
+            write_image(base / "images" / name / f"{number}.jpg", 30 * number, SIZE)
 
 
 def eurosat(root: Path, patch: pytest.MonkeyPatch) -> None:
     for name in ("AnnualCrop", "Forest"):
         for number in range(1, 6):
-            picture(root / "eurosat" / "2750" / name / f"{name}_{number}.jpg", 30 * number, (64, 64))
+            write_image(root / "eurosat" / "2750" / name / f"{name}_{number}.jpg", 30 * number, (64, 64))
 
 
 def stanford_cars(root: Path, patch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def stanford_cars(root: Path, patch: pytest.MonkeyPatch) -> None:
         rows = [(1, 1, label, f"0000{label}.jpg") for label in (2, 1)]
         savemat(file, {"annotations": np.array(rows, dtype=kinds)})
         for *_, name in rows:
-            picture(base / folder / name, 90, SIZE)
+            write_image(base / folder / name, 90, SIZE)
 
 
 MAKERS: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {

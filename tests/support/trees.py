@@ -1,4 +1,4 @@
-"""Tiny picture trees on disk, made for one test each."""
+"""Tiny image trees on disk, made for one test each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image
 from biotune.config.schema import DatasetConfig
 
 
-def picture(path: Path, value: int = 128, size: tuple[int, int] = (12, 10), **options: object) -> Path:
-    """Write a picture of noise around a grey value, always the same for the same value."""
+def write_image(path: Path, value: int = 128, size: tuple[int, int] = (12, 10), **options: object) -> Path:
+    """Write an image of noise around a grey value, always the same for the same value."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(value).integers(-20, 20, (size[1], size[0], 3))
     Image.fromarray(np.clip(value + noise, 0, 255).astype(np.uint8)).save(path, **options)
@@ -26,12 +26,12 @@ def folder_tree(root: Path, counts: Mapping[str, int], suffix: str = ".png") -> 
         (root / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):
             value += 1
-            picture(root / name / f"{index:03d}{suffix}", value % 256)
+            write_image(root / name / f"{index:03d}{suffix}", value % 256)
     return root
 
 
 def cub_tree(root: Path, classes: int = 3, train: int = 4, test: int = 2, size: tuple[int, int] = (40, 32)) -> Path:
-    """CUB-200-2011's official format with a few pictures; returns the folder `CUB_200_2011` below root."""
+    """CUB-200-2011's official format with a few images; returns the folder `CUB_200_2011` below root."""
     base = root / "CUB_200_2011"
     images, labels, splits, names = [], [], [], []
     id_ = 0
@@ -40,7 +40,7 @@ def cub_tree(root: Path, classes: int = 3, train: int = 4, test: int = 2, size: 
         names.append(f"{label} {name}")
         for index in range(train + test):
             id_ += 1
-            picture(base / "images" / name / f"bird_{index}.jpg", 60 * label, size)
+            write_image(base / "images" / name / f"bird_{index}.jpg", 60 * label, size)
             images.append(f"{id_} {name}/bird_{index}.jpg")
             labels.append(f"{id_} {label}")
             splits.append(f"{id_} {int(index < train)}")

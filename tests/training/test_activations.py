@@ -1,4 +1,4 @@
-"""Shared activations: a network that starts from them answers as one that starts from the pictures, and files are whole."""
+"""Shared activations: a network that starts from them answers as one that starts from the images, and files are whole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from biotune.schedule.block import Block
 from biotune.training import activations as module_under_test
 from biotune.training.activations import (
     Boundary,
-    Features,
+    SharedActivations,
     choose_boundaries,
     first_moving_block,
     from_store,
@@ -40,7 +40,7 @@ CPU = torch.device("cpu")
 
 
 def noise(size: int, count: int = 12) -> Data:
-    """Pictures of noise in five classes; the last two are test pictures, the first of all too."""
+    """Images of noise in five classes; the last two are test images, the first of all too."""
     rng = np.random.default_rng(0)
     part = Part(np.arange(1, count - 4), np.arange(count - 4, count - 2))
     return Data(
@@ -74,7 +74,7 @@ class TestTheSameAnswers:
             for block in range(1, len(blocks)):
                 entry = workspace.entry(block)
                 torch.testing.assert_close(entry.forward(entry.take(rows)), expected, atol=1e-5, rtol=1e-5)
-            # a network that starts from activations and not from the pictures gives other answers for other pictures
+            # a network that starts from activations and not from the images gives other answers for other images
             entry = workspace.entry(len(blocks) - 1)
             assert not torch.allclose(entry.forward(entry.take(rows[::-1].copy())), expected, atol=1e-5, rtol=1e-5)
 
@@ -108,7 +108,7 @@ class TestTheSameAnswers:
         chain, rows = workspace.features.chain, workspace.features.rows[:64]  # the first batch that is computed
         workspace.network.module.eval()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            x, at = workspace.pictures(rows), 0
+            x, at = workspace.images(rows), 0
             for boundary in workspace.features.boundaries:
                 x, at = chain.forward(x, at, boundary.entry), boundary.entry
                 again = workspace.entry(boundary.block).take(rows)
@@ -118,7 +118,7 @@ class TestTheSameAnswers:
 
 
 def lively(workspace: Workspace) -> Workspace:
-    """Running statistics from the pictures: with those of a new network some let hardly anything of a picture through."""
+    """Running statistics from the images: with those of a new network some let hardly anything of an image through."""
     module = workspace.network.module
     norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
     usual = [norm.momentum for norm in norms]
@@ -126,7 +126,7 @@ def lively(workspace: Workspace) -> Workspace:
         norm.momentum = 1.0
     assert workspace.features is not None
     with torch.no_grad():
-        module.train()(workspace.pictures(workspace.features.rows))
+        module.train()(workspace.images(workspace.features.rows))
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
     workspace.initial.update({name: value.clone() for name, value in module.state_dict().items()})
@@ -141,14 +141,14 @@ def seen_by_blocks(workspace: Workspace, rows: np.ndarray) -> tuple[list[torch.T
         for block in workspace.network.blocks[1:]
     ]
     with torch.inference_mode(), workspace.autocast():
-        answers = module(workspace.pictures(rows))
+        answers = module(workspace.images(rows))
     for hook in hooks:
         hook.remove()
     return seen, answers
 
 
 class TestAgainstTheNetworksOwnForwardPass:
-    """Which knows nothing of chains. Nine pictures, so that all are one batch on either way."""
+    """Which knows nothing of chains. Nine images, so that all are one batch on either way."""
 
     @pytest.mark.parametrize(
         ("library", "name", "size", "precision"),
@@ -178,14 +178,14 @@ class TestAgainstTheNetworksOwnForwardPass:
         assert workspace.features is not None
         rows = workspace.features.rows
         seen, answers = seen_by_blocks(workspace, rows)
-        assert float(answers.float().std(0).max()) > 1e-3, "different pictures have different answers"
+        assert float(answers.float().std(0).max()) > 1e-3, "different images have different answers"
         for boundary, given in zip(workspace.features.boundaries, seen, strict=True):
             entry = workspace.entry(boundary.block)
             stored = boundary.restore(from_store(workspace.features.at(boundary), boundary.dtype))
             assert boundary.dtype == given.dtype
             assert torch.equal(stored, given)
             assert torch.equal(entry.take(rows), given)
-            assert float(given.float().std(0).max()) > 1e-3, "different pictures have different activations"
+            assert float(given.float().std(0).max()) > 1e-3, "different images have different activations"
             with torch.inference_mode(), workspace.autocast():
                 found = entry.forward(entry.take(rows))
             torch.testing.assert_close(found, answers, atol=1e-5, rtol=1e-5)
@@ -193,11 +193,11 @@ class TestAgainstTheNetworksOwnForwardPass:
     @pytest.mark.parametrize(
         ("name", "precision"), [("resnet18", "fp32"), ("efficientnet_b0", "fp32"), ("resnet18", "bf16"), ("swin_t", "fp32")]
     )
-    def test_whether_from_pictures_or_from_the_boundary_before_the_bytes_are_the_same(
+    def test_whether_from_images_or_from_the_boundary_before_the_bytes_are_the_same(
         self, name: str, precision: str, tmp_path: Path
     ) -> None:
         files = []
-        for way in ("from pictures", "from the one before"):
+        for way in ("from images", "from the one before"):
             (tmp_path / way).mkdir()
             workspace = shared(name, noise(32), tmp_path / way, precision=precision)
             assert workspace.features is not None
@@ -286,7 +286,7 @@ class TestWhatIsKept:
         ("gigabytes", "blocks"),
         [(6.44, [1, 2, 3, 4, 5]), (6.43, [2, 3, 4, 5]), (3.22, [1, 3, 4, 5]), (3.21, [3, 4, 5]), (1.0, [4, 5]), (0.81, [5])],
     )
-    def test_of_a_resnet50_and_a_thousand_pictures_in_float32(self, gigabytes: float, blocks: list[int]) -> None:
+    def test_of_a_resnet50_and_a_thousand_images_in_float32(self, gigabytes: float, blocks: list[int]) -> None:
         # from the stem to the pooled ones 0.802816, 3.211264, 1.605632, 0.802816 and 0.008192 GB: 6.43072 together
         shapes = [(56, 56, 64), (56, 56, 256), (28, 28, 512), (14, 14, 1024), (2048,)]
         found = [Boundary(block, block, shape, torch.float32, True) for block, shape in enumerate(shapes, start=1)]
@@ -307,7 +307,7 @@ class TestWhatIsKept:
 
 
 class Counted:
-    """Pictures that note how often they were asked for; a network of three blocks that doubles, adds one, and squares."""
+    """Images that note how often they were asked for; a network of three blocks that doubles, adds one, and squares."""
 
     rows = np.array([2, 3, 5, 7, 11, 13, *range(20, 100)])  # 86 rows: a batch of 64 and one of 22
     batches = 2
@@ -319,16 +319,16 @@ class Counted:
         self.fails_at: int | None = None
         self.chain = Chain((lambda x: x * 2, lambda x: x + 1, lambda x: x * x), (0, 1, 2))
 
-    def pictures(self, rows: np.ndarray) -> torch.Tensor:
+    def images(self, rows: np.ndarray) -> torch.Tensor:
         self.calls.append(len(rows))
         time.sleep(self.pause)
         if len(self.calls) == self.fails_at:
-            raise ValueError("a broken picture")
+            raise ValueError("a broken image")
         return torch.from_numpy(rows).float()[:, None].expand(-1, 3).contiguous()
 
-    def features(self) -> Features:
+    def features(self) -> SharedActivations:
         found = boundaries(3, 3)
-        return Features(self.chain, found, self.rows, self.folder, self.pictures, CPU)
+        return SharedActivations(self.chain, found, self.rows, self.folder, self.images, CPU)
 
     def expected(self, block: int) -> np.ndarray:
         values = np.repeat(self.rows[:, None], 3, axis=1).astype(np.float32) * 2
@@ -353,14 +353,14 @@ def ask_from_elsewhere(folder: Path, barrier: Barrier | None, dies: bool = False
         with open(folder / "calls.log", "a", encoding="utf-8") as log:
             log.write(f"{word} ")
 
-    def pictures(rows: np.ndarray) -> torch.Tensor:
+    def images(rows: np.ndarray) -> torch.Tensor:
         if dies and counted.calls:
             os._exit(9)
         note(str(len(rows)))
         time.sleep(0.3)
-        return counted.pictures(rows)
+        return counted.images(rows)
 
-    worker._pictures = pictures
+    worker._images = images
     if barrier is not None:
         barrier.wait(60)
     note(f"sum={worker.at(worker.boundaries[0]).sum():.0f}")
@@ -441,7 +441,7 @@ class TestFiles:
 
         counted.chain = Chain(tuple(call(name) for name in "abcde"), (0, 1, 2, 3, 4))
         found = boundaries(3, 3, 3, 3)
-        worker = Features(counted.chain, found, counted.rows, counted.folder, counted.pictures, CPU)
+        worker = SharedActivations(counted.chain, found, counted.rows, counted.folder, counted.images, CPU)
         for block in there:
             worker.at(found[block - 1])
         called.clear()
@@ -466,7 +466,7 @@ class TestFiles:
     def test_an_error_on_the_way_leaves_no_file_and_the_next_call_succeeds(self, fails_at: int, counted: Counted) -> None:
         counted.fails_at = fails_at
         worker = counted.features()
-        with pytest.raises(ValueError, match="a broken picture"):
+        with pytest.raises(ValueError, match="a broken image"):
             worker.at(worker.boundaries[0])
         assert counted.files() == []
         np.testing.assert_array_equal(worker.at(worker.boundaries[0]), counted.expected(1))
@@ -525,7 +525,7 @@ class TestFiles:
         def interrupt(_: np.ndarray) -> torch.Tensor:
             raise KeyboardInterrupt
 
-        worker._pictures = interrupt
+        worker._images = interrupt
         with pytest.raises(KeyboardInterrupt):
             worker.at(worker.boundaries[0])
         assert counted.files() == []
@@ -545,13 +545,13 @@ class TestRows:
 
     @pytest.mark.parametrize("row", [0, 4, 19, 100, 10_000])
     def test_a_row_without_activations_is_refused(self, row: int, counted: Counted) -> None:
-        with pytest.raises(IndexError, match="training and validation pictures only"):
+        with pytest.raises(IndexError, match="training and validation images only"):
             counted.features().positions(np.array([2, row]))
 
-    def test_test_pictures_have_none(self, tmp_path: Path) -> None:
+    def test_test_images_have_none(self, tmp_path: Path) -> None:
         workspace = shared("resnet18", noise(64), tmp_path)
         entry = workspace.entry(5)
         for row in workspace.data.test:
             with pytest.raises(IndexError):
                 entry.take(np.array([row]))
-        assert (tmp_path / "boundary-5.bin").stat().st_size == 9 * 512 * 4  # 7 training and 2 validation pictures
+        assert (tmp_path / "boundary-5.bin").stat().st_size == 9 * 512 * 4  # 7 training and 2 validation images

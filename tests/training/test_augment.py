@@ -23,11 +23,11 @@ def test_a_box_is_what_torchvision_crops_and_resizes():
     box = np.array([[0.25, 0.5, 0.5, 0.25]])  # columns 2 to 5 and rows 4 and 5 of eight
     theirs = functional.resized_crop(ramp(), 4, 2, 2, 4, [8, 8], antialias=False)
     ours = crop_and_flip(ramp(), box, np.array([False]))
-    # at the rim ours goes on with the picture beyond the crop where torchvision repeats its edge
+    # at the rim ours goes on with the image beyond the crop where torchvision repeats its edge
     torch.testing.assert_close(ours[..., 2:-2, 1:-1], theirs[..., 2:-2, 1:-1], atol=1e-3, rtol=0)
 
 
-def test_boxes_lie_inside_the_picture_and_vary():
+def test_boxes_lie_inside_the_image_and_vary():
     boxes = random_boxes(np.random.default_rng(0), 1000)
     assert boxes.min() >= 0
     assert (boxes[:, 0] + boxes[:, 2]).max() <= 1 + 1e-12
@@ -38,8 +38,8 @@ def test_boxes_lie_inside_the_picture_and_vary():
 
 
 def test_equal_seeds_give_equal_batches_and_other_seeds_others():
-    pictures = torch.rand(4, 3, 16, 16)
-    first, again, other = (standard(pictures, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    images = torch.rand(4, 3, 16, 16)
+    first, again, other = (standard(images, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert not torch.equal(first, pictures)
+    assert not torch.equal(first, images)

@@ -360,7 +360,7 @@ class TestLoss:
     def test_balanced_class_weights_are_scikit_learns(self, counts: tuple[int, ...]) -> None:
         labels = np.repeat(np.arange(3), counts)
         data: Any = SimpleNamespace(labels=np.concatenate([labels, [0] * 50]), classes=("a", "b", "c"))
-        rows = np.arange(len(labels))  # the other fifty pictures are not trained on
+        rows = np.arange(len(labels))  # the other fifty images are not trained on
         found = class_weights(data, rows, TrainingConfig(class_weights="balanced"), torch.device("cpu"))
         there = np.unique(labels)
         expected = np.zeros(3)
@@ -446,29 +446,29 @@ class TestBatches:
             (3, 2, [3]),
         ],
     )
-    def test_a_last_single_picture_joins_the_batch_before(self, rows: int, size: int, expected: list[int]) -> None:
+    def test_a_last_single_image_joins_the_batch_before(self, rows: int, size: int, expected: list[int]) -> None:
         batches = list(batch_rows(np.arange(rows), size))
         assert [len(batch) for batch in batches] == expected
         assert np.concatenate(batches).tolist() == list(range(rows))
 
-    def test_every_epoch_sees_every_training_picture_once_in_a_new_order(
+    def test_every_epoch_sees_every_training_image_once_in_a_new_order(
         self, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         workspace, seen = make_workspace(batch_size=33), []
-        real = workspace.pictures
-        monkeypatch.setattr(workspace, "pictures", lambda rows: (seen.append(rows.tolist()), real(rows))[1])
+        real = workspace.images
+        monkeypatch.setattr(workspace, "images", lambda rows: (seen.append(rows.tolist()), real(rows))[1])
         monkeypatch.setattr(loop, "predict", lambda space, rows, entry: torch.zeros(len(rows), 10))
-        finetune(trial(workspace, epochs=2), workspace)  # 100 pictures in a fold: 33, 33, 34
+        finetune(trial(workspace, epochs=2), workspace)  # 100 images in a fold: 33, 33, 34
         assert [len(batch) for batch in seen] == [33, 33, 34] * 2
         first, second = (sum(seen[start : start + 3], []) for start in (0, 3))
         rows = workspace.data.folds[0].train.tolist()
         assert sorted(first) == sorted(second) == rows
         assert first != second != rows
 
-    def test_pictures_are_normalised_as_the_weights_expect(self, make_workspace: MakeWorkspace) -> None:
+    def test_images_are_normalised_as_the_weights_expect(self, make_workspace: MakeWorkspace) -> None:
         workspace = make_workspace()
         rows = np.array([3, 1, 4])
-        found = workspace.pictures(rows)
+        found = workspace.images(rows)
         plain = workspace.data.pixels[rows].astype(np.float64) / 255
         np.testing.assert_allclose(found, (plain.transpose(0, 3, 1, 2) - 0.3) / 0.37, atol=1e-5)
 

@@ -10,7 +10,7 @@ import torch
 from sklearn import metrics
 from torchmetrics.functional import classification
 
-from biotune.training.metrics import macro_accuracy, test_scores
+from biotune.training.metrics import macro_accuracy, score_predictions
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -18,7 +18,7 @@ from biotune.training.metrics import macro_accuracy, test_scores
 def test_macro_accuracy_is_balanced_accuracy(classes: int, present: int, seed: int) -> None:
     rng = np.random.default_rng([seed, classes])
     labels = rng.choice(classes, size=present, replace=False)[rng.integers(0, present, 400)]
-    # right half of the time; the other guesses may fall on classes that have no picture
+    # right half of the time; the other guesses may fall on classes that have no image
     predicted = np.where(rng.random(400) < 0.5, labels, rng.integers(0, classes, 400))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -34,10 +34,10 @@ def test_macro_accuracy_counts_every_class_the_same() -> None:
     assert macro_accuracy(torch.tensor([0, 1, 3, 0]), torch.tensor([0, 1, 1, 2]), 4) == pytest.approx(0.5)
 
 
-def softmax_outputs(seed: int, pictures: int, classes: int) -> tuple[torch.Tensor, np.ndarray]:
+def softmax_outputs(seed: int, images: int, classes: int) -> tuple[torch.Tensor, np.ndarray]:
     rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(pictures) % classes)
-    logits = rng.normal(size=(pictures, classes)) + 1.5 * np.eye(classes)[labels]
+    labels = rng.permutation(np.arange(images) % classes)
+    logits = rng.normal(size=(images, classes)) + 1.5 * np.eye(classes)[labels]
     return torch.from_numpy(logits).softmax(1), labels
 
 
@@ -62,18 +62,18 @@ def independent(probabilities: torch.Tensor, labels: torch.Tensor) -> dict[str, 
 def test_test_scores_are_those_of_another_library(classes: int, seed: int) -> None:
     probabilities, labels = softmax_outputs(seed, 300, classes)
     truth = torch.from_numpy(labels)
-    assert test_scores(probabilities, truth) == pytest.approx(independent(probabilities, truth), abs=1e-6)
+    assert score_predictions(probabilities, truth) == pytest.approx(independent(probabilities, truth), abs=1e-6)
 
 
 def test_test_scores_by_hand() -> None:
-    # classes 0, 0, 1, 1; the third picture is taken for class 0
+    # classes 0, 0, 1, 1; the third image is taken for class 0
     probabilities = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.2, 0.8]], dtype=torch.float64)
-    scores = test_scores(probabilities, torch.tensor([0, 0, 1, 1]))
+    scores = score_predictions(probabilities, torch.tensor([0, 0, 1, 1]))
     assert scores == pytest.approx(
         {
             "macro_accuracy": 0.75,
             "accuracy": 0.75,
-            "average_precision": 1.0,  # every picture of a class stands before all others in its ranking
+            "average_precision": 1.0,  # every image of a class stands before all others in its ranking
             "kappa": 0.5,  # 0.75 observed, 0.5 by chance
             "f1": (0.8 + 2 / 3) / 2,
             "roc_auc": 1.0,
@@ -81,11 +81,11 @@ def test_test_scores_by_hand() -> None:
     )
 
 
-def test_a_class_without_test_pictures_leaves_every_score_a_number() -> None:
+def test_a_class_without_test_images_leaves_every_score_a_number() -> None:
     probabilities, labels = softmax_outputs(3, 300, 6)
     kept = labels != 4
     probabilities, truth = probabilities[torch.from_numpy(kept)], torch.from_numpy(labels[kept])
-    found = test_scores(probabilities, truth)
+    found = score_predictions(probabilities, truth)
     assert all(np.isfinite(value) for value in found.values())
     expected = independent(probabilities, truth)
     assert {name: found[name] for name in ("macro_accuracy", "average_precision", "kappa", "f1")} == pytest.approx(
@@ -95,6 +95,6 @@ def test_a_class_without_test_pictures_leaves_every_score_a_number() -> None:
 
 def test_perfect_predictions_score_one_everywhere() -> None:
     labels = torch.tensor([0, 1, 1, 0, 1])
-    scores = test_scores(torch.eye(2, dtype=torch.float64)[labels], labels)
+    scores = score_predictions(torch.eye(2, dtype=torch.float64)[labels], labels)
     assert scores == pytest.approx(dict.fromkeys(scores, 1.0))
     assert set(scores) == {"macro_accuracy", "accuracy", "average_precision", "kappa", "f1", "roc_auc"}

@@ -23,9 +23,9 @@ def run_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     """The first 40 digits as PNG files, named by their class."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     bundled = load_digits()
     for index in range(40):
         values = np.clip(bundled.images[index] * (255 / 16), 0, 255).astype(np.uint8)
@@ -33,16 +33,16 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def test_most_pictures_get_their_own_class(run_folder, pictures, tmp_path, capsys):
+def test_most_images_get_their_own_class(run_folder, images, tmp_path, capsys):
     table = tmp_path / "out.csv"
-    assert main(["predict", str(run_folder), str(pictures), "--csv", str(table), "--top", "2"]) == 0
+    assert main(["predict", str(run_folder), str(images), "--csv", str(table), "--top", "2"]) == 0
     rows = list(csv.DictReader(table.open()))
     assert len(rows) == 80
     best = [row for row in rows if row["rank"] == "1"]
     right = sum(row["picture"].rpartition("/")[2].startswith(row["class"]) for row in best)
     assert right >= 34
     assert all(float(row["probability"]) <= 1 for row in rows)
-    assert "40 pictures" in capsys.readouterr().out
+    assert "40 images" in capsys.readouterr().out
 
 
 def test_the_model_gives_the_probabilities_that_the_run_wrote(run_folder):
@@ -52,23 +52,23 @@ def test_the_model_gives_the_probabilities_that_the_run_wrote(run_folder):
     bundled = load_digits()
     for row in rows:
         values = np.clip(bundled.images[int(row["picture"])] * (255 / 16), 0, 255).astype(np.uint8)
-        picture = Image.fromarray(values).resize((16, 16), Image.Resampling.BICUBIC)
-        probabilities = model.module(model.prepare(picture)[None]).double().softmax(1)[0].detach()
+        image = Image.fromarray(values).resize((16, 16), Image.Resampling.BICUBIC)
+        probabilities = model.module(model.prepare(image)[None]).double().softmax(1)[0].detach()
         assert model.classes[int(probabilities.argmax())] == row["predicted_class"]
         assert float(probabilities.max()) == pytest.approx(float(row["probability"]), abs=1e-5)
 
 
-def test_nothing_but_the_two_files_is_needed(run_folder, pictures, tmp_path):
+def test_nothing_but_the_two_files_is_needed(run_folder, images, tmp_path):
     for name in ("model.json", "model.safetensors"):
         (tmp_path / name).write_bytes((run_folder / name).read_bytes())
-    files = sorted(pictures.iterdir())[:3]
+    files = sorted(images.iterdir())[:3]
     here, there = (biotune.load_model(folder).probabilities(files) for folder in (run_folder, tmp_path))
     assert here.equal(there)
     assert here.sum(1).tolist() == pytest.approx([1.0] * 3)
 
 
-def test_a_file_that_is_no_picture_is_named(run_folder, tmp_path):
-    (tmp_path / "note.jpg").write_text("not a picture")
+def test_a_file_that_is_no_image_is_named(run_folder, tmp_path):
+    (tmp_path / "note.jpg").write_text("not an image")
     with pytest.raises(DataError, match="note.jpg: cannot be decoded"):
         biotune.load_model(run_folder).probabilities([tmp_path / "note.jpg"])
 

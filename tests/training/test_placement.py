@@ -121,7 +121,7 @@ class TestTaking:
             (np.linspace(-1, 1, 6, dtype=np.float16), torch.float16),
             (np.arange(6) * 10**12, torch.int64),
         ],
-        ids=["pictures", "halves", "numbers"],
+        ids=["images", "halves", "numbers"],
     )
     def test_tables_of_any_kind_and_no_row_at_all(self, table: np.ndarray, dtype: torch.dtype, on_device: bool) -> None:
         placement = Placement(CPU, frozenset({"table"} if on_device else ()))
@@ -132,7 +132,7 @@ class TestTaking:
             np.testing.assert_array_equal(found.numpy(), table[rows])
 
     def test_a_copy_made_without_gradients_serves_a_training_too(self) -> None:
-        # activations are computed in inference mode, from pictures that are copied to the device by then
+        # activations are computed in inference mode, from images that are copied to the device by then
         placement = Placement(CPU, frozenset({"table"}))
         table = np.ones((6, 2), dtype=np.float32)
         with torch.inference_mode():

@@ -47,8 +47,8 @@ def trained_from(workspace: Workspace, first: int, **more: Any) -> Trial:
     return Trial(Schedule(blocks, weights), more.pop("fold", None), 1, more.pop("epochs", 4), **more)
 
 
-def one_picture(data: Data, rows: np.ndarray) -> float:
-    """How far one picture moves the mean recall of the classes at most."""
+def one_image(data: Data, rows: np.ndarray) -> float:
+    """How far one image moves the mean recall of the classes at most."""
     counts = np.bincount(data.labels[rows], minlength=len(data.classes))
     return 1 / (len(data.classes) * counts.min())
 
@@ -71,7 +71,7 @@ class TestWholeTrainings:
         for fold in (None, 0):
             expected = finetune(trained_from(alone, first, fold=fold), alone).curve
             found = finetune(trained_from(sharing, first, fold=fold), sharing).curve
-            assert found == pytest.approx(expected, abs=one_picture(data, data.part(fold).val) + 1e-9)
+            assert found == pytest.approx(expected, abs=one_image(data, data.part(fold).val) + 1e-9)
         assert (tmp_path / f"boundary-{first}.bin").is_file()
         state = sharing.network.module.state_dict()
         frozen = {block.modules[0] for block in sharing.network.blocks[:first]}
@@ -99,7 +99,7 @@ class TestWholeTrainings:
         for name, value in states[0].items():
             torch.testing.assert_close(states[1][name], value, atol=1e-4, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
 
-    def test_test_pictures_are_not_read_before_a_trial_asks_for_test_scores(
+    def test_test_images_are_not_read_before_a_trial_asks_for_test_scores(
         self, load_digits: LoadDigits, tmp_path: Path
     ) -> None:
         data, seen = load_digits(), set[int]()
@@ -157,7 +157,7 @@ class TestWholeTrainings:
             stored.append((tmp_path / name / "boundary-3.bin").read_bytes())
         assert stored[0] == stored[1]
 
-    def test_test_scores_come_from_the_pictures_and_are_the_same(self, load_digits: LoadDigits, tmp_path: Path) -> None:
+    def test_test_scores_come_from_the_images_and_are_the_same(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         data = load_digits()
         alone, sharing = glyphnet(data, tmp_path), glyphnet(data, tmp_path, Sharing(tmp_path, 1.0))
         expected, found = (finetune(trained_from(space, 3, test=True), space).scores for space in (alone, sharing))
@@ -179,7 +179,7 @@ class TestWhereNothingIsFixed:
     def test_unasked_nothing_is_shared(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         assert glyphnet(load_digits(), tmp_path).features is None
 
-    def test_pictures_that_are_drawn_anew_each_epoch_have_no_activations(self, load_digits: LoadDigits, tmp_path: Path) -> None:
+    def test_images_that_are_drawn_anew_each_epoch_have_no_activations(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         workspace = glyphnet(load_digits(), tmp_path, Sharing(tmp_path, 1.0), augment="standard")
         assert workspace.features is None
         finetune(trained_from(workspace, 5, epochs=1), workspace)
@@ -251,8 +251,8 @@ class TestChance:
         # and they are the convolution's, worked out apart
         rows = data.whole.train[:7]
         stem: Any = workspace.network.module.get_submodule("stem.0")
-        pictures = (torch.from_numpy(data.pixels[rows]).permute(0, 3, 1, 2).double() / 255 - 0.5) / 0.25
-        expected = nn.functional.conv2d(pictures, stem.weight.double(), stem.bias.double(), padding=1)
+        images = (torch.from_numpy(data.pixels[rows]).permute(0, 3, 1, 2).double() / 255 - 0.5) / 0.25
+        expected = nn.functional.conv2d(images, stem.weight.double(), stem.bias.double(), padding=1)
         torch.testing.assert_close(workspace.entry(1).take(rows).double(), expected, atol=1e-5, rtol=1e-5)
 
     @pytest.mark.parametrize("frozen_norm", ["eval", "train"])
@@ -265,7 +265,7 @@ class TestChance:
             for sharing in (False, True)
         ]
         curves = [finetune(trained_from(space, first, epochs=3), space).curve for space in spaces]
-        one = one_picture(spaces[0].data, spaces[0].data.whole.val)
+        one = one_image(spaces[0].data, spaces[0].data.whole.val)
         assert curves[0] == pytest.approx(curves[1], abs=one + 1e-9)
         states = [space.network.module.state_dict() for space in spaces]
         for name, value in states[0].items():
@@ -291,14 +291,14 @@ class TestTheDevice:
     def test_nothing_is_copied_where_the_device_is_the_host(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         assert glyphnet(load_digits(), tmp_path, Sharing(tmp_path, 1.0)).placement.on_device == frozenset()
 
-    def test_pictures_come_first_then_activations_from_the_deepest_up(self, load_digits: LoadDigits, tmp_path: Path) -> None:
+    def test_images_come_first_then_activations_from_the_deepest_up(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         data = load_digits()
         workspace = glyphnet(data, tmp_path, Sharing(tmp_path, 1.0))
         kept = len(data.whole.train) + len(data.whole.val)
         # by hand: widths of 12, 12, 24, 32 and 80 maps of 8, 8, 4 and 4 pixels a side, the last one pooled
         numbers = [("pixels", len(data.pixels) * 16 * 16 * 3)] + [
-            (f"activations before block {block}", kept * per_picture * 4)
-            for block, per_picture in ((5, 80), (4, 32 * 16), (3, 24 * 16), (2, 12 * 64), (1, 12 * 64))
+            (f"activations before block {block}", kept * per_image * 4)
+            for block, per_image in ((5, 80), (4, 32 * 16), (3, 24 * 16), (2, 12 * 64), (1, 12 * 64))
         ]
         assert list(workspace._table_sizes().items()) == numbers
 
@@ -379,8 +379,8 @@ class TestAPretendedGpu:
         there = [*network.module.parameters(), *network.module.buffers(), *workspace.initial.values()]
         there += [workspace._mean, workspace._std, workspace._labels]
         rows = data.whole.train[:7]
-        pictures, labels = workspace.pictures(rows), workspace.labels(rows)
-        assert (pictures.shape, pictures.dtype) == ((7, 3, 16, 16), torch.float32)
+        images, labels = workspace.images(rows), workspace.labels(rows)
+        assert (images.shape, images.dtype) == ((7, 3, 16, 16), torch.float32)
         assert (labels.shape, labels.dtype) == ((7,), torch.int64)
         for block, shape in enumerate([(12, 8, 8), (12, 8, 8), (24, 4, 4), (32, 4, 4), (80,)], start=1):
             entry = workspace.entry(block)
@@ -389,7 +389,7 @@ class TestAPretendedGpu:
             answers = entry.forward(activations)
             assert answers.shape == (7, 10)
             there += [activations, answers]
-        assert {tensor.device for tensor in [*there, pictures, labels]} == {self.DEVICE}
+        assert {tensor.device for tensor in [*there, images, labels]} == {self.DEVICE}
         assert set(workspace.placement._copies) == workspace.placement.on_device
         assert {copy.device for copy in workspace.placement._copies.values()} == {self.DEVICE}
 
@@ -405,11 +405,11 @@ class TestAPretendedGpu:
     ) -> None:
         data = load_digits()
         needed = data.pixels.size + (len(data.whole.train) + len(data.whole.val)) * 80 * 4
-        memory = SimpleNamespace(total_memory=4 * needed)  # a quarter of it, for the pictures and the last boundary
+        memory = SimpleNamespace(total_memory=4 * needed)  # a quarter of it, for the images and the last boundary
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
         sharing = Sharing(tmp_path, 1.0)
         workspace = Workspace.of(network, data, TrainingConfig(), self.DEVICE, tmp_path, sharing, workers)
-        # by hand: 600 pictures of 768 bytes and 400 activations of 320 are 588,800 bytes; a quarter of that has room for the
+        # by hand: 600 images of 768 bytes and 400 activations of 320 are 588,800 bytes; a quarter of that has room for the
         # last ones alone, of 128,000
         assert len(data.pixels) == 600
         last = "activations before block 5"
@@ -448,12 +448,12 @@ class TestAPretendedGpu:
         assert bool(workspace.placement.on_device) == bool(room)
         pinned.clear()
         watch, batches = self.train(workspace, first, monkeypatch)
-        assert batches == [32, 32, 32, 4], "of a hundred pictures"
+        assert batches == [32, 32, 32, 4], "of a hundred images"
         assert len(watch.copies) >= 2 * len(batches), "what is taken and the labels, each batch"
         assert set(watch.copies) == {("cpu", "cuda", False)}, "all to the device, and none waited for"
         assert len(pinned) == len(watch.copies) + 1, "all from pinned memory; one is the look before the epoch"
         sent = {tensor.dtype for tensor in pinned}
-        shared = first > 0 and augment == "none"  # a picture that is augmented passes the frozen blocks anew
+        shared = first > 0 and augment == "none"  # an image that is augmented passes the frozen blocks anew
         taken = {torch.float32 if shared else torch.uint8}
         boxes = {torch.float32} if augment == "standard" else set()
         assert sent == {torch.int64} | boxes | (set() if room else taken)

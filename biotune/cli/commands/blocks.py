@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from biotune.cli.terminal.output_mode import Voice
+from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.view import Cell, View
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import BlocksConfig
 
 
-def show_blocks(config: BlocksConfig, voice: Voice) -> None:
+def show_blocks(config: BlocksConfig, mode: OutputMode) -> None:
     """Print the blocks of a backbone."""
     from biotune.backbones.registry import build_network
 
@@ -23,7 +23,7 @@ def show_blocks(config: BlocksConfig, voice: Voice) -> None:
         count = network.parameters[block.name]
         modules = Cell(list(block.modules), " ".join(block.modules))
         rows.append([block.name, modules, count, Cell(count / total, f"{count / total:.1%}")])
-    with View(voice=voice) as view:
+    with View(mode=mode) as view:
         view.fact("backbone", config.backbone.name)
         view.fact("classes", config.num_classes)
         view.fact("parameters", total)

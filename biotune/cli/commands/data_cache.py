@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from biotune.cli.terminal.output_mode import Voice, take_voice
+from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
 from biotune.cli.terminal.view import Cell, View
 from biotune.errors import ConfigError, did_you_mean
 
@@ -16,14 +16,14 @@ def data_cache(arguments: list[str]) -> int:
     from biotune.datasets.cache import clear, entries
     from biotune.store.scratch import cache_folder
 
-    arguments, voice = take_voice(arguments, Voice.JSON)
+    arguments, mode = take_output_mode(arguments, OutputMode.JSON)
     if not arguments:
         found = entries()
         total = sum(entry.size for entry in found)
         rows = [
             [
                 entry.dataset,
-                entry.pictures,
+                entry.images,
                 entry.geometry,
                 Cell(entry.size, size(entry.size)),
                 Cell(entry.used.isoformat(), f"{entry.used:%Y-%m-%d %H:%M}"),
@@ -31,7 +31,7 @@ def data_cache(arguments: list[str]) -> int:
             for entry in found
         ]
         folder = cache_folder() / "decoded"
-        with View(voice=voice) as view:
+        with View(mode=mode) as view:
             view.fact("folder", str(folder))
             view.fact("size", total)
             columns = ["dataset", "pictures", "geometry", "size", "last use"]
@@ -46,7 +46,7 @@ def data_cache(arguments: list[str]) -> int:
         raise ConfigError(f"biotune data cache --clear {name}: not in the cache.{did_you_mean(name, known)}{listed}")
     removed = clear(name)
     freed = sum(entry.size for entry in removed)
-    with View(voice=voice) as view:
+    with View(mode=mode) as view:
         view.fact("removed", len(removed))
         view.fact("freed", freed)
         view.line(f"{len(removed)} removed, {size(freed)} freed.")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from biotune.cli.terminal.output_mode import Voice
+from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.view import View
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import DataConfig
 from biotune.errors import DataError
 
 
-def check_dataset(config: DataConfig, voice: Voice) -> bool:
+def check_dataset(config: DataConfig, mode: OutputMode) -> bool:
     """Check a copy and print what was found; returns whether it is whole."""
     from biotune.datasets.check import check_copy
 
     load_plugins(config.plugins)
     where = f" in {config.dataset.root}" if config.dataset.root is not None else ""
-    with View(voice=voice) as view:
+    with View(mode=mode) as view:
         view.fact("dataset", config.dataset.name)
         try:
             finding = check_copy(config.dataset, view.decoding)
@@ -44,9 +44,9 @@ def check_dataset(config: DataConfig, voice: Voice) -> bool:
         for name, reason in finding.broken.items():
             view.line(f"broken: {name} ({reason})")
         if finding.is_whole:
-            view.line("Every picture can be decoded; the copy is whole.")
+            view.line("Every image can be decoded; the copy is whole.")
         else:
             differing = ", ".join(count.what for count in finding.counts if not count.agrees)
             counts = f" Counts differ from the official ones: {differing}." if differing else ""
-            view.line(f"{len(finding.broken):,} broken pictures.{counts}")
+            view.line(f"{len(finding.broken):,} broken images.{counts}")
     return finding.is_whole

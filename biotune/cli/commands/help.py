@@ -7,7 +7,7 @@ from typing import Any
 
 from biotune.cli.config_files import choices_of, groups_of, roots, settings
 from biotune.cli.registry import COMMANDS, CONFIG_COMMANDS, HELP
-from biotune.cli.terminal.output_mode import Voice, take_voice
+from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
 from biotune.cli.terminal.view import View
 from biotune.config.key import MISSING, Key, keys_of, sections_of, show
 from biotune.config.schema import COMMANDS as SCHEMAS
@@ -31,16 +31,16 @@ def show_help(arguments: list[str]) -> int:
     Raises:
         ConfigError: There is nothing of that name.
     """
-    arguments, voice = take_voice(arguments, Voice.JSON)
-    if not arguments and voice is Voice.NORMAL:
+    arguments, mode = take_output_mode(arguments, OutputMode.JSON)
+    if not arguments and mode is OutputMode.NORMAL:
         print(HELP, end="")
         return 0
     if len(arguments) > 1:
         raise ConfigError(f"{' '.join(arguments)}: 'biotune help' takes one key, section or command.")
     known = _known_keys()
     wanted = arguments[0].partition("=")[0] if arguments else ""
-    if voice is Voice.JSON:
-        with View(voice=voice) as view:
+    if mode is OutputMode.JSON:
+        with View(mode=mode) as view:
             view.fact("keys", [_facts(item) for item in _select(wanted, known)])
     elif wanted in known:
         _describe(known[wanted])

@@ -8,7 +8,7 @@ from typing import Any
 
 from biotune.cli.config_files import choices_of, read_yaml, remark, roots
 from biotune.cli.registry import LISTS
-from biotune.cli.terminal.output_mode import Voice, take_voice
+from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
 from biotune.cli.terminal.view import Cell, View
 from biotune.errors import ConfigError, did_you_mean
 
@@ -50,14 +50,14 @@ _GROUPS = {"strategies": "strategy"}
 
 def show_list(arguments: list[str]) -> int:
     """Print one list of choices, with what each file's first comment says of it."""
-    arguments, voice = take_voice(arguments, Voice.JSON)
+    arguments, mode = take_output_mode(arguments, OutputMode.JSON)
     wanted, folder = _options(arguments)
     if len(wanted) != 1 or wanted[0] not in LISTS:
         name = " ".join(wanted) or "list"
         raise ConfigError(f"{name}: no such list.{did_you_mean(name, LISTS)} 'biotune list' takes one of {', '.join(LISTS)}.")
     group = _GROUPS.get(wanted[0], wanted[0].removesuffix("s"))
     choices = choices_of(group, roots(folder))
-    with View(voice=voice) as view:
+    with View(mode=mode) as view:
         if group == "dataset":
             rows = [dataset_row(name, file, remark(file)) for name, file in choices.items()]
             view.table("dataset=…", DATASET_COLUMNS, rows, name=wanted[0])

@@ -1,4 +1,4 @@
-"""`biotune predict DIR PICTURE…`: classify files or folders with a run's final model."""
+"""`biotune predict DIR IMAGE…`: classify files or folders with a run's final model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from biotune.cli.terminal.output_mode import Voice
+from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.view import Cell, View
 from biotune.config.plugins import load_plugins
 from biotune.errors import ConfigError, DataError
@@ -20,12 +20,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def predict(arguments: list[str]) -> int:
-    """Print the best classes and their probabilities for every picture, and write them to a CSV file if asked."""
-    parser = _Parser(prog="biotune predict", description="Classify pictures with a run's final model.")
+    """Print the best classes and their probabilities for every image, and write them to a CSV file if asked."""
+    parser = _Parser(prog="biotune predict", description="Classify images with a run's final model.")
     parser.add_argument("folder", metavar="DIR", help="the run's folder")
-    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="picture files, or folders of pictures")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of images")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="also write all of it to a CSV file")
-    parser.add_argument("--top", type=int, default=3, help="classes to show a picture (default: 3)")
+    parser.add_argument("--top", type=int, default=3, help="classes to show an image (default: 3)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:INDEX or mps")
     parser.add_argument("--plugins", default="", help="modules to import first, separated by commas")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -33,13 +33,13 @@ def predict(arguments: list[str]) -> int:
     if options.top < 1:
         raise ConfigError(f"--top {options.top}: must be at least 1.")
     load_plugins([name for name in options.plugins.split(",") if name])
-    from biotune.training.model import load_model, picture_files
+    from biotune.training.model import image_files, load_model
 
     if options.csv and not options.csv.parent.is_dir():
         raise ConfigError(f"--csv {options.csv}: {options.csv.parent} is no folder.")
     model = load_model(options.folder, options.device)
     files, probabilities_of, broken = [], [], []
-    for file in picture_files(options.pictures):
+    for file in image_files(options.images):
         try:
             probabilities_of.append(model.probabilities([file])[0])
             files.append(file)
@@ -61,8 +61,8 @@ def predict(arguments: list[str]) -> int:
         ]
         for row in rows
     ]
-    with View(voice=Voice.JSON if options.json else Voice.NORMAL) as view:
-        view.table(f"{len(files)} pictures", ["picture", "class", "probability"], cells, name="predictions")
+    with View(mode=OutputMode.JSON if options.json else OutputMode.NORMAL) as view:
+        view.table(f"{len(files)} images", ["picture", "class", "probability"], cells, name="predictions")
     if options.csv:
         write_table(options.csv, rows)
     for line in broken:

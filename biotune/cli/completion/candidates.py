@@ -91,7 +91,7 @@ def offer_for(words: Sequence[str]) -> Offer:
         return _matching(word, {**COMMANDS, "--help": "what biotune is and can do", "--version": "the version"})
     command, *given = typed
     if command == "data":
-        verbs = {"check": "verify a dataset's copy", "cache": "list and clear decoded pictures", "--help": "how to use it"}
+        verbs = {"check": "verify a dataset's copy", "cache": "list and clear decoded images", "--help": "how to use it"}
         if not given:
             return _matching(word, verbs)
         command, given = ("data" if given[0] == "check" else "data cache"), given[1:]

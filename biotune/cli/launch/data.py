@@ -9,8 +9,8 @@ _VERBS = ("check", "cache")
 
 
 HELP = """\
-  biotune data check dataset=NAME [KEY=VALUE...]   count what a copy holds and decode every picture of it
-  biotune data cache                               list the decoded pictures that later runs share
+  biotune data check dataset=NAME [KEY=VALUE...]   count what a copy holds and decode every image of it
+  biotune data cache                               list the decoded images that later runs share
   biotune data cache --clear [NAME]                remove them, of one dataset or of all
   --json                                           with each of them: one JSON object instead of a table
 """

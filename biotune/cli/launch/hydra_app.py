@@ -17,7 +17,7 @@ from biotune.cli.launch.interrupts import end_cleanly
 from biotune.cli.launch.perform import perform, perform_apart
 from biotune.cli.launch.precheck import Checked, flags_first, precheck
 from biotune.cli.launch.sweep import summarise_sweep
-from biotune.cli.terminal.output_mode import Voice, take_voice
+from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
 from biotune.errors import BiotuneError
 from biotune.store.status import state_of
 
@@ -25,15 +25,15 @@ from biotune.store.status import state_of
 def run_command(command: str, arguments: list[str]) -> int:
     """Check what was typed, then let Hydra run it, once or for every job of a multirun."""
     register()
-    # the flags of the voice are taken off here: Hydra knows none of them
-    arguments, voice = take_voice(arguments, *_VOICES[command])
+    # the flags of the mode are taken off here: Hydra knows none of them
+    arguments, mode = take_output_mode(arguments, *_MODES[command])
     arguments = flags_first(command, arguments)
     if command == "train":
         arguments = _with_implied_strategy(arguments)
-    checked = precheck(command, arguments, voice)
+    checked = precheck(command, arguments, mode)
     # Hydra reads the command line itself; the sub-command must look like part of the program's name
     sys.argv = [f"biotune {command}", *arguments]
-    outcome = _Outcome(checked, voice)
+    outcome = _Outcome(checked, mode)
     _CURRENT[:] = [outcome]
     end_cleanly()
     try:
@@ -62,18 +62,18 @@ def _with_implied_strategy(arguments: list[str]) -> list[str]:
 class _Outcome:
     """What the jobs in this process came to; Hydra itself tells nothing."""
 
-    def __init__(self, checked: Checked, voice: Voice) -> None:
+    def __init__(self, checked: Checked, mode: OutputMode) -> None:
         self.checked = checked
-        self.voice = voice
+        self.mode = mode
         self.failed = False
         self.error: BiotuneError | None = None
         self.sweep: Path | None = None
 
 
 _CURRENT: list[_Outcome] = []
-_VOICES: dict[str, tuple[Voice, ...]] = {
-    **dict.fromkeys(("run", "train", "compare", "evaluate"), (Voice.QUIET, Voice.VERBOSE)),
-    **dict.fromkeys(("blocks", "data"), (Voice.JSON,)),
+_MODES: dict[str, tuple[OutputMode, ...]] = {
+    **dict.fromkeys(("run", "train", "compare", "evaluate"), (OutputMode.QUIET, OutputMode.VERBOSE)),
+    **dict.fromkeys(("blocks", "data"), (OutputMode.JSON,)),
 }
 
 
@@ -87,8 +87,8 @@ def _shown(show: Callable[[], object]) -> None:
         _CURRENT[0].error = error
 
 
-def _voice() -> Voice:
-    return _CURRENT[0].voice if _CURRENT else Voice.NORMAL
+def _mode() -> OutputMode:
+    return _CURRENT[0].mode if _CURRENT else OutputMode.NORMAL
 
 
 def _job(command: str, cfg: DictConfig) -> None:
@@ -106,9 +106,9 @@ def _job(command: str, cfg: DictConfig) -> None:
             return
     config: Any = OmegaConf.to_object(cfg)
     if title is not None and config.executor.name == "in_process":
-        done = perform_apart(command, config, folder, _voice(), title)
+        done = perform_apart(command, config, folder, _mode(), title)
     else:  # trainings have processes of their own
-        done = perform(command, config, folder, _voice(), title)
+        done = perform(command, config, folder, _mode(), title)
     if not done and outcome is not None:
         outcome.failed = True
 
@@ -138,7 +138,7 @@ def _blocks(cfg: DictConfig) -> None:
     from biotune.cli.commands.blocks import show_blocks
 
     config: Any = OmegaConf.to_object(cfg)
-    _shown(lambda: show_blocks(config, _voice()))
+    _shown(lambda: show_blocks(config, _mode()))
 
 
 @hydra.main(version_base="1.3", config_path=CONFIGS, config_name="data")
@@ -148,7 +148,7 @@ def _data(cfg: DictConfig) -> None:
     config: Any = OmegaConf.to_object(cfg)
 
     def check() -> None:
-        if not check_dataset(config, _voice()) and _CURRENT:
+        if not check_dataset(config, _mode()) and _CURRENT:
             _CURRENT[0].failed = True
 
     _shown(check)

@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from biotune.cli.launch.interrupts import INTERRUPTED, end_cleanly
-from biotune.cli.terminal.output_mode import Voice
+from biotune.cli.terminal.output_mode import OutputMode
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.executors.processes import end_with_parent, how_it_ended
-from biotune.store.status import settle_state
+from biotune.store.status import record_end
 
 WITH_FOLDER = ("run", "train", "compare", "evaluate")  # the commands that train and leave a run's folder
 _FAILED = 1
 _log = logging.getLogger("biotune")
 
 
-def perform(command: str, config: Any, folder: Path, voice: Voice, title: str | None = None) -> bool:
+def perform(command: str, config: Any, folder: Path, mode: OutputMode, title: str | None = None) -> bool:
     """Do a job, say in one line what went wrong if anything did, and leave the traceback in the run's log.
 
     Args:
         command: One of `WITH_FOLDER`.
         config: Its typed config.
         folder: The run's folder, which exists.
-        voice: How much is said.
+        mode: How much is said.
         title: A line above it, where there are several jobs.
 
     Returns:
@@ -44,7 +44,7 @@ def perform(command: str, config: Any, folder: Path, voice: Voice, title: str | 
     recipe: Callable[..., Any] = getattr(import_module(f"biotune.recipes.{command}"), command)
     handler = _log_to(folder)
     try:
-        with View(voice=voice) as view:
+        with View(mode=mode) as view:
             if title is not None:
                 view.final(title, "bold")
             recipe(config, folder, view)
@@ -64,7 +64,7 @@ def perform(command: str, config: Any, folder: Path, voice: Voice, title: str | 
             handler.close()
 
 
-def perform_apart(command: str, config: Any, folder: Path, voice: Voice, title: str) -> bool:
+def perform_apart(command: str, config: Any, folder: Path, mode: OutputMode, title: str) -> bool:
     """Do a job of a sweep in a process of its own, so that native code that dies in it takes no other job along.
 
     Returns:
@@ -75,7 +75,7 @@ def perform_apart(command: str, config: Any, folder: Path, voice: Voice, title: 
     """
     sys.stdout.flush()
     context = multiprocessing.get_context("spawn")
-    job = context.Process(target=_alone, args=(command, config, folder, voice, title))
+    job = context.Process(target=_alone, args=(command, config, folder, mode, title))
     job.start()
     try:
         job.join()
@@ -89,16 +89,16 @@ def perform_apart(command: str, config: Any, folder: Path, voice: Voice, title: 
         raise KeyboardInterrupt(f"'biotune resume {folder}' goes on from here.")
     died = f"the job's process {how_it_ended(job.exitcode)}."
     with suppress(RunFolderError):  # of a folder that is gone there is nothing to tell
-        settle_state(folder, "failed", died)
+        record_end(folder, "failed", died)
     print(f"biotune: {died} 'biotune resume {folder}' goes on from its last training.", file=sys.stderr)
     return False
 
 
-def _alone(command: str, config: Any, folder: Path, voice: Voice, title: str) -> None:
+def _alone(command: str, config: Any, folder: Path, mode: OutputMode, title: str) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     end_cleanly()
     try:
-        status = 0 if perform(command, config, folder, voice, title) else _FAILED
+        status = 0 if perform(command, config, folder, mode, title) else _FAILED
     except KeyboardInterrupt:
         status = INTERRUPTED
     sys.stdout.flush()

@@ -24,7 +24,7 @@ from biotune.cli.launch.overrides import check_names, parse_overrides
 from biotune.cli.launch.perform import WITH_FOLDER
 from biotune.cli.launch.run_folders import check_folder
 from biotune.cli.registry import NO_HYDRA_COMPLETION
-from biotune.cli.terminal.output_mode import Voice
+from biotune.cli.terminal.output_mode import OutputMode
 from biotune.config.checks import check
 from biotune.config.key import keys_of
 from biotune.config.schema import COMMANDS
@@ -44,7 +44,7 @@ class Checked:
     multirun: bool
 
 
-def precheck(command: str, arguments: list[str], voice: Voice = Voice.NORMAL) -> Checked:
+def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.NORMAL) -> Checked:
     """Check a command line as far as it can be without training.
 
     Raises:
@@ -71,7 +71,7 @@ def precheck(command: str, arguments: list[str], voice: Voice = Voice.NORMAL) ->
         if command in WITH_FOLDER:
             check_folder(hydra_config, number if options.multirun else None, config)
     if command in WITH_FOLDER:
-        _check_inputs([config for config, _ in composed], voice)
+        _check_inputs([config for config, _ in composed], mode)
     return Checked(options.multirun)
 
 
@@ -82,11 +82,11 @@ def flags_first(command: str, arguments: list[str]) -> list[str]:
     return [*(argument for argument in arguments if argument not in overrides), *overrides]
 
 
-def _check_inputs(configs: list[Any], voice: Voice) -> None:
+def _check_inputs(configs: list[Any], mode: OutputMode) -> None:
     from biotune.cli.terminal.view import View
     from biotune.recipes.inputs import check_inputs
 
-    with View(voice=voice) as view:
+    with View(mode=mode) as view:
         for config in configs:
             check_inputs(config, view)
 

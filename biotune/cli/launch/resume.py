@@ -17,11 +17,11 @@ from biotune.cli.launch.compose import composing
 from biotune.cli.launch.interrupts import end_cleanly
 from biotune.cli.launch.overrides import check_names, parse_overrides
 from biotune.cli.launch.perform import perform
-from biotune.cli.terminal.output_mode import Voice, take_voice
+from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
 from biotune.config.checks import check
 from biotune.config.schema import COMMANDS
 from biotune.errors import ConfigError, RunFolderError, one_line
-from biotune.recipes.resuming import EXTENDABLE, settle_config
+from biotune.recipes.resuming import EXTENDABLE, pin_config
 from biotune.store.files import JOURNAL, write_text
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
@@ -37,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 def resume(arguments: list[str]) -> int:
     """Go on with a run where it stopped; what was trained already is not trained again."""
-    arguments, voice = take_voice(arguments, Voice.QUIET, Voice.VERBOSE)
+    arguments, mode = take_output_mode(arguments, OutputMode.QUIET, OutputMode.VERBOSE)
     parser = _Parser(
         prog="biotune resume",
         description="Finish an interrupted run. A finished search is made longer by evolution.generations=N or "
@@ -55,12 +55,12 @@ def resume(arguments: list[str]) -> int:
     check(config)
     _refuse_what_is_over(folder, options.folder, overrides)
     with sole_user(folder):
-        _settle(folder, config)
+        _check_settings(folder, config)
         if overrides:
             write_text(folder / CONFIG, OmegaConf.to_yaml(document))
     _stand_where_it_began(folder)
     end_cleanly()
-    return 0 if perform(command, config, folder, voice) else 1
+    return 0 if perform(command, config, folder, mode) else 1
 
 
 def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
@@ -120,13 +120,13 @@ def _refuse_what_is_over(folder: Path, named: Path, overrides: list[Override]) -
         )
 
 
-def _settle(folder: Path, config: Any) -> None:
+def _check_settings(folder: Path, config: Any) -> None:
     """Refuse changed settings before anything is written; a run that had not begun has none to compare with."""
     if not (folder / JOURNAL).is_file():
         return
     journal = Journal(folder)
     try:
-        settle_config(journal, config, folder)
+        pin_config(journal, config, folder)
     finally:
         journal.close()
 

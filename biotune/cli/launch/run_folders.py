@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from biotune.errors import ConfigError, RunFolderError
-from biotune.recipes.resuming import settle_config
+from biotune.recipes.resuming import pin_config
 from biotune.store.files import JOURNAL, STATUS
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
@@ -53,7 +53,7 @@ def _check_earlier_job(sweep: Path, job: int, config: Any, subfolder: str) -> No
     with sole_user(folder):
         journal = Journal(folder)
         try:
-            settle_config(journal, config, folder)
+            pin_config(journal, config, folder)
         finally:
             journal.close()
 

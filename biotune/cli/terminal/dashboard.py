@@ -20,7 +20,7 @@ _MOST_BARS = 24  # so that a long search still fits one line
 
 @dataclass
 class Dashboard:
-    """What is going on, and its picture.
+    """What is going on, and its image.
 
     Attributes:
         phase: What is being done, such as `generation 3/10`.
@@ -59,9 +59,9 @@ class Dashboard:
         self._done_before = self.done
 
     def decoding(self, done: int, total: int) -> None:
-        """So many of so many pictures are decoded."""
-        if self.phase != "decoding pictures":
-            self.begin("decoding pictures", total)
+        """So many of so many images are decoded."""
+        if self.phase != "decoding images":
+            self.begin("decoding images", total)
         self.done = done
         if done == total:
             self.phase = ""
@@ -93,8 +93,8 @@ class Dashboard:
         return Text.assemble("best ", (f"{self.best:.4f}", "bold"), "  ", coloured_strip(self.schedule))
 
     def _course(self) -> RenderableType:
-        if self.phase == "decoding pictures":
-            return Text(f"{self.done}/{self.total} pictures", style="dim")
+        if self.phase == "decoding images":
+            return Text(f"{self.done}/{self.total} images", style="dim")
         counts = f"{self.done}/{self.total} trained, {self.saved} saved by the cache"
         return Text(
             counts + (f"  best by generation {sparkline(self.history[-_MOST_BARS:])}" if self.history else ""), style="dim"

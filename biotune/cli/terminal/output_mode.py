@@ -8,7 +8,7 @@ from enum import Enum
 from biotune.errors import ConfigError
 
 
-class Voice(Enum):
+class OutputMode(Enum):
     """What reaches the terminal."""
 
     NORMAL = "normal"
@@ -18,30 +18,30 @@ class Voice(Enum):
 
 
 _FLAGS = {
-    "-q": Voice.QUIET,
-    "--quiet": Voice.QUIET,
-    "-v": Voice.VERBOSE,
-    "--verbose": Voice.VERBOSE,
-    "--json": Voice.JSON,
+    "-q": OutputMode.QUIET,
+    "--quiet": OutputMode.QUIET,
+    "-v": OutputMode.VERBOSE,
+    "--verbose": OutputMode.VERBOSE,
+    "--json": OutputMode.JSON,
 }
 
 
-def take_voice(arguments: Sequence[str], *allowed: Voice) -> tuple[list[str], Voice]:
-    """Take the flags that choose a voice off the arguments.
+def take_output_mode(arguments: Sequence[str], *allowed: OutputMode) -> tuple[list[str], OutputMode]:
+    """Take the flags that choose a mode off the arguments.
 
     Args:
         arguments: What follows the command.
         allowed: What the command can be told; flags for others stay where they are.
 
     Returns:
-        The other arguments, and the voice.
+        The other arguments, and the mode.
 
     Raises:
         ConfigError: Two flags contradict each other.
     """
     taken = [argument for argument in arguments if _FLAGS.get(argument) in allowed]
     rest = [argument for argument in arguments if argument not in taken]
-    voices = {_FLAGS[argument]: argument for argument in taken}
-    if len(voices) > 1:
-        raise ConfigError(f"{' and '.join(voices.values())} contradict each other; give one of them.")
-    return rest, next(iter(voices), Voice.NORMAL)
+    modes = {_FLAGS[argument]: argument for argument in taken}
+    if len(modes) > 1:
+        raise ConfigError(f"{' and '.join(modes.values())} contradict each other; give one of them.")
+    return rest, next(iter(modes), OutputMode.NORMAL)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from biotune.cli.terminal.dashboard import Dashboard
-from biotune.cli.terminal.output_mode import Voice
+from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.sparklines import duration, strip
 from biotune.evolution.loop import Generation
 from biotune.fitness.fitness import METRICS
@@ -42,17 +42,17 @@ class View:
 
     Args:
         console: Where to print; by default stdout.
-        voice: How much is said, and in which form.
+        mode: How much is said, and in which form.
     """
 
-    def __init__(self, console: Console | None = None, voice: Voice = Voice.NORMAL) -> None:
-        self.voice = voice
+    def __init__(self, console: Console | None = None, mode: OutputMode = OutputMode.NORMAL) -> None:
+        self.mode = mode
         self._document: dict[str, Any] = {}
         self.console = console or Console(highlight=False, soft_wrap=False)
         if not self.console.is_terminal:
             self.console = Console(file=self.console.file, width=_WIDE, highlight=False, no_color=True)
         self._dashboard = Dashboard()
-        shown = self.console.is_terminal and voice not in (Voice.QUIET, Voice.JSON)
+        shown = self.console.is_terminal and mode not in (OutputMode.QUIET, OutputMode.JSON)
         self._live = Live(self._dashboard, console=self.console, refresh_per_second=4, transient=True) if shown else None
 
     def __enter__(self) -> View:
@@ -63,18 +63,18 @@ class View:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live is not None:
             self._live.stop()
-        if self.voice is Voice.JSON and error is None:
+        if self.mode is OutputMode.JSON and error is None:
             # not through rich, which would break long lines
             self.console.file.write(json.dumps(self._document, ensure_ascii=False, indent=2) + "\n")
 
     def line(self, text: str, style: str = "") -> None:
         """One line of plain text on what goes on."""
-        if self.voice is not Voice.QUIET:
+        if self.mode is not OutputMode.QUIET:
             self.final(text, style)
 
     def final(self, text: str, style: str = "") -> None:
         """One line of what came out; quiet commands print it too."""
-        if self.voice is not Voice.JSON:
+        if self.mode is not OutputMode.JSON:
             self.console.print(Text(text, style=style))
 
     def fact(self, name: str, value: Any) -> None:
@@ -105,7 +105,7 @@ class View:
 
     def trained(self, trial: Trial, result: TrialResult) -> None:
         """One more training is done; verbose commands tell what came of it."""
-        if self.voice is Voice.VERBOSE:
+        if self.mode is OutputMode.VERBOSE:
             fold = "all data" if trial.fold is None else f"fold {trial.fold}"
             score = f"score {result.score:.4f}" if result.status == "ok" else f"failed: {result.error}"
             self.line(
@@ -115,7 +115,7 @@ class View:
         self._dashboard.done += 1
 
     def decoding(self, done: int, total: int) -> None:
-        """So many of so many pictures are decoded."""
+        """So many of so many images are decoded."""
         if self._live is not None:
             self._dashboard.decoding(done, total)
 
@@ -151,7 +151,7 @@ class View:
             name: The key under which `--json` gives the rows, a dict each.
         """
         values = [list(row) for row in rows]
-        if self.voice is Voice.JSON:
+        if self.mode is OutputMode.JSON:
             if name is not None:
                 keys = [column.replace(" ", "_") for column in columns]
                 plain = [[cell.value if isinstance(cell, Cell) else cell for cell in row] for row in values]
@@ -169,7 +169,7 @@ class View:
 
     def summary(self, generations: pd.DataFrame, metric: str = "acc") -> None:
         """The per-generation table, from `summary.csv`, and what `fitness.metric` makes of fitness."""
-        if self.voice is Voice.QUIET:
+        if self.mode is OutputMode.QUIET:
             return
         self.table(
             f"Generations (fitness = 1 − {METRICS[metric]} on the fold's validation data)",
@@ -190,7 +190,7 @@ class View:
 
     def schedule(self, schedule: Schedule, parameters: Mapping[str, int], base_lr: float) -> None:
         """A layer schedule, a block a line."""
-        if self.voice is Voice.QUIET:
+        if self.mode is OutputMode.QUIET:
             return
         importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
         self.table(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from biotune.config.schema import DatasetConfig
-from biotune.datasets.images import open_picture
+from biotune.datasets.images import open_image
 from biotune.datasets.loaders.download import fetch_archive
 from biotune.datasets.loaders.files import fingerprint, local_root
 from biotune.datasets.source import Source
@@ -18,7 +18,7 @@ _LAYOUT = f"the folder that holds {FOLDER} (images.txt, image_class_labels.txt, 
 
 
 def load(config: DatasetConfig) -> Source:
-    """Read the official lists: 200 classes, 5,994 training and 5,794 test pictures.
+    """Read the official lists: 200 classes, 5,994 training and 5,794 test images.
 
     Raises:
         DataError: The copy is missing, incomplete or malformed.
@@ -42,7 +42,7 @@ def load(config: DatasetConfig) -> Source:
     for table, name in ((labels, "image_class_labels.txt"), (training, "train_test_split.txt")):
         if table.keys() != paths.keys():
             odd = min(table.keys() ^ paths.keys(), key=int)
-            raise DataError(f"{root / name}: picture id {odd} is not in both this file and images.txt.")
+            raise DataError(f"{root / name}: image id {odd} is not in both this file and images.txt.")
     if stray := sorted(set(training.values()) - {"0", "1"}):
         raise DataError(f"{root / 'train_test_split.txt'}: {stray[0]} is neither 1 (training) nor 0 (test).")
     class_ids = sorted(classes, key=int)
@@ -59,7 +59,7 @@ def load(config: DatasetConfig) -> Source:
         labels=np.array([position[labels[id_]] for id_ in ids], dtype=np.int64),
         splits=np.array(["train" if training[id_] == "1" else "test" for id_ in ids], dtype="<U5"),
         names=names,
-        read=lambda index: open_picture(root / names[index]),
+        read=lambda index: open_image(root / names[index]),
         fingerprint=fingerprint(root, names),
     )
 

@@ -17,11 +17,11 @@ NOISE_SD = 90.0
 BLUR_RADIUS = 2.0
 CONTRAST = 0.2
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 def load(config: DatasetConfig) -> Source:
-    """Load the 1,797 digits: 20 training and 20 validation pictures a class, the rest for testing."""
+    """Load the 1,797 digits: 20 training and 20 validation images a class, the rest for testing."""
     bundled = load_digits()
     labels = bundled.target.astype(np.int64)
     rng = np.random.default_rng([config.split_seed, len(labels)])
@@ -30,9 +30,9 @@ def load(config: DatasetConfig) -> Source:
         members = rng.permutation(np.flatnonzero(labels == label))
         splits[members[: PER_CLASS["train"]]] = "train"
         splits[members[PER_CLASS["train"] : sum(PER_CLASS.values())]] = "val"
-    pictures = [_picture(values) for values in bundled.images]
+    images = [_image(values) for values in bundled.images]
     noise = np.random.default_rng([config.split_seed, 1])
-    shifted = np.stack([shift(picture, config.shift, noise) for picture in pictures])
+    shifted = np.stack([shift(image, config.shift, noise) for image in images])
     return Source(
         name="digits",
         classes=tuple(str(label) for label in range(10)),
@@ -45,26 +45,26 @@ def load(config: DatasetConfig) -> Source:
     )
 
 
-def _picture(values: NDArray[np.float64]) -> Picture:
-    """From 8×8 grey values 0 to 16 to a (16, 16) uint8 picture."""
+def _image(values: NDArray[np.float64]) -> Pixels:
+    """From 8×8 grey values 0 to 16 to a (16, 16) uint8 image."""
     grey = Image.fromarray(np.clip(values * (255 / 16), 0, 255).astype(np.uint8))
     return np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
-def shift(picture: Picture, kind: str, rng: Generator) -> Picture:
-    """Shift one picture's distribution.
+def shift(image: Pixels, kind: str, rng: Generator) -> Pixels:
+    """Shift one image's distribution.
 
     Args:
-        picture: (16, 16) uint8.
+        image: (16, 16) uint8.
         kind: none, noise, blur, invert or low_contrast.
         rng: Source of the noise.
     """
     if kind == "noise":
-        return np.clip(picture + rng.normal(0.0, NOISE_SD, picture.shape), 0, 255).astype(np.uint8)
+        return np.clip(image + rng.normal(0.0, NOISE_SD, image.shape), 0, 255).astype(np.uint8)
     if kind == "blur":
-        return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(BLUR_RADIUS)))
+        return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(BLUR_RADIUS)))
     if kind == "invert":
-        return (255 - picture).astype(np.uint8)
+        return (255 - image).astype(np.uint8)
     if kind == "low_contrast":
-        return np.round(127.5 + CONTRAST * (picture - 127.5)).astype(np.uint8)
-    return picture
+        return np.round(127.5 + CONTRAST * (image - 127.5)).astype(np.uint8)
+    return image

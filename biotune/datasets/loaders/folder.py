@@ -1,4 +1,4 @@
-"""The user's own pictures: a folder a class, with train/val/test folders above or none."""
+"""The user's own images: a folder a class, with train/val/test folders above or none."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from biotune.config.schema import DatasetConfig
-from biotune.datasets.images import open_picture
+from biotune.datasets.images import open_image
 from biotune.datasets.loaders.files import fingerprint, local_root
 from biotune.datasets.source import SPLITS, Source
 from biotune.errors import DataError
@@ -17,11 +17,11 @@ _SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_LAYOUT = "a folder of pictures with one folder a class, or train, val and test folders of these"
+_LAYOUT = "a folder of images with one folder a class, or train, val and test folders of these"
 
 
 def load(config: DatasetConfig) -> Source:
-    """Find the pictures below `dataset.root`.
+    """Find the images below `dataset.root`.
 
     Raises:
         DataError: No root, no classes, an empty class, or classes that only some splits have.
@@ -52,13 +52,13 @@ def load(config: DatasetConfig) -> Source:
         labels=np.array([row[1] for row in rows], dtype=np.int64),
         splits=np.array([row[2] for row in rows], dtype="<U5"),
         names=names,
-        read=lambda index: open_picture(root / names[index]),
+        read=lambda index: open_image(root / names[index]),
         fingerprint=fingerprint(root, names),
     )
 
 
 def _split_folders(root: Path, config: DatasetConfig) -> dict[str, Path]:
-    """The folders of the splits by their common names; one that holds pictures rather than folders is a class."""
+    """The folders of the splits by their common names; one that holds images rather than folders is a class."""
     folders: dict[str, Path] = {}
     for child in _visible(root, config):
         split = _SPLIT_NAMES.get(child.name.lower())
@@ -78,10 +78,10 @@ def _visible(folder: Path, config: DatasetConfig) -> list[Path]:
 
 
 def _classes(folder: Path, config: DatasetConfig) -> dict[str, list[Path]]:
-    """The pictures of each class folder, sorted by path; hidden files and other file types are passed over."""
+    """The images of each class folder, sorted by path; hidden files and other file types are passed over."""
     classes: dict[str, list[Path]] = {}
     for child in _visible(folder, config):
-        _visible(child, config)  # a class that may not be read must not look like one without pictures
+        _visible(child, config)  # a class that may not be read must not look like one without images
         classes[child.name] = sorted(
             path
             for path in child.rglob("*")
@@ -90,6 +90,6 @@ def _classes(folder: Path, config: DatasetConfig) -> dict[str, list[Path]]:
         if not classes[child.name]:
             raise DataError(
                 f"dataset.root={config.root}: class folder {child.relative_to(Path(str(config.root)).expanduser())} holds no "
-                f"pictures ({', '.join(extension[1:] for extension in IMG_EXTENSIONS)})."
+                f"images ({', '.join(extension[1:] for extension in IMG_EXTENSIONS)})."
             )
     return classes

@@ -1,4 +1,4 @@
-"""The training pictures of the ISIC 2020 challenge, the only ones with published labels; a patient is never split."""
+"""The training images of the ISIC 2020 challenge, the only ones with published labels; a patient is never split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE
-from biotune.datasets.images import open_picture
+from biotune.datasets.images import open_image
 from biotune.datasets.loaders.files import fingerprint, local_root
 from biotune.datasets.source import Indices, Source
 from biotune.errors import DataError
@@ -25,7 +25,7 @@ _LAYOUT = (
 
 
 def load(config: DatasetConfig) -> Source:
-    """Read the challenge's tables, less the pictures they name as duplicates: benign or malignant, grouped by patient.
+    """Read the challenge's tables, less the images they name as duplicates: benign or malignant, grouped by patient.
 
     Raises:
         DataError: The copy is missing, incomplete or malformed.
@@ -49,7 +49,7 @@ def load(config: DatasetConfig) -> Source:
         labels=np.array([int(row["target"]) for row in rows], dtype=np.int64),
         splits=np.full(len(rows), "", dtype="<U5"),
         names=names,
-        read=lambda index: open_picture(root / names[index]),
+        read=lambda index: open_image(root / names[index]),
         fingerprint=files,
         groups=patients([row["patient_id"] for row in rows]),
     )
@@ -58,7 +58,7 @@ def load(config: DatasetConfig) -> Source:
 def patients(ids: list[str]) -> Indices:
     """Numbers of the patients, (N,); whoever has no id is a patient of their own."""
     numbers: dict[str, int] = {}
-    # a picture's position tells apart what has no id, and cannot be an id itself
+    # an image's position tells apart what has no id, and cannot be an id itself
     keys = [id_.strip() or f"\0{position}" for position, id_ in enumerate(ids)]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""MedMNIST's two-dimensional sets with one label a picture; the package `medmnist` knows their addresses and classes."""
+"""MedMNIST's two-dimensional sets with one label an image; the package `medmnist` knows their addresses and classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load(config: DatasetConfig) -> Source:
     """Find one set in one of its published sizes, with its official splits.
 
     Raises:
-        DataError: No such set, one that has no single class a picture, or a copy that is missing or damaged.
+        DataError: No such set, one that has no single class an image, or a copy that is missing or damaged.
     """
     info = _entry(config.name)
     file = f"{config.name}{_suffix(config)}.npz"
@@ -90,7 +90,7 @@ def _entry(name: str) -> dict[str, Any]:
     if name in usable:
         return known[name]
     if name in known:
-        reason = "is three-dimensional" if name.endswith(_SOLID) else "has several labels a picture"
+        reason = "is three-dimensional" if name.endswith(_SOLID) else "has several labels an image"
         raise DataError(f"dataset.name={name}: {reason}, which biotune cannot train on. Known: {', '.join(usable)}.")
     raise DataError(f"dataset.name={name}: no such set.{did_you_mean(name, usable)} Known: {', '.join(usable)}.")
 

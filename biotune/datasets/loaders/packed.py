@@ -28,11 +28,11 @@ _ZIP_LOCAL_HEADER = 30
 
 @dataclass(frozen=True)
 class Pack:
-    """The pictures of one split.
+    """The images of one split.
 
     Attributes:
-        labels: (N,) a label a picture.
-        pixels: Gives (N, H, W) or (N, H, W, 3) uint8; called when the first picture is read.
+        labels: (N,) a label an image.
+        pixels: Gives (N, H, W) or (N, H, W, 3) uint8; called when the first image is read.
     """
 
     labels: Indices
@@ -47,10 +47,10 @@ def source_of(name: str, classes: Sequence[str], root: Path, files: Sequence[str
         classes: Names of the classes.
         root: The local copy.
         files: What its fingerprint is made of, below the root.
-        packs: Split → pictures.
+        packs: Split → images.
 
     Raises:
-        ValueError: A label is no class, or a split's labels and pictures differ in number.
+        ValueError: A label is no class, or a split's labels and images differ in number.
     """
     labels = np.concatenate([pack.labels for pack in packs.values()]).astype(np.int64)
     if labels.size and not 0 <= labels.min() <= labels.max() < len(classes):
@@ -61,7 +61,7 @@ def source_of(name: str, classes: Sequence[str], root: Path, files: Sequence[str
     def pixels(split: str) -> Pixels:
         found = packs[split].pixels()
         if len(found) != len(packs[split].labels):
-            raise ValueError(f"{len(found)} pictures but {len(packs[split].labels)} labels in {split}")
+            raise ValueError(f"{len(found)} images but {len(packs[split].labels)} labels in {split}")
         return found
 
     def read(index: int) -> Image.Image:
@@ -97,13 +97,13 @@ def idx(path: Path) -> Pixels:
 
 
 def raw_columns(path: Path, side: int) -> Pixels:
-    """STL-10's binary: pictures as three planes, each column by column; mapped into memory as (N, side, side, 3).
+    """STL-10's binary: images as three planes, each column by column; mapped into memory as (N, side, side, 3).
 
     Raises:
-        ValueError: The file does not hold whole pictures.
+        ValueError: The file does not hold whole images.
     """
     if path.stat().st_size == 0 or path.stat().st_size % (3 * side * side):
-        raise ValueError(f"{path.name} is cut off: {path.stat().st_size} bytes are no whole number of pictures")
+        raise ValueError(f"{path.name} is cut off: {path.stat().st_size} bytes are no whole number of images")
     planes = np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, 3, side, side)
     return planes.transpose(0, 3, 2, 1)
 

@@ -1,6 +1,6 @@
 """Datasets that torchvision has a class for, a row each: how its splits are built and where their labels are.
 
-Pictures in files are listed by torchvision's class and opened one by one. Pictures packed into few files are read in place
+Images in files are listed by torchvision's class and opened one by one. Images packed into few files are read in place
 where the format allows it. What is known of each dataset beforehand stands in `biotune.catalogue`.
 """
 
@@ -22,7 +22,7 @@ from torchvision import datasets as tv
 
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE, Facts
-from biotune.datasets.images import open_picture
+from biotune.datasets.images import open_image
 from biotune.datasets.loaders.download import fetch_whole
 from biotune.datasets.loaders.files import fingerprint, local_root
 from biotune.datasets.loaders.packed import Pack, Pixels, idx, raw_columns, source_of
@@ -33,7 +33,7 @@ DIGITS = tuple(str(digit) for digit in range(10))
 _TRAIN_VAL_TEST: dict[str, dict[str, Any]] = {split: {"split": split} for split in ("train", "val", "test")}
 _TRAIN_TEST: dict[str, dict[str, Any]] = {split: {"split": split} for split in ("train", "test")}
 _TRAIN_OR_NOT: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
-_BANNER = 20  # pixels at the bottom of every FGVC-Aircraft picture that credit its photographer
+_BANNER = 20  # pixels at the bottom of every FGVC-Aircraft image that credit its photographer
 
 
 def _image_files(part: Any) -> Iterable[tuple[str | Path, int]]:
@@ -48,7 +48,7 @@ class Row:
         kind: torchvision's class.
         splits: Our name of a split → the arguments that make torchvision's class build it; "" means no official split.
         find: From the row, the local copy and the config to the dataset.
-        files: Pairs of path and label of a split that the class has built, where pictures are files.
+        files: Pairs of path and label of a split that the class has built, where images are files.
         options: Further arguments of the class, from the config.
         banner: Rows of pixels to cut off at the bottom.
     """
@@ -126,7 +126,7 @@ def _remedy(facts: Facts) -> str:
 
 
 def _in_files(row: Row, root: Path, config: DatasetConfig) -> Source:
-    """Pictures in files, sorted by path, so that the partitions of one dataset share their decoded pictures."""
+    """Images in files, sorted by path, so that the partitions of one dataset share their decoded images."""
     found: list[tuple[str, int, str]] = []
     classes: list[str] = []
     for split, arguments in row.splits.items():
@@ -151,14 +151,14 @@ def _in_files(row: Row, root: Path, config: DatasetConfig) -> Source:
         labels=labels,
         splits=np.array([split for _, _, split in found], dtype="<U5"),
         names=names,
-        read=lambda index: without_banner(open_picture(root / names[index]), row.banner),
+        read=lambda index: without_banner(open_image(root / names[index]), row.banner),
         fingerprint=fingerprint(root, names),
     )
 
 
-def without_banner(picture: Image.Image, rows: int) -> Image.Image:
-    """A picture without its lowest rows; 0 leaves it as it is, undecoded."""
-    return picture.crop((0, 0, picture.width, picture.height - rows)) if rows else picture
+def without_banner(image: Image.Image, rows: int) -> Image.Image:
+    """An image without its lowest rows; 0 leaves it as it is, undecoded."""
+    return image.crop((0, 0, image.width, image.height - rows)) if rows else image
 
 
 def _cifar(row: Row, root: Path, config: DatasetConfig) -> Source:

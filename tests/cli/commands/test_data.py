@@ -26,7 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "work"
 
 
-def pictures(root: Path, count: int = 4) -> Path:
+def images(root: Path, count: int = 4) -> Path:
     for name in ("cat", "dog"):
         (root / name).mkdir(parents=True)
         for number in range(count):
@@ -35,7 +35,7 @@ def pictures(root: Path, count: int = 4) -> Path:
 
 
 def fill(root: Path, name: str, crop: int = 8) -> None:
-    """Decode a folder of pictures into the cache."""
+    """Decode a folder of images into the cache."""
     source = folder.load(DatasetConfig("folder", name, root=str(root)))
     decode(source, np.arange(len(source.names)), Preprocessing(10, crop, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
 
@@ -47,13 +47,13 @@ def test_a_whole_copy_is_confirmed_and_leaves_no_folder(here: Path, capsys: pyte
     assert list(here.iterdir()) == []
 
 
-def test_a_broken_picture_is_named_with_status_1(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = pictures(here / "pictures")
+def test_a_broken_image_is_named_with_status_1(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = images(here / "images")
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 0
     (root / "dog" / "2.png").write_bytes((root / "dog" / "2.png").read_bytes()[:50])
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 1
     out = capsys.readouterr().out
-    assert "broken: dog/2.png (" in out and "1 broken pictures." in out
+    assert "broken: dog/2.png (" in out and "1 broken images." in out
 
 
 def test_a_missing_copy_has_status_1_and_a_wrong_command_line_2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,7 @@ def test_a_missing_copy_has_status_1_and_a_wrong_command_line_2(here: Path, caps
 
 
 def test_the_cache_is_listed_and_cleared_by_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = pictures(here / "pictures")
+    root = images(here / "images")
     fill(root, "pets")
     fill(root, "pets", crop=6)
     fill(root, "other")
@@ -95,7 +95,7 @@ def test_the_cache_is_listed_and_cleared_by_name(here: Path, capsys: pytest.Capt
 
 
 def test_opening_an_entry_counts_as_use(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = pictures(here / "pictures")
+    root = images(here / "images")
     fill(root, "pets")
     entry = next((here.parent / "cache" / "decoded").iterdir())
     os.utime(entry, (0, 0))
@@ -115,7 +115,7 @@ def test_what_is_being_filled_stays_and_what_was_abandoned_goes(here: Path, caps
             os.utime(path, (time.time() - age,) * 2)
     assert main(["data", "cache"]) == 0
     assert capsys.readouterr().out.count("unfinished") == 2
-    fill(pictures(here / "pictures"), "pets")  # whoever fills the cache clears away what was abandoned
+    fill(images(here / "images"), "pets")  # whoever fills the cache clears away what was abandoned
     assert not (decoded / ".unfinished-abandoned").exists()
     assert main(["data", "cache", "--clear"]) == 0
     assert [path.name for path in decoded.iterdir()] == [".unfinished-busy"]
@@ -123,7 +123,7 @@ def test_what_is_being_filled_stays_and_what_was_abandoned_goes(here: Path, caps
 
 @pytest.mark.parametrize("harm", ["cut", "empty", "text"])
 def test_a_damaged_entry_is_built_anew(here: Path, harm: str) -> None:
-    root = pictures(here / "pictures")
+    root = images(here / "images")
     fill(root, "pets")
     file = next((here.parent / "cache" / "decoded").iterdir()) / "pixels.npy"
     whole = file.read_bytes()

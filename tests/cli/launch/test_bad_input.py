@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from trees import folder_tree, picture
+from trees import folder_tree, write_image
 
 from biotune.backbones.registry import build_network
 from biotune.config.schema import BackboneConfig
@@ -37,11 +37,11 @@ BAD = [
     (["run", "evolution.folds=0"], ["evolution.folds=0", "at least 1"]),
     (
         ["run", "evolution.folds=21", "evolution.resplit=false"],
-        ["class 0", "20 training pictures", "evolution.folds=21", "set evolution.folds=20"],
+        ["class 0", "20 training images", "evolution.folds=21", "set evolution.folds=20"],
     ),
     (
         ["run", "dataset.max_per_class=1", "evolution.folds=2", "evolution.resplit=false"],
-        ["class 0 has 1 training picture", "set evolution.folds=1"],
+        ["class 0 has 1 training image", "set evolution.folds=1"],
     ),
     (["run", "training.seeds=[]"], ["training.seeds=[]", "at least one"]),
     (["run", "training.seeds=[1,1]"], ["training.seeds=[1,1]", "must not repeat 1"]),
@@ -67,7 +67,7 @@ BAD = [
     (["run", "=5"], ["=5", "cannot be read as KEY=VALUE", "no key"]),
     (["run", "a..b=1"], ["a..b=1", "cannot be read as KEY=VALUE"]),
     (["run", "seed"], ["seed: cannot be read as KEY=VALUE"]),
-    (["run", "dataset.root=~/pictures"], ["dataset.root=~/pictures", "$HOME"]),
+    (["run", "dataset.root=~/images"], ["dataset.root=~/images", "$HOME"]),
     (["run", "+x=1"], ["+x=1: no such key"]),
     (["run", "~seed"], ["~seed", "neither added nor deleted"]),
     (["run", "training=[adam,sgd]"], ["training=[adam,sgd]", "takes one training"]),
@@ -89,13 +89,13 @@ BAD = [
     (["run", *GOOD, "dataset.root=nowhere"], ["dataset.root=nowhere", "no such folder"]),
     (["run", *GOOD, "dataset.root=file"], ["dataset.root=file", "no such folder"]),
     (["run", *GOOD, "dataset.root=one_class"], ["dataset.root=one_class", "1 class folders", "two at least"]),
-    (["run", *GOOD, "dataset.root=empty_class"], ["dataset.root=empty_class", "class folder dog holds no pictures", "jpg"]),
-    (["run", *GOOD, "dataset.root=small_class"], ["class dog", "2", "Add pictures"]),
+    (["run", *GOOD, "dataset.root=empty_class"], ["dataset.root=empty_class", "class folder dog holds no images", "jpg"]),
+    (["run", *GOOD, "dataset.root=small_class"], ["class dog", "2", "Add images"]),
     (["run", *GOOD, "dataset.root=text"], ["cat/bad.jpg", "dataset.skip_broken=true"]),
     (["run", *GOOD, "dataset.root=truncated"], ["cat/bad.jpg", "runcated", "dataset.skip_broken=true"]),
     (["run", *GOOD, "dataset.root=zero"], ["cat/bad.jpg", "dataset.skip_broken=true"]),
-    (["run", *GOOD, "dataset.root=pictures", "dataset.shift=blur"], ["dataset.shift=blur", "dataset=digits"]),
-    (["run", "dataset=cub", "dataset.root=pictures"], ["dataset.root=pictures", "images.txt", "dataset.download=true"]),
+    (["run", *GOOD, "dataset.root=images", "dataset.shift=blur"], ["dataset.shift=blur", "dataset=digits"]),
+    (["run", "dataset=cub", "dataset.root=images"], ["dataset.root=images", "images.txt", "dataset.download=true"]),
     (["run", "backbone.weights=nowhere.pt"], ["backbone.weights=nowhere.pt", "no such file", "default, none"]),
     (["run", "backbone.weights=file"], ["backbone.weights=file"]),
     (["run", "backbone.weights=resnet18.pt"], ["backbone.weights=resnet18.pt", "does not fit", "missing", "unexpected"]),
@@ -137,9 +137,9 @@ BAD = [
     (["run", "fitness.metric=f1"], ["fitness.metric=f1", "acc, acc+std, loss"]),
     (["resume"], ["DIR", "biotune resume --help"]),
     (["resume", "nowhere"], ["nowhere", "no such folder"]),
-    (["resume", "pictures"], ["pictures", "holds no run", ".hydra/config.yaml"]),
-    (["resume", "pictures", "--frob"], ["--frob", "biotune resume --help"]),
-    (["report", "pictures"], ["pictures", "is no run's folder"]),
+    (["resume", "images"], ["images", "holds no run", ".hydra/config.yaml"]),
+    (["resume", "images", "--frob"], ["--frob", "biotune resume --help"]),
+    (["report", "images"], ["images", "is no run's folder"]),
 ]
 
 
@@ -163,11 +163,11 @@ def inputs(here: Path, resnet18_weights: Path) -> Path:
     folder_tree(here / "one_class", {"cat": 3})
     folder_tree(here / "empty_class", {"cat": 3, "dog": 0})
     folder_tree(here / "small_class", {"cat": 5, "dog": 2})
-    for name in ("pictures", "text", "truncated", "zero"):
+    for name in ("images", "text", "truncated", "zero"):
         folder_tree(here / name, {"cat": 5, "dog": 5})
-    (here / "text/cat/bad.jpg").write_text("no picture")
+    (here / "text/cat/bad.jpg").write_text("no image")
     (here / "zero/cat/bad.jpg").write_bytes(b"")
-    whole = picture(here / "truncated/cat/bad.jpg", 9, (64, 64)).read_bytes()
+    whole = write_image(here / "truncated/cat/bad.jpg", 9, (64, 64)).read_bytes()
     (here / "truncated/cat/bad.jpg").write_bytes(whole[: len(whole) // 2])
     block = "{modules: [conv1, bn1], frozen: false, importance: 0.5, lr_weight: 1.0, lr: 0.001}"
     (here / "other.yaml").write_text(f"format: 1\nthreshold: 0.2\nblocks:\n  stem: {block}\n")

@@ -24,7 +24,7 @@ def clock():
     return Clock()
 
 
-def picture(dashboard, width=80):
+def image(dashboard, width=80):
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     console.print(dashboard)
     return console.file.getvalue()
@@ -62,7 +62,7 @@ def test_it_says_how_far_how_good_and_how_long_in_three_lines_of_eighty_columns(
     dashboard.done, clock.now = 51, 60.0
     dashboard.best, dashboard.schedule, dashboard.saved = 0.9633, SCHEDULE, 12
     dashboard.history = [0.9, 0.95, 0.9633]
-    lines = picture(dashboard).rstrip("\n").splitlines()
+    lines = image(dashboard).rstrip("\n").splitlines()
     assert len(lines) == 3
     assert max(map(len, lines)) <= 80
     assert "generation 1/10" in lines[0]
@@ -79,17 +79,17 @@ def test_a_very_long_search_still_fits(clock):
     dashboard.begin("searching", 100_000)
     dashboard.begin_generation(999, 1000, 160, 3)
     dashboard.done, dashboard.history = 99_999, [index / 1000 for index in range(1000)]
-    assert max(map(len, picture(dashboard).splitlines())) <= 80
+    assert max(map(len, image(dashboard).splitlines())) <= 80
 
 
 def test_nothing_is_shown_between_phases():
-    assert picture(Dashboard()).strip() == ""
+    assert image(Dashboard()).strip() == ""
 
 
-def test_pictures_are_counted_while_they_are_decoded(clock):
+def test_images_are_counted_while_they_are_decoded(clock):
     dashboard = Dashboard(clock=clock)
     dashboard.decoding(3, 12)
-    assert "decoding pictures" in picture(dashboard)
-    assert "3/12 pictures" in picture(dashboard)
+    assert "decoding images" in image(dashboard)
+    assert "3/12 images" in image(dashboard)
     dashboard.decoding(12, 12)
-    assert picture(dashboard).strip() == ""
+    assert image(dashboard).strip() == ""

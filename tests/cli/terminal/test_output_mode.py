@@ -29,7 +29,7 @@ def test_quiet_and_verbose_say_less_and_more_and_change_no_table(
 ) -> None:
     from biotune.recipes import run as recipe
 
-    monkeypatch.setattr(recipe, "write_report", lambda run: None)  # its pictures cost more than the run
+    monkeypatch.setattr(recipe, "write_report", lambda run: None)  # its images cost more than the run
     normal = biotune(*SMOKE, "hydra.run.dir=normal")
     verbose = biotune(*SMOKE, "--verbose", "hydra.run.dir=verbose")
     quiet = biotune(*SMOKE, "-m", "seed=0", "-q", "hydra.sweep.dir=quiet")

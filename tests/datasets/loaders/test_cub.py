@@ -37,7 +37,7 @@ def test_ids_are_matched_as_numbers_whatever_the_order_of_the_lines(tmp_path: Pa
     assert turned.classes == straight.classes
 
 
-def test_validation_is_held_out_from_the_official_training_pictures(tmp_path: Path) -> None:
+def test_validation_is_held_out_from_the_official_training_images(tmp_path: Path) -> None:
     cub_tree(tmp_path, train=10, test=3)
     plan = find_dataset(cub_config(tmp_path), 2)
     official = plan.source.splits
@@ -59,7 +59,7 @@ def test_a_folder_without_the_dataset_says_what_belongs_there_and_how_to_fetch_i
         cub.load(cub_config(tmp_path))
 
 
-def test_a_missing_picture_is_named(tmp_path: Path) -> None:
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
     base = cub_tree(tmp_path)
     (base / "images/002.Bird_2/bird_3.jpg").unlink()
     with pytest.raises(DataError, match=r"002\.Bird_2/bird_3\.jpg.*incomplete"):
@@ -72,8 +72,8 @@ def test_a_missing_picture_is_named(tmp_path: Path) -> None:
         ("images.txt", "three 001.Bird_1/bird_0.jpg", "images.txt: line 19"),
         ("images.txt", "19", "images.txt: line 19"),
         ("train_test_split.txt", "7x 1", "train_test_split.txt: line 19"),
-        ("image_class_labels.txt", "99 1", "image_class_labels.txt: picture id 99"),
-        ("train_test_split.txt", "99 1", "train_test_split.txt: picture id 99"),
+        ("image_class_labels.txt", "99 1", "image_class_labels.txt: image id 99"),
+        ("train_test_split.txt", "99 1", "train_test_split.txt: image id 99"),
         ("image_class_labels.txt", "18 1", "image_class_labels.txt: line 19 repeats id 18"),
     ],
 )

@@ -19,7 +19,7 @@ def pixels(source: Source) -> np.ndarray:
     return np.stack([np.asarray(source.read(index)) for index in range(len(source.labels))])
 
 
-def test_all_1797_digits_come_with_20_training_and_20_validation_pictures_a_class() -> None:
+def test_all_1797_digits_come_with_20_training_and_20_validation_images_a_class() -> None:
     source = load()
     assert len(source.labels) == 1797
     assert source.classes == tuple("0123456789")
@@ -31,13 +31,13 @@ def test_all_1797_digits_come_with_20_training_and_20_validation_pictures_a_clas
             assert np.bincount(chosen).tolist() == [20] * 10
 
 
-def test_pictures_are_the_bundled_ones_enlarged() -> None:
+def test_images_are_the_bundled_ones_enlarged() -> None:
     source = load()
-    picture = np.asarray(source.read(0)).astype(float)
-    assert picture.shape == (16, 16)
-    shrunk = picture.reshape(8, 2, 8, 2).mean((1, 3))
+    image = np.asarray(source.read(0)).astype(float)
+    assert image.shape == (16, 16)
+    shrunk = image.reshape(8, 2, 8, 2).mean((1, 3))
     assert np.corrcoef(shrunk.ravel(), bundled().images[0].ravel())[0, 1] > 0.97
-    assert picture.max() > 230, "16 grey levels span the whole range"
+    assert image.max() > 230, "16 grey levels span the whole range"
 
 
 def test_the_split_seed_changes_the_split_and_the_same_seed_repeats_it() -> None:

@@ -1,4 +1,4 @@
-"""Tests of the user's own picture folders."""
+"""Tests of the user's own image folders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees import folder_config, folder_tree, picture
+from trees import folder_config, folder_tree, write_image
 
 from biotune.backbones.network import Preprocessing
 from biotune.datasets.data import find_dataset, load_dataset
@@ -38,7 +38,7 @@ def test_train_and_test_folders_alone_leave_validation_to_be_held_out(tmp_path: 
 def test_hidden_files_other_types_and_hidden_folders_are_passed_over(tmp_path: Path) -> None:
     root = folder_tree(tmp_path, {"a": 2, "b": 2})
     for name in ("a/.hidden.png", "a/notes.txt", "a/Thumbs.db", ".git/x.png", "loose.png"):
-        picture(root / name.replace(".txt", ".png").replace(".db", ".png")).rename(root / name)
+        write_image(root / name.replace(".txt", ".png").replace(".db", ".png")).rename(root / name)
     assert folder.load(folder_config(root)).names == ("a/000.png", "a/001.png", "b/000.png", "b/001.png")
 
 
@@ -46,14 +46,14 @@ def test_names_with_spaces_quotes_and_unicode_work_down_to_the_pixels(
     tmp_path: Path, cache: Path, eight: Preprocessing
 ) -> None:
     names = ('l\'été de "Zoë"', "日本 の 鳥")
-    root = folder_tree(tmp_path / "my pictures, all=of them", {name: 4 for name in names}, ".JPEG")
+    root = folder_tree(tmp_path / "my images, all=of them", {name: 4 for name in names}, ".JPEG")
     data = load_dataset(find_dataset(folder_config(root), 1), eight)
     assert data.classes == tuple(sorted(names))
     assert data.pixels.shape == (8, 8, 8, 3)
     assert (data.pixels.reshape(8, -1).max(1) > 0).all()
 
 
-def test_pictures_may_lie_in_folders_below_a_class(tmp_path: Path) -> None:
+def test_images_may_lie_in_folders_below_a_class(tmp_path: Path) -> None:
     root = folder_tree(tmp_path, {"a/2019": 1, "a/2020/may": 1, "b": 1})
     assert folder.load(folder_config(root)).names == ("a/2019/000.png", "a/2020/may/000.png", "b/000.png")
 
@@ -66,7 +66,7 @@ def test_a_class_whose_name_is_that_of_a_split_needs_its_train_folder(tmp_path: 
 @pytest.mark.parametrize(
     ("tree", "words"),
     [
-        ({"cat": 2, "dog": 0}, "class folder dog holds no pictures"),
+        ({"cat": 2, "dog": 0}, "class folder dog holds no images"),
         ({"cat": 2}, "holds 1 class folders, needs two at least"),
         ({}, "holds 0 class folders"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "val/c": 1}, "class c is in val but not in train"),
@@ -74,7 +74,7 @@ def test_a_class_whose_name_is_that_of_a_split_needs_its_train_folder(tmp_path: 
     ],
 )
 def test_a_tree_that_cannot_be_used_names_the_root_and_the_class(tmp_path: Path, tree: dict[str, int], words: str) -> None:
-    root = folder_tree(tmp_path / "pictures", tree)
+    root = folder_tree(tmp_path / "images", tree)
     root.mkdir(exist_ok=True)
     with pytest.raises(DataError, match=words) as error:
         folder.load(folder_config(root))
@@ -83,33 +83,33 @@ def test_a_tree_that_cannot_be_used_names_the_root_and_the_class(tmp_path: Path,
 
 @pytest.mark.parametrize("make", ["missing", "file", "unset"])
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path, make: str) -> None:
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     if make == "file":
         root.write_text("not a folder")
     config = folder_config(root)
     config.root = None if make == "unset" else config.root
-    with pytest.raises(DataError, match=r"dataset\.root.*a folder of pictures with one folder a class"):
+    with pytest.raises(DataError, match=r"dataset\.root.*a folder of images with one folder a class"):
         folder.load(config)
 
 
 def damaged(root: Path, kind: str) -> Path:
     path = root / "a" / f"{kind}.jpg"
     if kind == "truncated":
-        picture(path, 3, (64, 64))
+        write_image(path, 3, (64, 64))
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
     elif kind == "text":
-        path.write_text("I am not a picture")
+        path.write_text("I am not an image")
     else:
         path.write_bytes(b"")
     return path
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("truncated", "truncated"), ("text", "identify"), ("empty", "identify")])
-def test_a_picture_that_cannot_be_decoded_is_named_with_its_reason(
+def test_a_image_that_cannot_be_decoded_is_named_with_its_reason(
     tmp_path: Path, cache: Path, eight: Preprocessing, kind: str, reason: str
 ) -> None:
-    root = folder_tree(tmp_path / "pictures", {"a": 5, "b": 5})
+    root = folder_tree(tmp_path / "images", {"a": 5, "b": 5})
     path = damaged(root, kind)
     with pytest.raises(DataError, match=reason) as error:
         load_dataset(find_dataset(folder_config(root), 1), eight)
@@ -119,8 +119,8 @@ def test_a_picture_that_cannot_be_decoded_is_named_with_its_reason(
     assert "\n" not in message
 
 
-def test_skipping_broken_pictures_leaves_valid_splits_without_them(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
-    root = folder_tree(tmp_path / "pictures", {"a": 12, "b": 12})
+def test_skipping_broken_images_leaves_valid_splits_without_them(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
+    root = folder_tree(tmp_path / "images", {"a": 12, "b": 12})
     bad = {f"a/{damaged(root, kind).name}" for kind in ("truncated", "text", "empty")}
     data = load_dataset(find_dataset(folder_config(root, skip_broken=True), 2), eight)
     assert set(data.skipped) == bad
@@ -133,8 +133,8 @@ def test_skipping_broken_pictures_leaves_valid_splits_without_them(tmp_path: Pat
 
 
 def test_skipping_that_empties_a_class_is_refused(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
-    root = folder_tree(tmp_path / "pictures", {"a": 0, "b": 8})
+    root = folder_tree(tmp_path / "images", {"a": 0, "b": 8})
     for index in range(5):
-        (root / "a" / f"{index}.png").write_text("no picture")
+        (root / "a" / f"{index}.png").write_text("no image")
     with pytest.raises(DataError):
         load_dataset(find_dataset(folder_config(root, skip_broken=True), 1), eight)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trees import picture
+from trees import write_image
 
 from biotune.backbones.network import Preprocessing
 from biotune.config.schema import DatasetConfig
@@ -19,7 +19,7 @@ HEADER = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,dia
 
 
 def tree(root: Path, rows: list[tuple[str, str, int]], duplicates: list[tuple[str, str]] = []) -> Path:  # noqa: B006
-    """A copy with these (picture, patient, target) rows; pictures that are the second of a duplicate pair are not written."""
+    """A copy with these (image, patient, target) rows; images that are the second of a duplicate pair are not written."""
     root.mkdir(parents=True, exist_ok=True)
     words = ("benign", "malignant")
     listed = [f"{name},{patient},male,45.0,torso,unknown,{words[target]},{target}" for name, patient, target in rows]
@@ -29,7 +29,7 @@ def tree(root: Path, rows: list[tuple[str, str, int]], duplicates: list[tuple[st
     (root / "train").mkdir(exist_ok=True)
     for name, _, target in rows:
         if name not in {other for _, other in duplicates}:
-            picture(root / "train" / f"{name}.jpg", 80 + 60 * target, (24, 16))
+            write_image(root / "train" / f"{name}.jpg", 80 + 60 * target, (24, 16))
     return root
 
 
@@ -37,12 +37,12 @@ def config(root: Path, **options: Any) -> DatasetConfig:
     return DatasetConfig("isic2020", "isic2020", root=str(root), **options)
 
 
-def patients(count: int, malignant: int, pictures: int = 3) -> list[tuple[str, str, int]]:
-    """Patients with so many pictures each; of the first ones, one picture is malignant."""
+def patients(count: int, malignant: int, images: int = 3) -> list[tuple[str, str, int]]:
+    """Patients with so many images each; of the first ones, one image is malignant."""
     return [
         (f"ISIC_{patient:04d}{number:03d}", f"IP_{patient:07d}", int(patient < malignant and number == 0))
         for patient in range(count)
-        for number in range(pictures)
+        for number in range(images)
     ]
 
 
@@ -60,7 +60,7 @@ def test_labels_names_and_patients_are_read_and_second_duplicates_dropped(tmp_pa
     assert source.labels.tolist() == [0, 1, 0, 1, 0]
     assert source.names == tuple(f"train/ISIC_000000{number}.jpg" for number in range(1, 6))
     assert source.groups is not None
-    # one patient for pictures 1 and 4; whoever has no id is a patient of their own
+    # one patient for images 1 and 4; whoever has no id is a patient of their own
     assert source.groups.tolist() == [0, 1, 2, 0, 3]
     assert set(source.splits.tolist()) == {""}
     assert source.read(1).size == (24, 16)
@@ -94,8 +94,8 @@ def test_the_cut_follows_the_split_seed_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("malignant", "folds", "message"),
     [
-        (1, 2, r"malignant has pictures of 1 groups \(such as patients\)"),
-        (3, 2, r"malignant has 1 training pictures, fewer than evolution\.folds=2"),
+        (1, 2, r"malignant has images of 1 groups \(such as patients\)"),
+        (3, 2, r"malignant has 1 training images, fewer than evolution\.folds=2"),
     ],
 )
 def test_too_few_patients_of_a_class_are_refused(tmp_path: Path, malignant: int, folds: int, message: str) -> None:
@@ -103,10 +103,10 @@ def test_too_few_patients_of_a_class_are_refused(tmp_path: Path, malignant: int,
         find_dataset(config(tree(tmp_path, patients(30, malignant))), folds)
 
 
-def test_pictures_of_too_few_patients_do_not_fill_the_folds(tmp_path: Path) -> None:
-    # plenty of malignant pictures, but of three patients: one each for training, validation and testing
+def test_images_of_too_few_patients_do_not_fill_the_folds(tmp_path: Path) -> None:
+    # plenty of malignant images, but of three patients: one each for training, validation and testing
     rows = [(name, patient, int(patient in ("IP_0000000", "IP_0000001", "IP_0000002"))) for name, patient, _ in patients(30, 3)]
-    with pytest.raises(DataError, match=r"class malignant has pictures of 1 groups .* evolution\.folds=2"):
+    with pytest.raises(DataError, match=r"class malignant has images of 1 groups .* evolution\.folds=2"):
         find_dataset(config(tree(tmp_path, rows)), 2)
 
 
@@ -118,7 +118,7 @@ def test_what_is_missing_is_named_with_where_to_get_it(tmp_path: Path, name: str
         isic2020.load(config(root, download=True))
 
 
-def test_a_picture_that_is_listed_but_missing_is_named(tmp_path: Path) -> None:
+def test_a_image_that_is_listed_but_missing_is_named(tmp_path: Path) -> None:
     root = tree(tmp_path, patients(4, 2))
     (root / "train" / "ISIC_0002001.jpg").unlink()
     with pytest.raises(DataError, match=r"ISIC_0002001\.jpg.*incomplete"):

@@ -25,7 +25,7 @@ pytest.importorskip("medmnist")
 
 
 def npz(path: Path, side: int = 28, channels: int = 3, save: Callable[..., None] = np.savez_compressed) -> Path:
-    """Three training, two validation and two test pictures whose pixels tell their position."""
+    """Three training, two validation and two test images whose pixels tell their position."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
     for split, labels in (("train", [0, 1, 6]), ("val", [1, 0]), ("test", [6, 2])):
@@ -62,7 +62,7 @@ def test_grey_binary_sets_and_larger_sizes(tmp_path: Path, cache: Path) -> None:
     assert len(medmnist.load(config(tmp_path, "breastmnist")).classes) == 2
 
 
-def test_pictures_reach_the_decoded_cache(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
+def test_images_reach_the_decoded_cache(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
     rows = {f"{split}_labels": np.arange(7, dtype=np.uint8)[:, None] for split in ("train", "val", "test")}
     pixels = {f"{split}_images": np.full((7, 28, 28, 3), 10, dtype=np.uint8) for split in ("train", "val", "test")}
     np.savez_compressed(tmp_path / "dermamnist.npz", **rows, **pixels)
@@ -71,7 +71,7 @@ def test_pictures_reach_the_decoded_cache(tmp_path: Path, cache: Path, eight: Pr
     assert [path.name for path in cache.iterdir()] == ["decoded"], "no scratch file is left behind"
 
 
-def test_memory_does_not_grow_with_the_pictures(tmp_path: Path, cache: Path) -> None:
+def test_memory_does_not_grow_with_the_images(tmp_path: Path, cache: Path) -> None:
     labels = {f"{split}_labels": np.zeros((400, 1), dtype=np.uint8) for split in ("train", "val", "test")}
     pixels = {f"{split}_images": np.zeros((400, 128, 128, 3), dtype=np.uint8) for split in ("train", "val", "test")}
     np.savez_compressed(tmp_path / "bloodmnist_128.npz", **labels, **pixels)
@@ -89,7 +89,7 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path: Path, cache: Path) -> 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("chestmnist", "has several labels a picture"),
+        ("chestmnist", "has several labels an image"),
         ("organmnist3d", "is three-dimensional"),
         ("dermanist", "Did you mean dermamnist"),
     ],
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_refused_and_no_object_is_unpickled(tmp_path: Path, ca
     np.savez_compressed(file, **arrays)
     if harm == "cut":
         file.write_bytes(file.read_bytes()[:300])
-    with pytest.raises((DataError, ValueError), match="is damaged|3 pictures but 2 labels"):
+    with pytest.raises((DataError, ValueError), match="is damaged|3 images but 2 labels"):
         medmnist.load(config(tmp_path)).read(0)
 
 

@@ -70,7 +70,7 @@ def test_every_row_has_a_fixture_and_facts() -> None:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_official_splits_and_labels_are_kept_and_every_picture_opens(copy: Callable[[str], Path], name: str) -> None:
+def test_official_splits_and_labels_are_kept_and_every_image_opens(copy: Callable[[str], Path], name: str) -> None:
     source = load(config(name, copy(name)))
     found = {split: sorted(source.labels[source.splits == split].tolist()) for split in set(source.splits.tolist())}
     assert found == EXPECTED[name]
@@ -84,8 +84,8 @@ def test_the_fingerprint_follows_the_files(copy: Callable[[str], Path], name: st
     root = copy(name)
     first = load(config(name, root)).fingerprint
     assert load(config(name, root)).fingerprint == first
-    pictures = [path for path in sorted(root.rglob("*")) if path.suffix == ".jpg"]
-    os.utime(pictures[0] if pictures else root / CATALOGUE[name].needs[0], (1, 1))
+    images = [path for path in sorted(root.rglob("*")) if path.suffix == ".jpg"]
+    os.utime(images[0] if images else root / CATALOGUE[name].needs[0], (1, 1))
     assert load(config(name, root)).fingerprint != first
 
 
@@ -114,7 +114,7 @@ def test_an_unknown_name_gets_a_suggestion(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["flowers102", "fgvc_aircraft", "dtd", "oxford_pets", "food101", "stanford_cars"])
-def test_a_listed_picture_that_is_missing_is_named(copy: Callable[[str], Path], name: str) -> None:
+def test_a_listed_image_that_is_missing_is_named(copy: Callable[[str], Path], name: str) -> None:
     root = copy(name)
     gone = next(iter(sorted(root.rglob("*.jpg"))))
     gone.unlink()
@@ -131,7 +131,7 @@ def test_class_names_come_from_the_official_files(copy: Callable[[str], Path]) -
     assert load(config("flowers102", copy("flowers102"))).classes[0] == "pink primrose"
 
 
-def test_packed_pictures_stand_upright(copy: Callable[[str], Path]) -> None:
+def test_packed_images_stand_upright(copy: Callable[[str], Path]) -> None:
     stl = np.asarray(load(config("stl10", copy("stl10"))).read(4))
     assert stl.shape == (96, 96, 3) and np.argwhere(stl).tolist() == [[70, 5, 1]]
     digits = np.asarray(load(config("mnist", copy("mnist"))).read(0))
@@ -155,8 +155,8 @@ def test_our_readers_see_what_torchvision_sees(copy: Callable[[str], Path], monk
         for index in range(len(part))
     ]
     assert [label for _, label in theirs] == ours.labels.tolist()
-    for index, (picture, _) in enumerate(theirs):
-        assert (np.asarray(picture) == np.asarray(ours.read(index))).all()
+    for index, (image, _) in enumerate(theirs):
+        assert (np.asarray(image) == np.asarray(ours.read(index))).all()
 
 
 def test_the_credit_banner_of_aircraft_is_cut_off(copy: Callable[[str], Path]) -> None:
@@ -172,7 +172,7 @@ def test_the_aircraft_annotation_level_decides_what_a_class_is(copy: Callable[[s
     assert load(config("fgvc_aircraft", copy("fgvc_aircraft"), annotation=level)).classes[0] == first
 
 
-def test_labels_count_for_the_fingerprint_of_the_data_but_not_of_the_pictures(
+def test_labels_count_for_the_fingerprint_of_the_data_but_not_of_the_images(
     copy: Callable[[str], Path], cache: Path, eight: Preprocessing
 ) -> None:
     root = copy("fgvc_aircraft")
@@ -188,7 +188,7 @@ def test_labels_count_for_the_fingerprint_of_the_data_but_not_of_the_pictures(
     assert len(list((cache / "decoded").iterdir())) == 1
 
 
-def test_partitions_of_dtd_move_pictures_between_splits_and_share_what_is_decoded(
+def test_partitions_of_dtd_move_images_between_splits_and_share_what_is_decoded(
     copy: Callable[[str], Path], cache: Path, eight: Preprocessing
 ) -> None:
     root = copy("dtd")
