@@ -32,8 +32,12 @@ class WorkerError(BiotuneError):
     """The worker processes cannot be set up."""
 
 
+class TrialError(BiotuneError):
+    """A training run went wrong in itself, such as a loss that is no number."""
+
+
 class SearchError(BiotuneError):
-    """The search cannot go on, for example because too many trainings fail."""
+    """The search cannot go on, for example because too many training runs fail."""
 
 
 def one_line(text: object) -> str:

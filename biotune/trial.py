@@ -6,6 +6,7 @@ Plain values only, so that any worker can take them. Knows neither torch nor DEA
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,10 +27,10 @@ class Trial:
         fold: The fold of the training and validation data, or None for all of them.
         seed: The training seed: head initialisation, batch order, dropout.
         epochs: The budget, the most epochs.
+        lr: The base learning rate λ_0 that the schedule's weights multiply.
         test: Whether the best epoch's weights are scored on the test split. False all through a search.
         keep: Name under which the trained model is kept, or None.
         floor: For each epoch the best score so far below which the training is given up as pruned; empty for none.
-        lr: The base rate λ_0 where it is not `training.lr`.
         method: The strategy whose hooks reach into the training loop; None trains the schedule as it is.
     """
 
@@ -37,10 +38,10 @@ class Trial:
     fold: int | None
     seed: int
     epochs: int
+    lr: float
     test: bool = False
     keep: str | None = None
     floor: tuple[float, ...] = ()
-    lr: float | None = None
     method: Method | None = None
 
     @property
@@ -48,7 +49,7 @@ class Trial:
         """What makes two trials of one run the same training; a floor only ends it earlier."""
         data = "all" if self.fold is None else f"fold{self.fold}"
         more = ["test"] if self.test else []
-        more += [] if self.lr is None else [f"lr{self.lr!r}"]
+        more.append(f"lr{self.lr!r}")
         more += [] if self.method is None else [self.method.key]
         return "/".join([f"{self.schedule.key}@{data}", f"seed{self.seed}", f"epochs{self.epochs}", *more])
 
@@ -128,3 +129,19 @@ class Evaluation:
 def sample_sd(values: Sequence[float]) -> float:
     """Sample standard deviation (n − 1); 0 for a single value."""
     return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def key_with_lr(key: str, lr: float) -> str:
+    """A trial's key with its base learning rate stated.
+
+    Folders of version 0.1.0 leave it out of the keys of trials that were trained at `training.lr`.
+
+    Args:
+        key: `Trial.key`, of this version or of 0.1.0.
+        lr: `training.lr` of the run that the key comes from.
+    """
+    schedule, seed, epochs, *more = key.split("/")
+    if any(re.match(r"lr[\d.]", part) for part in more):
+        return key
+    place = 1 if more[:1] == ["test"] else 0
+    return "/".join([schedule, seed, epochs, *more[:place], f"lr{lr!r}", *more[place:]])

@@ -23,12 +23,14 @@ from bench_common import image_tree, labelled_files, machine, parser, report, ti
 from plain_loop import Plan, fine_tune, image_loaders
 from torch import nn
 
+from biotune.backbones.network import Network
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
 from biotune.datasets.data import Data
-from biotune.executors.base import Site
 from biotune.executors.in_process import InProcess
 from biotune.executors.process_pool import ProcessPool
-from biotune.recipes.inputs import prepare
+from biotune.executors.setup import Setup
+from biotune.recipes.inputs import Prepared
+from biotune.recipes.progress import SILENCE
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.training.device import autocast_type
@@ -76,16 +78,17 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
     )
     torch.set_num_threads(given.threads)
     begun = time.perf_counter()
-    device, network, data = prepare(config, 1)
+    inputs = Prepared().take(config, SILENCE.decoding)
+    device, network, data = inputs.device, inputs.network, inputs.data
     decoding = time.perf_counter() - begun
     pretrained = copy.deepcopy(network.module)
-    trials = {name: Trial(chosen(network.blocks, name), 0, SEED, EPOCHS) for name in SCHEDULES}
+    trials = {name: Trial(chosen(network.blocks, name), 0, SEED, EPOCHS, RATE) for name in SCHEDULES}
 
     begun = time.perf_counter()
-    site = Site(config, device, network, data, folder, folder)
+    setup = Setup.of(config, data, folder, folder)
     (folder / "one").mkdir()
-    alone = InProcess.at(replace(site, scratch=folder / "one"))
-    finetune(Trial(trials["every block"].schedule, 0, SEED, 1), alone.workspace)
+    alone = InProcess.of(replace(setup, scratch=folder / "one"), config, device, network)
+    finetune(Trial(trials["every block"].schedule, 0, SEED, 1, RATE), alone.workspace)
     starting = time.perf_counter() - begun
 
     rows = []
@@ -99,7 +102,7 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
         rows.append((name, plain, bare, ours))
         print(f"{name}: plain {plain:.1f} s, bare {bare:.1f} s, biotune {ours:.2f} s", file=sys.stderr, flush=True)
 
-    pooled, pool_start = in_pool(replace(site, config=replace(config, executor=ExecutorConfig("process_pool"))), trials, folder)
+    pooled, pool_start = in_pool(setup, replace(config, executor=ExecutorConfig("process_pool")), device, network, trials)
     plain_total, ours_total = sum(row[1] for row in rows), sum(row[3] for row in rows)
     precision = "bf16" if autocast_type(given.precision, device, sum(network.parameters.values())) else "fp32"
     images = 2 * given.images * EPOCHS
@@ -166,13 +169,16 @@ def bare_loop(pretrained: nn.Module, data: Data, plan: Plan, workspace: Workspac
                 model(workspace.images(rows)).argmax(1).cpu()
 
 
-def in_pool(site: Site, trials: dict[str, Trial], folder: Path) -> tuple[float, float]:
+def in_pool(
+    setup: Setup, config: TrialsConfig, device: torch.device, network: Network, trials: dict[str, Trial]
+) -> tuple[float, float]:
     """Seconds of all six in the pool's workers, and of their start."""
-    (folder / "two").mkdir()
-    pool = ProcessPool.at(replace(site, scratch=folder / "two"))
+    scratch = setup.folder / "two"
+    scratch.mkdir()
+    pool = ProcessPool.of(replace(setup, scratch=scratch), config, device, network)
     try:
         # one epoch of everything: the workers are up, and nothing is shared yet
-        first = Trial(trials["every block"].schedule, 0, SEED + 1, 1)
+        first = Trial(trials["every block"].schedule, 0, SEED + 1, 1, RATE)
         starting = timed(lambda: pool.run([first, replace(first, seed=SEED + 2)], lambda trial, result: None))
         return timed(lambda: pool.run(list(trials.values()), lambda trial, result: None)), starting
     finally:

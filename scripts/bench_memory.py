@@ -81,9 +81,10 @@ def peak_of_a_training(root: Path, device_name: str) -> dict[str, int]:
     watcher.start()
 
     from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
-    from biotune.executors.base import Site
     from biotune.executors.in_process import InProcess
-    from biotune.recipes.inputs import prepare
+    from biotune.executors.setup import Setup
+    from biotune.recipes.inputs import Prepared
+    from biotune.recipes.progress import SILENCE
     from biotune.schedule.schedule import Schedule
     from biotune.store.scratch import scratch
     from biotune.training.finetune import finetune
@@ -96,12 +97,13 @@ def peak_of_a_training(root: Path, device_name: str) -> dict[str, int]:
         training=TrainingConfig(epochs=1, batch_size=32, eval_batch_size=32),
         executor=ExecutorConfig("in_process", threads=2),
     )
-    device, network, data = prepare(config, 1)
+    inputs = Prepared().take(config, SILENCE.decoding)
+    device, network, data = inputs.device, inputs.network, inputs.data
     with scratch() as space:
-        workspace = InProcess.at(Site(config, device, network, data, root, space)).workspace
+        workspace = InProcess.of(Setup.of(config, data, root, space), config, device, network).workspace
         # the last two blocks: all images are gone through once, and then the large activations before these blocks
         weights = (0.0,) * (len(network.blocks) - 2) + (1.0, 1.0)
-        finetune(Trial(Schedule(network.blocks, weights), 0, 1, 1), workspace)
+        finetune(Trial(Schedule(network.blocks, weights), 0, 1, 1, config.training.base_lr), workspace)
         features = sum(file.stat().st_size for file in space.glob("*.bin"))
     over.set()
     watcher.join()

@@ -16,9 +16,10 @@ from bench_common import image_tree, machine, median_ratio, paired, parser, repo
 from torch import nn
 
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
-from biotune.executors.base import Site
 from biotune.executors.in_process import InProcess
-from biotune.recipes.inputs import prepare
+from biotune.executors.setup import Setup
+from biotune.recipes.inputs import Prepared
+from biotune.recipes.progress import SILENCE
 from biotune.strategies.registry import fixed_schedule
 from biotune.training.finetune import batch_rows, finetune
 from biotune.training.workspace import Workspace
@@ -54,9 +55,10 @@ def main() -> None:
                 training=training,
                 executor=ExecutorConfig("in_process"),
             )
-            device, network, data = prepare(config, 1)
-            workspace = InProcess.at(Site(config, device, network, data, folder, folder)).workspace
-            trial = Trial(fixed_schedule("full", network.blocks), 0, SEED, epochs)
+            inputs = Prepared().take(config, SILENCE.decoding)
+            device, network, data = inputs.device, inputs.network, inputs.data
+            workspace = InProcess.of(Setup.of(config, data, folder, folder), config, device, network).workspace
+            trial = Trial(fixed_schedule("full", network.blocks), 0, SEED, epochs, RATE)
             ours, bare = partial(finetune, trial, workspace), partial(bare_loop, workspace, epochs)
             paired(ours, bare, 1)
             pairs = paired(ours, bare, given.repeats)

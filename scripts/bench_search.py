@@ -28,9 +28,10 @@ from bench_common import image_tree, labelled_files, machine, parser, report, ti
 from plain_loop import Batches, Plan, fine_tune, image_loaders
 
 from biotune.backbones.network import Preprocessing
-from biotune.config.schema import BackboneConfig, DatasetConfig, TrainingConfig, TrialsConfig
+from biotune.config.schema import BackboneConfig, DatasetConfig, EvolutionConfig, RunConfig, TrainingConfig, TrialsConfig
 from biotune.datasets.data import Data
-from biotune.recipes.inputs import prepare
+from biotune.recipes.inputs import Prepared
+from biotune.recipes.progress import SILENCE
 from biotune.schedule.schedule import LAST_TO_FIRST
 
 PLAIN = ["fitness.prune=none", "fitness.racing=false"]
@@ -44,7 +45,7 @@ class Case:
     Attributes:
         name: Its name in the table.
         overrides: What `biotune run` gets.
-        dataset: The same for `prepare`.
+        dataset: The same as a config.
         backbone: The same.
         training: The same.
         files: Whether the plain loop decodes image files.
@@ -74,7 +75,7 @@ def main() -> None:
             case = digits() if name == "digits" else images(Path(folder))
             rows += measure(case, Path(folder) / name, given)
         config = TrialsConfig(device=given.device, dataset=case.dataset, backbone=case.backbone, training=case.training)
-        device, _, _ = prepare(config, 1)
+        device = Prepared().take(config, SILENCE.decoding).device
     lines = [
         "| search | trainings | epochs | biotune | plain loop, scaled up | ratio |",
         "|---|---|---|---|---|---|",
@@ -157,9 +158,16 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace, folder: Path) -> list[float]:
     """Seconds of the plain loop for a random sample of a run's trials, on the same images."""
-    config = TrialsConfig(device=given.device, dataset=case.dataset, backbone=case.backbone, training=case.training)
     evolution = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["evolution"]
-    device, network, data = prepare(config, evolution["folds"], resplit=evolution["resplit"])
+    config = RunConfig(
+        device=given.device,
+        dataset=case.dataset,
+        backbone=case.backbone,
+        training=case.training,
+        evolution=EvolutionConfig("biotune", folds=evolution["folds"], resplit=evolution["resplit"]),
+    )
+    inputs = Prepared().take(config, SILENCE.decoding)
+    device, network, data = inputs.device, inputs.network, inputs.data
     training = case.training
     preprocessing = network.preprocessing.scaled_to(case.dataset.image_size)
     chosen = random.Random(given.seed).sample(sorted(record["key"] for record in trials), min(given.sample, len(trials)))

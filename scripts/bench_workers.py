@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from bench_common import machine, median_ratio, paired, parser, report
 
-from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrialsConfig
+from biotune.config.schema import BackboneConfig, DatasetConfig, EvolutionConfig, ExecutorConfig, RunConfig
 from biotune.evolution.operators import random_genes
-from biotune.executors.base import Site
 from biotune.executors.process_pool import ProcessPool
-from biotune.recipes.inputs import prepare
+from biotune.executors.setup import Setup
+from biotune.recipes.inputs import Prepared
+from biotune.recipes.progress import SILENCE
 from biotune.schedule.schedule import decode
 from biotune.trial import Trial
 
@@ -28,15 +29,19 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=3, help="pairs of batches")
     arguments.add_argument("--schedules", type=int, default=10, help="random schedules a batch, three trainings each")
     given = arguments.parse_args()
-    config = TrialsConfig(
+    config = RunConfig(
         device=given.device,
         dataset=DatasetConfig("digits", "digits"),
         backbone=BackboneConfig("biotune", "glyphnet"),
+        evolution=EvolutionConfig("biotune", folds=2),
     )
-    device, network, data = prepare(config, 2)
+    inputs = Prepared().take(config, SILENCE.decoding)
+    device, network, data = inputs.device, inputs.network, inputs.data
     rng = np.random.default_rng(0)
     schedules = [decode(random_genes(rng, len(network.blocks) + 1).tolist(), network.blocks) for _ in range(given.schedules)]
-    trials = [Trial(schedule, 0, seed, config.training.epochs) for schedule in schedules for seed in SEEDS]
+    trials = [
+        Trial(schedule, 0, seed, config.training.epochs, config.training.base_lr) for schedule in schedules for seed in SEEDS
+    ]
     pools = {}
     with tempfile.TemporaryDirectory() as name:
         try:
@@ -44,7 +49,7 @@ def main() -> None:
                 folder = Path(name) / str(workers)
                 folder.mkdir()
                 settings = replace(config, executor=ExecutorConfig("process_pool", workers=workers))
-                pools[workers] = ProcessPool.at(Site(settings, device, network, data, folder, folder))
+                pools[workers] = ProcessPool.of(Setup.of(settings, data, folder, folder), settings, device, network)
             batches = {workers: partial(pool.run, trials, lambda trial, result: None) for workers, pool in pools.items()}
             paired(batches[2], batches[1], 1)  # starts the workers, and computes what they share
             pairs = paired(batches[2], batches[1], given.repeats)

@@ -30,6 +30,7 @@ from biotune.schedule.schedule import Schedule, decode
 from biotune.strategies.registry import fixed_schedule
 from biotune.trial import Trial
 
+RATE = 1e-3  # stated in every simulated trial; the tables know one base learning rate
 TABLES = Path(__file__).parent / "tables"
 MODELS = {"gp": "Gaussian process", "trees": "boosted trees"}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -65,7 +66,7 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
     unit = 2 if settings.folds == 1 else 1
     confirming = searcher.top_k * settings.folds * len(CONFIRM.seeds)
     executor = Simulated(task, settings.folds, np.random.default_rng([seed, 1]))
-    fitness = ScheduleFitness(executor, searcher.seeds, 1, task.name)
+    fitness = ScheduleFitness(executor, searcher.seeds, 1, RATE, task.name)
     path, hall = [], []
     last = Known(0, [])
     for known in searcher.search(searcher, settings, task, fitness, seed, budget // unit - confirming):
@@ -83,7 +84,7 @@ def confirm(executor: Simulated, hall: Sequence[Finalist], folds: Sequence[int |
     """The best mean over the folds (None is all data) with fresh seeds, as after a real search."""
     means = []
     for entry in hall:
-        trials = [Trial(entry.schedule, fold, seed, 1) for fold in folds for seed in CONFIRM.seeds]
+        trials = [Trial(entry.schedule, fold, seed, 1, RATE) for fold in folds for seed in CONFIRM.seeds]
         means.append(statistics.fmean(result.score for result in executor.run(trials)))
     return max(zip(means, hall, strict=True), key=lambda pair: (pair[0], -pair[1].score))[1].schedule
 
@@ -91,7 +92,7 @@ def confirm(executor: Simulated, hall: Sequence[Finalist], folds: Sequence[int |
 def confirm_smoothly(executor: Simulated, known: Known, folds: Sequence[int]) -> Schedule:
     """The one of which a regression over search and confirmation expects the most, as after a real search."""
     confirmed = {
-        (entry.number, fold): executor.run([Trial(entry.schedule, fold, seed, 1) for seed in CONFIRM.seeds])
+        (entry.number, fold): executor.run([Trial(entry.schedule, fold, seed, 1, RATE) for seed in CONFIRM.seeds])
         for entry in known.entries
         for fold in folds
     }

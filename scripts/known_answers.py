@@ -29,6 +29,7 @@ from biotune import load_schedule
 from biotune.config.checks import check
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainConfig, TrainingConfig
 from biotune.datasets.loaders.digits import shift as shifted
+from biotune.recipes.progress import SILENCE
 from biotune.recipes.session import open_session
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
@@ -259,7 +260,7 @@ def fixed_answers(root: Path, weights: Path, folder: Path, extent: Extent) -> tu
     )
     config.strategy.name = "surgical"
     check(config)
-    with open_session("train", config, folder, 1) as session:
+    with open_session("train", config, folder, SILENCE) as session:
         blocks = session.network.blocks
         tried = [
             Schedule(blocks, tuple(rate if place == index else 0.0 for place in range(len(blocks))))
@@ -268,7 +269,8 @@ def fixed_answers(root: Path, weights: Path, folder: Path, extent: Extent) -> tu
         ]
         whole = [Schedule(blocks, (rate,) * len(blocks)) for rate in extent.rates]
         plans = {
-            one.key: [Trial(one, None, seed, training.epochs, test=True) for seed in extent.seeds] for one in tried + whole
+            one.key: [Trial(one, None, seed, training.epochs, training.base_lr, test=True) for seed in extent.seeds]
+            for one in tried + whole
         }
         own = {key: session.executor.run(trials) for key, trials in plans.items()}
     means = {key: statistics.fmean(result.score for result in rows) for key, rows in own.items()}

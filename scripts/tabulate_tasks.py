@@ -19,6 +19,7 @@ import numpy as np
 from biotune.config.checks import check
 from biotune.config.schema import BackboneConfig, DatasetConfig, EvaluateConfig, EvolutionConfig, ExecutorConfig, TrainingConfig
 from biotune.evolution.operators import random_genes
+from biotune.recipes.progress import SILENCE
 from biotune.recipes.session import Session, open_session
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import decode
@@ -94,7 +95,7 @@ def tabulate(task: str, config: EvaluateConfig, count: int, seeds: Sequence[int]
     """
     folder = out / task
     folder.mkdir(parents=True, exist_ok=True)
-    with open_session("evaluate", config, folder, FOLDS) as session:
+    with open_session("evaluate", config, folder, SILENCE) as session:
         blocks = session.network.blocks
         rng = np.random.default_rng(0)
         known = first_genotypes(blocks, rng, count)
@@ -184,7 +185,10 @@ def train(session: Session, named: Sequence[Named], first: int, seeds: Sequence[
     for index, one in enumerate(named, first):
         schedule = decode(one.genes, blocks)
         for fold in (*range(FOLDS), None):
-            plan += [(index, one, Trial(schedule, fold, seed, epochs, test=fold is None)) for seed in seeds]
+            plan += [
+                (index, one, Trial(schedule, fold, seed, epochs, session.config.training.base_lr, test=fold is None))
+                for seed in seeds
+            ]
     results = session.executor.run([trial for _, _, trial in plan])
     return [
         row(index, one, blocks, trial, result)

@@ -23,7 +23,7 @@ from biotune.schedule.schedule import Schedule
 from biotune.training import finetune as loop
 from biotune.training.device import autocast_type, has_bf16, resolve_device
 from biotune.training.finetune import batch_rows, finetune
-from biotune.training.workspace import Sharing, Workspace
+from biotune.training.workspace import Workspace
 from biotune.trial import Trial
 
 pytestmark = [
@@ -49,13 +49,13 @@ def _full_float32() -> Iterator[None]:
 def workspace_on(device: torch.device, data: Data, folder: Path, sharing: bool = True, **training: Any) -> Workspace:
     network = build_network(BackboneConfig("biotune", "glyphnet"), len(data.classes))
     settings = TrainingConfig(**{"lr": 3e-3, "batch_size": 32, "precision": "fp32", **training})
-    return Workspace.of(network, data, settings, device, folder, Sharing(folder, 1.0) if sharing else None)
+    return Workspace.of(network, data, settings, device, folder, 1.0 if sharing else None)
 
 
 def trial_of(workspace: Workspace, first: int = 0, epochs: int = 4, **more: Any) -> Trial:
     blocks = workspace.network.blocks
     weights = tuple(0.0 if index < first else 1.0 for index in range(len(blocks)))
-    return Trial(Schedule(blocks, weights), None, 1, epochs, **more)
+    return Trial(Schedule(blocks, weights), None, 1, epochs, workspace.training.base_lr, **more)
 
 
 def noise(size: int) -> Data:
@@ -79,7 +79,7 @@ class TestResults:
             folder = tmp_path / device.type
             folder.mkdir()
             workspace = workspace_on(device, load_digits(), folder, precision=kind)
-            result = finetune(trial_of(workspace, first, test=True), workspace)
+            result = finetune(trial_of(workspace, first, test=True), workspace).result
             assert result.status == "ok"
             assert np.isfinite(result.curve).all()
             assert all(value.isfinite().all() for value in workspace.network.module.state_dict().values())
@@ -93,9 +93,9 @@ class TestResults:
         self, precision: str, sharing: bool, load_digits: LoadDigits, tmp_path: Path
     ) -> None:
         workspace = workspace_on(GPU, load_digits(), tmp_path, sharing, precision=precision)
-        first = finetune(trial_of(workspace, 2), workspace).curve
+        first = finetune(trial_of(workspace, 2), workspace).result.curve
         finetune(trial_of(workspace, 0, epochs=1), workspace)
-        assert finetune(trial_of(workspace, 2), workspace).curve == first
+        assert finetune(trial_of(workspace, 2), workspace).result.curve == first
 
     @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 1e-2)])
     def test_answers_from_shared_activations_are_those_from_the_images(
@@ -122,7 +122,7 @@ class TestResults:
         network = build_network(BackboneConfig("torchvision", name, "none"), 5)
         data = noise(size)
         settings = TrainingConfig(precision=precision)
-        workspace = Workspace.of(network, data, settings, GPU, tmp_path, Sharing(tmp_path, 4.0))
+        workspace = Workspace.of(network, data, settings, GPU, tmp_path, 4.0)
         assert workspace.features is not None
         # all that there are activations of, so that they are computed and used in batches of one size: other sizes take
         # other kernels, which round otherwise
@@ -176,7 +176,7 @@ class TestTheDevice:
         sent = workspace_on(GPU, load_digits(), tmp_path)
         assert sent.placement.on_device == frozenset()
         for first in (0, 3):
-            curves = [finetune(trial_of(space, first), space).curve for space in (resident, sent)]
+            curves = [finetune(trial_of(space, first), space).result.curve for space in (resident, sent)]
             assert curves[0] == curves[1]
 
     @pytest.mark.parametrize("augment", ["none", "standard"])
@@ -210,7 +210,7 @@ class TestTheDevice:
 
         monkeypatch.setattr(loop, "batch_rows", watched)
         try:
-            result = finetune(trial_of(workspace, first, epochs=2), workspace)
+            result = finetune(trial_of(workspace, first, epochs=2), workspace).result
         finally:
             torch.cuda.set_sync_debug_mode("default")
         assert len(result.curve) == 2
@@ -253,7 +253,7 @@ class TestMemory:
         for first in (0, 5):
             network = build_network(BackboneConfig("torchvision", "resnet18", "none"), 5)
             settings = TrainingConfig(precision="fp32")
-            workspace = Workspace.of(network, noise(224), settings, GPU, tmp_path, Sharing(tmp_path, 4.0))
+            workspace = Workspace.of(network, noise(224), settings, GPU, tmp_path, 4.0)
             finetune(trial_of(workspace, first, epochs=1), workspace)  # activations are computed
             torch.cuda.synchronize()
             torch.cuda.empty_cache()

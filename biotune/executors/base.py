@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from biotune.config.schema import TrialsConfig
 from biotune.errors import one_line
 from biotune.trial import Trial, TrialResult
-
-if TYPE_CHECKING:
-    import torch
-
-    from biotune.backbones.network import Network
-    from biotune.datasets.data import Data
 
 ATTEMPTS = 2  # a trial that fails by itself is tried once more
 _LONGEST_REASON = 500
 
 OnResult = Callable[[Trial, TrialResult], None]
-
-
-@dataclass(frozen=True)
-class Site:
-    """What trainings of a command work on.
-
-    Attributes:
-        config: The command's config.
-        device: Where trainings run.
-        network: The backbone, on the CPU.
-        data: The dataset.
-        folder: The run's folder.
-        scratch: A folder for this run alone that is removed at its end.
-    """
-
-    config: TrialsConfig
-    device: torch.device
-    network: Network
-    data: Data
-    folder: Path
-    scratch: Path
 
 
 class Runner(Protocol):

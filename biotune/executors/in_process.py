@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biotune.config.schema import TrialsConfig
 from biotune.errors import RunFolderError
-from biotune.executors.base import ATTEMPTS, OnResult, Site, failure, reason_of
+from biotune.executors.base import ATTEMPTS, OnResult, failure, reason_of
+from biotune.executors.setup import Setup, build, run_trial
 from biotune.trial import Trial, TrialResult
 
 if TYPE_CHECKING:
+    import torch
+
+    from biotune.backbones.network import Network
     from biotune.training.workspace import Workspace
 
 
 class InProcess:
-    """Runs trials here, in order.
+    """Runs trials here, in order."""
 
-    Attributes:
-        workspace: Network, data and settings, shared by all trials.
-    """
+    def __init__(self, workspace: Workspace, folder: Path) -> None:
+        """Take over what is set up.
 
-    def __init__(self, workspace: Workspace) -> None:
+        Args:
+            workspace: Network, data and settings, shared by all trials.
+            folder: The run's folder, where models are kept.
+        """
         self.workspace = workspace
+        self._folder = folder
 
     @staticmethod
-    def at(site: Site) -> InProcess:
+    def of(setup: Setup, config: TrialsConfig, device: torch.device, network: Network) -> InProcess:
         """Set up what all trials share."""
-        from biotune.training.device import keep_freed_memory
-        from biotune.training.workspace import Sharing, Workspace
-
-        keep_freed_memory()
-        sharing = Sharing(site.scratch, site.config.features.max_gb)
-        return InProcess(Workspace.of(site.network, site.data, site.config.training, site.device, site.folder, sharing))
+        return InProcess(build(setup, str(device), network), setup.folder)
 
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
         """Run trials in order; one that raises twice is a failed result with its reason."""
@@ -46,11 +50,9 @@ class InProcess:
         """Nothing to release."""
 
     def _run_one(self, trial: Trial) -> TrialResult:
-        from biotune.training.finetune import finetune
-
         for _ in range(ATTEMPTS):
             try:
-                return finetune(trial, self.workspace)
+                return run_trial(trial, self.workspace, self._folder)
             except RunFolderError:
                 raise  # a full disk is no fault of the candidate's
             except Exception as error:  # whatever a candidate's training raises is one row in a table, not the search's end

@@ -15,22 +15,27 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from biotune.config.schema import TrialsConfig
 from biotune.errors import RunFolderError, WorkerError, one_line
-from biotune.executors.base import ATTEMPTS, OnResult, Site, failure, shortened
+from biotune.executors.base import ATTEMPTS, OnResult, failure, shortened
 from biotune.executors.processes import how_it_ended
+from biotune.executors.setup import Setup
 from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
-from biotune.executors.worker import BROKEN, CORRUPT, FOLDER, HELLO, READY, Setup, serve
+from biotune.executors.worker import BROKEN, CORRUPT, FOLDER, HELLO, READY, serve
+from biotune.store.files import LOG
 from biotune.trial import Trial, TrialResult
+
+if TYPE_CHECKING:
+    import torch
+
+    from biotune.backbones.network import Network
 
 DEATHS = 3  # so many workers may die of one trial before it is given up
 _LONGEST_WAIT = 3600.0  # seconds; the system counts a wait in milliseconds and takes no more than a C int of them
 _SETUP_SECONDS = 600.0  # a set-up may take so long, or executor.trial_timeout if that is longer
 _STARTS = 3  # so many workers in a row may die before they are set up
-LOG = "run.log"
 
 
 @dataclass
@@ -111,33 +116,18 @@ class ProcessPool:
         self._dead_starts = 0
 
     @staticmethod
-    def at(site: Site) -> ProcessPool:
-        """Write down what workers set themselves up from, and settle how many there are."""
+    def of(setup: Setup, config: TrialsConfig, device: torch.device, network: Network) -> ProcessPool:
+        """Decide how many workers there are, and write down what they set themselves up from.
+
+        Raises:
+            RunFolderError: The images cannot be written into the scratch folder.
+        """
         import torch
 
-        config = site.config
-        pixels = site.data.pixels
-        path = Path(str(pixels.filename)) if isinstance(pixels, np.memmap) else site.scratch / "pixels.npy"
-        if not isinstance(pixels, np.memmap):
-            try:
-                np.save(path, pixels, allow_pickle=False)
-            except OSError as error:
-                raise RunFolderError(f"{path}: cannot be written: {one_line(error)}. Free or choose another disk.") from None
-        gpus = torch.cuda.device_count() if site.device.type == "cuda" else 0
-        slots = make_slots(config.device, site.device.type, config.executor, gpus, usable_cores(), os.environ)
-        setup = Setup(
-            plugins=tuple(config.plugins),
-            backbone=config.backbone,
-            training=config.training,
-            data=replace(site.data, pixels=np.empty((0, 0, 0, 3), dtype=np.uint8)),
-            pixels=path,
-            folder=site.folder,
-            scratch=site.scratch,
-            max_gb=config.features.max_gb,
-            threads=config.executor.threads,
-            workers_per_gpu=workers_per_device(slots),
-        )
-        return ProcessPool(setup, slots, config.executor.trial_timeout)
+        gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+        slots = make_slots(config.device, device.type, config.executor, gpus, usable_cores(), os.environ)
+        shared = replace(setup.with_pixels_in_a_file(), workers_per_gpu=workers_per_device(slots))
+        return ProcessPool(shared, slots, config.executor.trial_timeout)
 
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
         """Run trials side by side; results in the order of the trials, reports in the order of their ends.

@@ -8,7 +8,7 @@ from typing import Any
 
 from biotune.executors.base import OnResult, Runner
 from biotune.store.journal import Journal
-from biotune.trial import Trial, TrialResult
+from biotune.trial import Trial, TrialResult, key_with_lr
 
 
 class Recorded:
@@ -18,28 +18,36 @@ class Recorded:
     walks the same way as before and goes on where it stopped.
 
     Attributes:
-        on_result: Told of every result, old or new; may be set later.
-        base_lr: The base rate of trials that state none, where `training.lr` leaves it to be found.
+        on_result: Called with every result, old or new; may be set later.
     """
 
-    base_lr: float | None = None
-
-    def __init__(self, inner: Runner, journal: Journal, on_result: OnResult = lambda trial, result: None) -> None:
+    def __init__(
+        self,
+        inner: Runner,
+        journal: Journal,
+        on_result: OnResult = lambda trial, result: None,
+        unstated_lr: float | None = None,
+    ) -> None:
         """Wrap an executor.
 
         Args:
             inner: Where unknown trials run.
             journal: Answers and receives results.
-            on_result: Told of every result, old or new.
+            on_result: Called with every result, old or new.
+            unstated_lr: The base learning rate of journalled trials whose keys state none, as version 0.1.0 wrote them.
         """
         self._inner = inner
         self._journal = journal
         self.on_result = on_result
-        self._known = journal.understood("trial", lambda record: (record["key"], _from_record(record)))
+
+        def read(record: dict[str, Any]) -> tuple[str, TrialResult]:
+            key = str(record["key"])
+            return key if unstated_lr is None else key_with_lr(key, unstated_lr), _from_record(record)
+
+        self._known = journal.understood("trial", read)
 
     def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
-        """One result a trial, in order; equal trials are run once."""
-        trials = [self._at_base_rate(trial) for trial in trials]
+        """One result per trial, in order; equal trials are run once."""
         unknown = {trial.key: trial for trial in trials if trial.key not in self._known}
         for trial in trials:
             if trial.key in self._known:
@@ -54,15 +62,12 @@ class Recorded:
         return len(self._known)
 
     def repeat(self, trial: Trial) -> TrialResult:
-        """Run a known trial once more, for what it leaves beside its result; nothing is journalled and nobody is told."""
-        return self._inner.run([self._at_base_rate(trial)], lambda trial, result: None)[0]
+        """Run a known trial once more, for what it leaves beside its result; neither journalled nor reported."""
+        return self._inner.run([trial], lambda trial, result: None)[0]
 
     def close(self) -> None:
         """Release the inner executor."""
         self._inner.close()
-
-    def _at_base_rate(self, trial: Trial) -> Trial:
-        return trial if self.base_lr is None or trial.lr is not None else dataclasses.replace(trial, lr=self.base_lr)
 
     def _record(self, trial: Trial, result: TrialResult) -> None:
         self._journal.append({"kind": "trial", "key": trial.key, **dataclasses.asdict(result)})

@@ -1,9 +1,18 @@
 """The executors that can be chosen by `executor.name`."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from biotune.executors.base import Runner, Site
+from biotune.config.schema import TrialsConfig
+from biotune.executors.base import Runner
 from biotune.executors.in_process import InProcess
 from biotune.executors.process_pool import ProcessPool
+from biotune.executors.setup import Setup
 
-EXECUTORS: dict[str, Callable[[Site], Runner]] = {"in_process": InProcess.at, "process_pool": ProcessPool.at}
+if TYPE_CHECKING:
+    import torch
+
+    from biotune.backbones.network import Network
+
+Start = Callable[[Setup, TrialsConfig, "torch.device", "Network"], Runner]
+EXECUTORS: dict[str, Start] = {"in_process": InProcess.of, "process_pool": ProcessPool.of}

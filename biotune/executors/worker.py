@@ -12,51 +12,20 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biotune.config.schema import BackboneConfig, TrainingConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.executors.base import reason_of
 from biotune.executors.processes import end_with_parent
+from biotune.executors.setup import Setup, build, run_trial
 from biotune.trial import Trial
 
 if TYPE_CHECKING:
-    from biotune.datasets.data import Data
     from biotune.training.workspace import Workspace
 
-HELLO, READY, RESULT, FAILED, CORRUPT, FOLDER, BROKEN = "hello", "ready", "result", "failed", "spoilt", "folder", "broken"
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What every worker of a pool sets itself up from: plain values and paths.
-
-    Attributes:
-        plugins: Modules that register networks of the user's own.
-        backbone: The network to build.
-        training: How to train.
-        data: The dataset without its images.
-        pixels: The npy file of the images.
-        folder: The run's folder.
-        scratch: Folder of the shared activations.
-        max_gb: What they may take, in GB.
-        threads: CPU threads.
-        workers_per_gpu: How many workers use a GPU.
-    """
-
-    plugins: tuple[str, ...]
-    backbone: BackboneConfig
-    training: TrainingConfig
-    data: Data
-    pixels: Path
-    folder: Path
-    scratch: Path
-    max_gb: float
-    threads: int
-    workers_per_gpu: int
+HELLO, READY, RESULT, FAILED, CORRUPT, FOLDER, BROKEN = "hello", "ready", "result", "failed", "corrupt", "folder", "broken"
 
 
 def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Path) -> None:
@@ -90,36 +59,15 @@ def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Pa
             return
         pipe.send((READY,))
         while True:
-            pipe.send(answer(pipe.recv(), workspace))
+            pipe.send(answer(pipe.recv(), workspace, setup.folder))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the pool has closed the pipe: there is nothing more to do
 
 
-def build(setup: Setup, device: str) -> Workspace:
-    """Load backbone and data as every worker of the pool does."""
-    import numpy as np
-    import torch
-
-    from biotune.backbones.registry import build_network
-    from biotune.config.plugins import load_plugins
-    from biotune.training.device import keep_freed_memory
-    from biotune.training.workspace import Sharing, Workspace
-
-    keep_freed_memory()
-    torch.set_num_threads(setup.threads)
-    load_plugins(list(setup.plugins))
-    network = build_network(setup.backbone, len(setup.data.classes))
-    data = replace(setup.data, pixels=np.load(setup.pixels, mmap_mode="r", allow_pickle=False))
-    sharing = Sharing(setup.scratch, setup.max_gb)
-    return Workspace.of(network, data, setup.training, torch.device(device), setup.folder, sharing, setup.workers_per_gpu)
-
-
-def answer(trial: Trial, workspace: Workspace) -> tuple[object, ...]:
+def answer(trial: Trial, workspace: Workspace, folder: Path) -> tuple[object, ...]:
     """What the worker sends back for one trial."""
-    from biotune.training.finetune import finetune
-
     try:
-        return RESULT, finetune(trial, workspace)
+        return RESULT, run_trial(trial, workspace, folder)
     except RunFolderError as error:
         return FOLDER, one_line(error)
     except Exception as error:  # whatever a candidate's training raises is one row in a table, not the search's end

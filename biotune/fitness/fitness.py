@@ -69,6 +69,7 @@ class ScheduleFitness:
         executor: Runs the trials.
         seeds: Training seeds, the same for every candidate: common random numbers sharpen comparisons.
         epochs: Most epochs of one fine-tune.
+        lr: The base learning rate λ_0 of every trial.
         fingerprint: The data's fingerprint, part of the cache key.
         economy: What is spared on candidates that cannot win; by default nothing.
         metric: What fitness is made of, see `fitness_by`.
@@ -78,6 +79,7 @@ class ScheduleFitness:
     executor: Executor
     seeds: tuple[int, ...]
     epochs: int
+    lr: float
     fingerprint: str
     economy: Economy = field(default_factory=Economy)
     metric: str = "acc"
@@ -142,7 +144,7 @@ class ScheduleFitness:
         floor: tuple[float, ...] = ()
         if self.economy.prune == "median":
             floor = median_floor(self._curves.get((fold, seed, schedule.unfreezing), []), self.epochs)
-        return Trial(schedule, fold, seed, self.epochs, floor=floor)
+        return Trial(schedule, fold, seed, self.epochs, self.lr, floor=floor)
 
     def _contenders(
         self, distinct: Mapping[str, Schedule], fold: int, seeds: tuple[int, ...], sd: float
@@ -163,7 +165,7 @@ class ScheduleFitness:
         """The known results of a schedule by the position of their seed."""
         found = {}
         for position, seed in enumerate(self.seeds if seeds is None else seeds):
-            result = self._cache.get((self.fingerprint, Trial(schedule, fold, seed, self.epochs).key))
+            result = self._cache.get((self.fingerprint, Trial(schedule, fold, seed, self.epochs, self.lr).key))
             if result is not None:
                 found[position] = result
         return found
@@ -172,7 +174,7 @@ class ScheduleFitness:
         if schedule.is_empty:
             return Evaluation(WORST, "empty")
         results = self._results(schedule, fold)
-        keys = {position: Trial(schedule, fold, self.seeds[position], self.epochs).key for position in results}
+        keys = {position: Trial(schedule, fold, self.seeds[position], self.epochs, self.lr).key for position in results}
         own = [result for position, result in results.items() if owners.get(keys[position]) == index]
         cost: dict[str, Any] = {
             "seconds": sum(result.seconds for result in own),

@@ -4,84 +4,108 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from biotune.cli.terminal.view import View
 from biotune.config.schema import CompareConfig
-from biotune.recipes.base_rate import choose, mean_score, rates_to_try, trial_of
-from biotune.recipes.header import comparison_facts, shown_path
-from biotune.recipes.inputs import plans_to_compare
+from biotune.recipes.base_rate import choose, mean_score, rates_to_try
+from biotune.recipes.header import comparison_facts
+from biotune.recipes.inputs import Prepared, plans_to_compare, remarks_on, settings_of
+from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import confirm, search
 from biotune.recipes.session import Session, folder_in_use, open_session
 from biotune.report.comparison_page import read_compared, write_strategies
-from biotune.report.run import REPORT
-from biotune.report.statistics import COMPARISON, summarise
+from biotune.report.statistics import summarise
 from biotune.schedule.plan import Plan
-from biotune.store.files import RESULT, write_json, write_table
+from biotune.store.files import COMPARISON, PLOTS, REPORT, RESULT, write_json, write_table
 from biotune.training.size import trainable_parameters
 from biotune.trial import Trial, TrialResult
 
 
-def compare(config: CompareConfig, folder: Path, view: View) -> dict[str, Any]:
-    """Every strategy with every seed, each seed with splits and a folder of its own; the table grows row by row."""
+@dataclass(frozen=True)
+class CompareResult:
+    """What a comparison came to.
+
+    Attributes:
+        document: What `result.json` holds, see `summarise`.
+        seeds: Number of seeds.
+    """
+
+    document: dict[str, Any]
+    seeds: int
+
+
+def compare(
+    config: CompareConfig, folder: Path, progress: Progress = SILENCE, prepared: Prepared | None = None
+) -> CompareResult:
+    """Every strategy with every seed, each seed with splits and a folder of its own; the table grows row by row.
+
+    Args:
+        config: The settings.
+        folder: The comparison's folder, which exists.
+        progress: Receives what happens.
+        prepared: What the check before the run has prepared.
+
+    Raises:
+        BiotuneError: Bad input, a folder that cannot be written, or a search in which too much fails.
+    """
+    pairs = list(product(config.strategies, config.test.seeds))
     with folder_in_use("compare", config, folder) as (journal, _):
         known = journal.understood("row", lambda record: ((record["strategy"], record["seed"]), record["row"]))
-        view.header("biotune compare", comparison_facts(config, folder, len(known)))
+        progress.header("biotune compare", comparison_facts(config, folder, len(known)))
         for number, seed in enumerate(config.test.seeds, 1):
             missing = [name for name in config.strategies if (name, seed) not in known]
             if not missing:
                 continue
-            view.line(f"seed {seed}, {number} of {len(config.test.seeds)}", "bold")
+            progress.line(f"seed {seed}, {number} of {len(config.test.seeds)}", "bold")
             place = folder / f"seed-{seed}"
             place.mkdir(exist_ok=True)
-            own = settings_of(config, seed)
-            with open_session("compare", own, place, own.evolution.folds, view.decoding, own.evolution.resplit) as session:
+            with open_session("compare", settings_of(config, seed), place, progress, prepared) as session:
                 for name in missing:
-                    row = _compare_one(session, config, name, seed, view)
+                    row = _compare_one(session, config, name, seed, progress)
                     journal.append({"kind": "row", "strategy": name, "seed": seed, "row": row})
                     known[name, seed] = row
-                    rows = [known[pair] for pair in product(config.strategies, config.test.seeds) if pair in known]
-                    write_table(folder / COMPARISON, rows)
-        result = summarise([known[pair] for pair in product(config.strategies, config.test.seeds)])
-        write_json(folder / RESULT, result)
-        view.comparison(result, len(config.test.seeds))
-        view.final(f"Files: {shown_path(folder)}")
+                    write_table(folder / COMPARISON, [known[pair] for pair in pairs if pair in known])
+        document = summarise([known[pair] for pair in pairs])
+        write_json(folder / RESULT, document)
     compared = read_compared(folder)  # all that was computed is safe by now, and the comparison finished
-    write_strategies([compared], folder / REPORT, folder / "plots")
-    return result
+    write_strategies([compared], folder / REPORT, folder / PLOTS)
+    return CompareResult(document, len(config.test.seeds))
 
 
-def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, view: View) -> dict[str, Any]:
+def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, progress: Progress) -> dict[str, Any]:
     """One strategy with one seed; whatever it trains counts as its cost, even what another has trained before."""
     costs = Costs()
 
     def count(trial: Trial, result: TrialResult) -> None:
         costs.count(trial, result)
-        view.trained(trial, result)
+        progress.trained(trial, result)
 
     session.executor.on_result = count
-    view.line(f"  {name}")
+    progress.line(f"  {name}")
     if name == "biotune":
-        own = settings_of(config, seed)
-        _, last = search(session, own, view)
-        winner, _ = confirm(session, own, last, view)
-        found = [Plan(winner.schedule)]
+        own, base_lr = settings_of(config, seed), config.training.base_lr
+        last = search(session, own, base_lr, progress).last
+        winner, _ = confirm(session, own, base_lr, last, progress)
+        found = [Plan(winner)]
     else:
         found = plans_to_compare(config, session.network)[name]
-    return measure(session, config, name, seed, found, costs, view)
+        if name == "schedule":
+            for remark in remarks_on(config, found):
+                progress.line(remark)
+    return measure(session, config, name, seed, found, costs, progress)
 
 
 @dataclass
 class Costs:
-    """Counts what an executor has run: trainings, their epochs and seconds, each training once.
+    """Counts what an executor has run, each trial once.
 
     Attributes:
-        trainings: How many.
+        trainings: Number of trials.
         epochs: Their epochs in all.
-        seconds: Their wall time in all.
+        seconds: Their wall-clock time in all.
     """
 
     trainings: int = 0
@@ -92,7 +116,7 @@ class Costs:
         self._seen: set[str] = set()
 
     def count(self, trial: Trial, result: TrialResult) -> None:
-        """One more training."""
+        """One more trial."""
         if trial.key not in self._seen:
             self._seen.add(trial.key)
             self.trainings += 1
@@ -101,31 +125,34 @@ class Costs:
 
 
 def measure(
-    session: Session, config: CompareConfig, name: str, seed: int, found: Sequence[Plan], costs: Costs, view: View
+    session: Session, config: CompareConfig, name: str, seed: int, found: Sequence[Plan], costs: Costs, progress: Progress
 ) -> dict[str, Any]:
-    """One strategy with one seed: its base rate chosen on validation data, then one final training; a row of the table.
+    """One strategy with one seed: its learning rate chosen on validation data, then one final training run.
 
     Args:
-        session: Where trainings run; the data are split by the seed.
+        session: Where trials run; the data are split by the seed.
         config: The comparison's settings.
         name: The strategy's name.
-        seed: Also the final training's.
+        seed: Also the final training run's.
         found: The plans to choose from.
-        costs: What finding them has cost; the strategy's own trainings are added by `session.executor.on_result`.
-        view: Told how far it is.
+        costs: What finding them has cost; the strategy's own trials are added by `session.executor.on_result`.
+        progress: Receives how far it is.
+
+    Returns:
+        A row of `comparison.csv`.
     """
     # a search has chosen rates already; one more noisy choice among their multiples would not better them
-    rates = [None] if name == "biotune" else rates_to_try(config)
-    plan, rate = choose(session, found, rates, config.compare.tune_seeds, view)
-    final = trial_of(plan, rate, seed, config.training.epochs, test=True)
+    rates = [config.training.base_lr] if name == "biotune" else rates_to_try(config)
+    plan, rate = choose(session, found, rates, config.compare.tune_seeds, progress)
+    final = Trial(plan.schedule, None, seed, config.training.epochs, rate, test=True, method=plan.method)
     (result,) = session.executor.run([final])
     if result.status != "ok":
-        view.line(f"{name}, seed {seed}: the final training failed: {result.error}")
+        progress.line(f"{name}, seed {seed}: the final training run failed: {result.error}")
     share = trainable_parameters(plan, session.network, session.data.pixels.shape[1]) / session.total_parameters
     return {
         "strategy": name,
         "seed": seed,
-        "base_lr": config.training.base_lr if rate is None else rate,
+        "base_lr": rate,
         **{f"test_{metric}": value for metric, value in result.scores.items()},
         "val_macro_accuracy": mean_score([result]) if result.status == "ok" else math.nan,
         "trainable_share": share,
@@ -133,8 +160,3 @@ def measure(
         "epochs": costs.epochs,
         "seconds": costs.seconds,
     }
-
-
-def settings_of(config: CompareConfig, seed: int) -> CompareConfig:
-    """The comparison's settings for one of its seeds: it splits the data and drives the search."""
-    return replace(config, seed=seed, dataset=replace(config.dataset, split_seed=seed))

@@ -3,34 +3,57 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from biotune.cli.terminal.view import View
 from biotune.config.schema import EvaluateConfig
 from biotune.fitness.fitness import Economy, stop_if_too_many_failed
 from biotune.recipes import tables
-from biotune.recipes.header import facts, shown_path
+from biotune.recipes.header import facts
+from biotune.recipes.inputs import Prepared
+from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import fitness_of
 from biotune.recipes.session import open_session
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.schedule import decode
-from biotune.store.files import RESULT, write_json, write_table
+from biotune.store.files import EVALUATIONS, RESULT, write_json, write_table
 
 
-def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]:
-    """The fitness of given genotypes on every fold, without a search."""
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What an evaluation came to.
+
+    Attributes:
+        fitness: Of each genotype, the mean over the folds.
+    """
+
+    fitness: list[float]
+
+
+def evaluate(
+    config: EvaluateConfig, folder: Path, progress: Progress = SILENCE, prepared: Prepared | None = None
+) -> EvaluateResult:
+    """The fitness of given genotypes on every fold, without a search.
+
+    Args:
+        config: The settings.
+        folder: The run's folder, which exists.
+        progress: Receives what happens.
+        prepared: What the check before the run has prepared.
+
+    Raises:
+        BiotuneError: Bad input, a folder that cannot be written, or too many failures.
+    """
     num_folds = config.evolution.folds
-    with open_session("evaluate", config, folder, num_folds, view.decoding, config.evolution.resplit) as session:
+    with open_session("evaluate", config, folder, progress, prepared) as session:
         genotypes = read_genotypes(config.genotypes, session.network.blocks)
         session.pin("genotypes", repr(genotypes).encode(), "the genotypes have")
-        session.executor.on_result = view.trained
-        view.header("biotune evaluate", [*facts(session), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
-        fitness = fitness_of(session, config, Economy())
+        progress.header("biotune evaluate", [*facts(session), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
+        fitness = fitness_of(session, config, config.training.base_lr, Economy())
         schedules = [decode(genes, session.network.blocks) for genes in genotypes]
-        view.begin("evaluating", len(genotypes) * num_folds * len(config.training.seeds))
+        progress.begin("evaluating", len(genotypes) * num_folds * len(config.training.seeds))
         evaluations = [fitness(schedules, fold) for fold in range(num_folds)]
-        view.end()
+        progress.end()
         rows = [
             {
                 "genotype": index,
@@ -42,16 +65,10 @@ def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]
             for index, schedule in enumerate(schedules)
             for fold in range(num_folds)
         ]
-        write_table(folder / "evaluations.csv", rows)
+        write_table(folder / EVALUATIONS, rows)
         stop_if_too_many_failed([one for fold in evaluations for one in fold], config.fitness.max_failed_share)
         means = [
             statistics.fmean(row["fitness"] for row in rows if row["genotype"] == index) for index in range(len(genotypes))
         ]
         write_json(folder / RESULT, {"fitness": means})
-        view.table(
-            "Fitness (1 − macro accuracy, mean over the folds)",
-            ["genotype", "fitness", "validation accuracy"],
-            ([str(index), f"{mean:.4f}", f"{1 - mean:.4f}"] for index, mean in enumerate(means)),
-        )
-        view.final(f"Files: {shown_path(folder)}")
-    return {"fitness": means}
+    return EvaluateResult(means)

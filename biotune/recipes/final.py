@@ -6,53 +6,67 @@ import hashlib
 from dataclasses import asdict, replace
 from typing import Any
 
-from biotune.cli.terminal.view import View
 from biotune.config.schema import RunConfig, TrainConfig, TrialsConfig
 from biotune.errors import SearchError
 from biotune.recipes import tables
+from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.schedule.plan import Plan
-from biotune.store.files import MODEL_FACTS, write_json, write_table
+from biotune.store.files import MODEL_FACTS, TEST, write_json, write_table
 from biotune.strategies.registry import fixed_schedule
 from biotune.training.model import MODEL_FORMAT, choose_model, is_kept, model_origin
 from biotune.training.size import trainable_parameters
-from biotune.trial import Trial, TrialResult
+from biotune.trial import Trial, TrialResult, key_with_lr
 
 BASELINES = ("full", "linear_probe")
 
 
 def final_trainings(
-    session: Session, config: RunConfig | TrainConfig, plans_by_name: dict[str, Plan], view: View
+    session: Session, config: RunConfig | TrainConfig, plans_by_name: dict[str, Plan], base_lr: float, progress: Progress
 ) -> dict[str, list[tuple[Trial, TrialResult]]]:
-    """Train on all training data, once for each of `test.seeds`; only now does a model see the test split."""
+    """Train on all training data, once for each of `test.seeds`; only now does a model see the test set.
+
+    Args:
+        session: Where trials run.
+        config: The settings.
+        plans_by_name: What to train, the command's own plan first; its models are kept.
+        base_lr: λ_0 of every trial.
+        progress: Receives how far it is.
+
+    Returns:
+        By name, each trial with its result; those that failed are left out.
+
+    Raises:
+        SearchError: Every final training run of the first plan failed.
+    """
     first = next(iter(plans_by_name))
     trials = [
-        (name, _final_trial(plan, seed, config.training.epochs, keep=name == first))
+        (name, _final_trial(plan, seed, config.training.epochs, base_lr, keep=name == first))
         for name, plan in plans_by_name.items()
         for seed in config.test.seeds
     ]
-    view.begin("final trainings", len(trials))
+    progress.begin("final training runs", len(trials))
     results = session.executor.run([trial for _, trial in trials])
-    view.end()
+    progress.end()
     finals: dict[str, list[tuple[Trial, TrialResult]]] = {name: [] for name in plans_by_name}
     for (name, trial), result in zip(trials, results, strict=True):
         finals[name].append((trial, result))
     rows = [tables.final_row(name, trial, result) for name, pairs in finals.items() for trial, result in pairs]
-    write_table(session.folder / "test.csv", rows)
+    write_table(session.folder / TEST, rows)
     # a baseline that fails, for want of memory perhaps, must not take the search's own result with it
     sound = {name: [pair for pair in pairs if pair[1].status == "ok"] for name, pairs in finals.items()}
     for name, pairs in finals.items():
         if not sound[name]:
-            reason = f"every final training of {name} failed, the first one: {pairs[0][1].error}"
+            reason = f"every final training run of {name} failed, the first one: {pairs[0][1].error}"
             if name == first:
                 raise SearchError(reason)
-            view.line(reason)
+            progress.line(reason)
     return {name: pairs for name, pairs in sound.items() if pairs}
 
 
-def _final_trial(plan: Plan, seed: int, epochs: int, keep: bool) -> Trial:
-    """A training on all data with test scores; what it is kept under tells it from those of another schedule."""
-    trial = Trial(plan.schedule, None, seed, epochs, True, method=plan.method)
+def _final_trial(plan: Plan, seed: int, epochs: int, base_lr: float, keep: bool) -> Trial:
+    """A trial on all data with test scores; the name that its model is kept under tells it from those of other schedules."""
+    trial = Trial(plan.schedule, None, seed, epochs, base_lr, test=True, method=plan.method)
     return replace(trial, keep=hashlib.sha256(trial.key.encode()).hexdigest()[:16]) if keep else trial
 
 
@@ -61,7 +75,8 @@ def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -
     best, _ = max(finals, key=lambda pair: pair[1].score)
     name = str(best.keep)
     if not is_kept(session.folder, name):
-        if model_origin(session.folder) == best.key:
+        origin_of_model = model_origin(session.folder)
+        if origin_of_model is not None and key_with_lr(origin_of_model, best.lr) == best.key:
             return  # the run had come to its end before, and is only made longer
         session.executor.repeat(best)
     choose_model(session.folder, name)
@@ -79,10 +94,12 @@ def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -
 
 
 def baselines(session: Session) -> dict[str, Plan]:
+    """What the evolved schedule is tested against."""
     return {name: Plan(fixed_schedule(name, session.network.blocks)) for name in BASELINES}
 
 
 def origin(config: TrialsConfig) -> dict[str, Any]:
+    """What a schedule file says of where the schedule comes from."""
     return {
         "backbone": config.backbone.name,
         "granularity": config.backbone.granularity,
@@ -92,5 +109,6 @@ def origin(config: TrialsConfig) -> dict[str, Any]:
 
 
 def size(session: Session, plan: Plan) -> dict[str, Any]:
+    """Number and share of the parameters that a plan trains, for `result.json`."""
     trained = trainable_parameters(plan, session.network, session.data.pixels.shape[1])
     return {"trainable_params": trained, "trainable_share": trained / session.total_parameters}

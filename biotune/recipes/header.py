@@ -14,6 +14,7 @@ from biotune.training.device import describe
 
 
 def facts(session: Session) -> list[tuple[str, str]]:
+    """Dataset, backbone, device and folder."""
     config, data = session.config, session.data
     images = f"{len(data.whole.train)} training, {len(data.whole.val)} validation, {len(data.test)} test images"
     skipped = f", {len(data.skipped)} broken ones left out" if data.skipped else ""
@@ -24,26 +25,31 @@ def facts(session: Session) -> list[tuple[str, str]]:
             f"{config.backbone.name}, weights {config.backbone.weights}, {len(session.network.blocks)} blocks, "
             f"{session.total_parameters:,} parameters",
         ),
-        ("device", f"{describe(session.device)}, {config.executor.name}, {config.executor.threads} threads a training"),
+        ("device", f"{describe(session.device)}, {config.executor.name}, {config.executor.threads} threads per trial"),
         ("folder", shown_path(session.folder)),
-        *([("resumed", f"{known} trainings are known already")] if (known := session.executor.known) else []),
+        *([("resumed", f"{known} trials are known already")] if (known := session.executor.known) else []),
     ]
 
 
 def comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tuple[str, str]]:
-    rates = [config.training.base_lr if rate is None else rate for rate in rates_to_try(config)]
+    """Dataset, backbone, strategies, seeds and learning rates of a comparison."""
+    rates = rates_to_try(config)
     return [
         ("dataset", config.dataset.name),
         ("backbone", f"{config.backbone.name}, weights {config.backbone.weights}"),
         ("strategies", ", ".join(config.strategies)),
         ("seeds", f"{len(config.test.seeds)}: each splits the data, drives the search and trains"),
-        ("base rates", ", ".join(f"{rate:g}" for rate in rates) + (", chosen on validation data" if len(rates) > 1 else "")),
+        (
+            "learning rates",
+            ", ".join(f"{rate:g}" for rate in rates) + (", chosen on validation data" if len(rates) > 1 else ""),
+        ),
         ("folder", shown_path(folder)),
         *([("resumed", f"{known} rows are known already")] if known else []),
     ]
 
 
 def search_facts(config: RunConfig) -> list[tuple[str, str]]:
+    """The size of the search, and the training runs of a whole run at most."""
     settings = config.evolution
     searching = most_evaluations(settings) * len(config.training.seeds)
     to_confirm = config.confirm.top_k * len(confirming(config))
@@ -58,7 +64,7 @@ def search_facts(config: RunConfig) -> list[tuple[str, str]]:
             f"seeds {len(config.training.seeds)}, epochs up to {config.training.epochs}",
         ),
         (
-            "trainings",
+            "training runs",
             f"at most {sum(by_phase.values())} ({', '.join(f'{count} {phase}' for phase, count in by_phase.items() if count)})",
         ),
     ]

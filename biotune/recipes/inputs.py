@@ -1,17 +1,21 @@
-"""Everything that can be wrong before the first training: device, data, network, weights, schedules, genotypes."""
+"""Everything that can be wrong before the first training run: device, data, network, weights, schedules, genotypes.
+
+What the check before a run has prepared is handed to the run: nothing is found, built or decoded twice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from biotune.backbones.network import Network
 from biotune.backbones.registry import build_network, find_architecture
-from biotune.cli.terminal.view import View
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, StrategyConfig, TrainConfig, TrialsConfig
-from biotune.datasets.data import Data, FoundDataset, find_dataset, load_dataset
+from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.errors import ConfigError, ScheduleError
 from biotune.schedule.block import Block
 from biotune.schedule.genotype_file import read_genotypes
@@ -21,21 +25,72 @@ from biotune.schedule.schedule_file import load_schedule
 from biotune.strategies.registry import plans
 from biotune.training.device import resolve_device
 
+OnDecoded = Callable[[int, int], None]
 
-def check_inputs(config: TrialsConfig, view: View) -> None:
-    """Find everything that is wrong before anything is written: device, data, network, weights, schedule, genotypes.
 
-    Raises:
-        BiotuneError: Something is.
+@dataclass(frozen=True)
+class Inputs:
+    """What a command works on.
+
+    Attributes:
+        device: Where networks are trained.
+        network: The backbone on the CPU, with its initial weights.
+        data: The decoded dataset with its splits.
     """
-    num_folds, resplit = folds_of(config)
-    _, network, _ = prepare(config, num_folds, view.decoding, resplit)
-    if isinstance(config, TrainConfig):
-        plans_to_train(config, network)
-    if isinstance(config, CompareConfig):
-        plans_to_compare(config, network)
-    if isinstance(config, EvaluateConfig):
-        read_genotypes(config.genotypes, network.blocks)
+
+    device: torch.device
+    network: Network
+    data: Data
+
+
+class Prepared:
+    """What was checked before a run, for the run to take; one per command line."""
+
+    def __init__(self) -> None:
+        self._checked: tuple[TrialsConfig, Inputs] | None = None
+        self._decoded: tuple[str, Data] | None = None
+
+    def check(self, config: TrialsConfig, on_decoded: OnDecoded) -> None:
+        """Find everything that is wrong before anything is written, and keep what was prepared for it.
+
+        Raises:
+            BiotuneError: Something is wrong.
+        """
+        if isinstance(config, CompareConfig):
+            config = settings_of(config, config.test.seeds[0])
+        inputs = self._prepare(config, on_decoded)
+        network = inputs.network
+        if isinstance(config, TrainConfig):
+            plans_to_train(config, network)
+        if isinstance(config, CompareConfig):
+            plans_to_compare(config, network)
+        if isinstance(config, EvaluateConfig):
+            read_genotypes(config.genotypes, network.blocks)
+        self._checked = config, inputs
+
+    def take(self, config: TrialsConfig, on_decoded: OnDecoded) -> Inputs:
+        """What was prepared for a config, or what is prepared now; a network is handed out once, as it is trained.
+
+        Raises:
+            BiotuneError: Something is wrong.
+        """
+        checked, self._checked = self._checked, None
+        if checked is not None and checked[0] == config:
+            return checked[1]
+        return self._prepare(config, on_decoded)
+
+    def _prepare(self, config: TrialsConfig, on_decoded: OnDecoded) -> Inputs:
+        load_plugins(config.plugins)
+        device = resolve_device(config.device)
+        find_architecture(config.backbone)
+        num_folds, resplit = folds_of(config)
+        found = find_dataset(config.dataset, num_folds, resplit)
+        network = build_network(config.backbone, len(found.classes))
+        key = repr((config.dataset, network.preprocessing, num_folds, resplit, found.source.fingerprint))
+        if self._decoded is None or self._decoded[0] != key:
+            self._decoded = None  # two datasets at once could be more than the memory holds
+            self._decoded = key, load_dataset(found, network.preprocessing, on_decoded)
+        return Inputs(device, network, self._decoded[1])
 
 
 def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[Plan]]:
@@ -54,10 +109,31 @@ def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[
 
 
 def plans_to_train(config: TrainConfig, network: Network) -> list[Plan]:
-    """What a strategy chooses from, or the schedule of a file."""
+    """What a strategy chooses from, or the schedule of a file.
+
+    Raises:
+        BiotuneError: The strategy is unknown or lacks a library, or the schedule does not fit.
+    """
     if config.strategy.name != "schedule":
         return plans(config.strategy, network.blocks, network.fresh_head)
     return [Plan(_schedule_of_file(config, network.blocks))]
+
+
+def remarks_on(config: TrainConfig | CompareConfig, plans: Sequence[Plan]) -> list[str]:
+    """What is unlike the run that a schedule comes from, and may be meant: another network, or another base learning rate.
+
+    Args:
+        config: What is to be trained now.
+        plans: What is to be trained with; schedules that come from no file have nothing to differ from.
+    """
+    now: dict[str, Any] = {"backbone": config.backbone.name, "weights": config.backbone.weights, "base_lr": config.training.lr}
+    keys = {"backbone": "backbone.name", "weights": "backbone.weights", "base_lr": "training.lr"}
+    return [
+        f"remark: schedule={config.schedule} was found with {keys[name]}={plan.schedule.header[name]} and is used with {value}."
+        for plan in plans
+        for name, value in now.items()
+        if name in plan.schedule.header and plan.schedule.header[name] != value
+    ]
 
 
 def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Block]) -> Schedule:
@@ -78,40 +154,13 @@ def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Bloc
     return schedule
 
 
+def settings_of(config: CompareConfig, seed: int) -> CompareConfig:
+    """A comparison's settings for one of its seeds: it splits the data and drives the search."""
+    return replace(config, seed=seed, dataset=replace(config.dataset, split_seed=seed))
+
+
 def folds_of(config: TrialsConfig) -> tuple[int, bool]:
     """How many folds the command works on, and whether each is a new split of all images."""
     if isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
         return config.evolution.folds, config.evolution.resplit
     return 1, False
-
-
-OnDecoded = Callable[[int, int], None]
-
-
-def prepare(
-    config: TrialsConfig, num_folds: int, on_decoded: OnDecoded = lambda done, total: None, resplit: bool = False
-) -> tuple[torch.device, Network, Data]:
-    """Everything that can be wrong before the first training: device, data, network, weights, images.
-
-    Raises:
-        BiotuneError: Something is.
-    """
-    load_plugins(config.plugins)
-    device = resolve_device(config.device)
-    find_architecture(config.backbone)
-    plan = find_dataset(config.dataset, num_folds, resplit)
-    network = build_network(config.backbone, len(plan.classes))
-    data = _load_once(repr((config.dataset, network.preprocessing, num_folds, resplit)), plan, network, on_decoded)
-    return device, network, data
-
-
-_DECODED: dict[str, Data] = {}
-
-
-def _load_once(key: str, plan: FoundDataset, network: Network, on_decoded: OnDecoded) -> Data:
-    """Decode once a process: the check before a run and the run itself ask for the same data."""
-    full_key = f"{key}/{plan.source.fingerprint}"
-    if full_key not in _DECODED:
-        _DECODED.clear()
-        _DECODED[full_key] = load_dataset(plan, network.preprocessing, on_decoded)
-    return _DECODED[full_key]

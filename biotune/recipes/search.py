@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from biotune.cli.terminal.view import View
 from biotune.config.key import show
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig
 from biotune.errors import SearchError
@@ -16,18 +17,46 @@ from biotune.evolution.loop import Generation, evolve, most_candidates, most_eva
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
 from biotune.fitness.fitness import Economy, ScheduleFitness, fitness_by, stop_if_too_many_failed
 from biotune.recipes import tables
+from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
-from biotune.store.files import write_table
+from biotune.report.statistics import spread
+from biotune.schedule.schedule import Schedule
+from biotune.store.files import CONFIRM, GENERATIONS, SUMMARY, write_table
 from biotune.trial import Trial, TrialResult
 
 Confirmed = dict[tuple[int, int], list[TrialResult]]  # by the serial number of a schedule and the fold
 
 
-def search(session: Session, config: RunConfig | CompareConfig, view: View) -> tuple[dict[str, Any], Generation]:
-    """Evolve; the tables grow with every generation. Returns the search's result entry and the last generation."""
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        costs: best_fitness, evaluations, trainings, epochs and seconds, for `result.json`.
+        summary: The rows of `summary.csv`, one per generation.
+        last: The last generation.
+    """
+
+    costs: dict[str, Any]
+    summary: list[dict[str, Any]]
+    last: Generation
+
+
+def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, progress: Progress) -> Found:
+    """Evolve; the tables grow with every generation.
+
+    Args:
+        session: Where trials run.
+        config: The settings.
+        base_lr: λ_0 of every trial.
+        progress: Receives how far it is.
+
+    Raises:
+        SearchError: No candidate could be trained, or too many failed.
+    """
     blocks, settings = session.network.blocks, config.evolution
     places = max(settings.elites, config.confirm.top_k, 1)
-    fitness = fitness_of(session, config, Economy(config.fitness.prune, config.fitness.racing, places))
+    fitness = fitness_of(session, config, base_lr, Economy(config.fitness.prune, config.fitness.racing, places))
     at_most = most_evaluations(settings) * len(config.training.seeds)
     ranking = statistics.fmean if config.confirm.top_k else min
     generations = evolve(
@@ -37,8 +66,8 @@ def search(session: Session, config: RunConfig | CompareConfig, view: View) -> t
     summary: list[dict[str, Any]] = []
     last: Generation | None = None
     epochs = 0
-    view.begin("searching", at_most)
-    view.begin_generation(0, settings.generations, settings.population_size, len(config.training.seeds))
+    progress.begin("searching", at_most)
+    progress.begin_generation(0, settings.generations, settings.population_size, len(config.training.seeds))
     for generation in generations:
         fitness.close_generation()
         last = generation
@@ -46,47 +75,62 @@ def search(session: Session, config: RunConfig | CompareConfig, view: View) -> t
         summary.append(tables.summary_row(generation))
         epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
         hours = session.close_generation(tables.journal_record(generation))
-        write_table(session.folder / "generations.csv", rows)
-        write_table(session.folder / "summary.csv", summary)
+        write_table(session.folder / GENERATIONS, rows)
+        write_table(session.folder / SUMMARY, summary)
         evaluations = [candidate.evaluation for candidate in generation.candidates]
         stop_if_too_many_failed(evaluations, config.fitness.max_failed_share)
-        view.generation(generation, settings.generations, fitness.trainings, at_most)
-        view.begin_generation(
+        progress.generation(generation, settings.generations, fitness.trainings, at_most)
+        progress.begin_generation(
             generation.number + 1, settings.generations, most_candidates(settings), len(config.training.seeds)
         )
         if settings.max_hours is not None and hours >= settings.max_hours:
-            view.line(f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}.")
+            progress.line(f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}.")
             break
-    view.end()
+    progress.end()
     if last is None or not last.hall:
         raise SearchError("no candidate could be trained: every one was empty or failed; the journal holds the reasons.")
-    return {
+    costs = {
         "best_fitness": min(entry.score for entry in last.hall),
         "evaluations": sum(row["evaluations"] for row in summary),
         "trainings": fitness.trainings,
         "epochs": epochs,
         "seconds": sum(row["seconds"] for row in summary),
-    }, last
+    }
+    return Found(costs, summary, last)
 
 
 def confirm(
-    session: Session, config: RunConfig | CompareConfig, last: Generation, view: View
-) -> tuple[HallEntry, dict[str, Any]]:
-    """Fine-tune the best distinct schedules with fresh seeds (see `confirming`); the best mean, or smooth guess, wins."""
+    session: Session, config: RunConfig | CompareConfig, base_lr: float, last: Generation, progress: Progress
+) -> tuple[Schedule, dict[str, Any]]:
+    """Train the best distinct schedules with fresh seeds (see `confirming`); the best mean, or smooth guess, wins.
+
+    Args:
+        session: Where trials run.
+        config: The settings.
+        base_lr: λ_0 of every trial.
+        last: The last generation of the search.
+        progress: Receives how far it is.
+
+    Returns:
+        The schedule that wins, and what `result.json` says of its confirmation.
+
+    Raises:
+        SearchError: No schedule could be confirmed.
+    """
     hall = last.hall
     if config.confirm.top_k == 0:
-        write_table(session.folder / "confirm.csv", [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
-        return hall[0], {"macro_accuracy": None}
+        write_table(session.folder / CONFIRM, [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
+        return hall[0].schedule, {"macro_accuracy": None}
     plan = [
-        (entry, Trial(entry.schedule, fold, seed, config.training.epochs))
+        (entry, Trial(entry.schedule, fold, seed, config.training.epochs, base_lr))
         for entry in hall[: config.confirm.top_k]
         for fold, seed in confirming(config)
     ]
-    view.begin("confirming", len(plan))
+    progress.begin("confirming", len(plan))
     results = session.executor.run([trial for _, trial in plan])
-    view.end()
+    progress.end()
     rows = [tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)]
-    write_table(session.folder / "confirm.csv", rows)
+    write_table(session.folder / CONFIRM, rows)
     confirmed: Confirmed = {}
     for (entry, trial), result in zip(plan, results, strict=True):
         confirmed.setdefault((entry.number, trial.fold or 0), []).append(result)
@@ -95,14 +139,14 @@ def confirm(
     for (number, _), one in zip(confirmed, seen, strict=True):
         fitness.setdefault(number, []).append(one.fitness)
     means = {number: statistics.fmean(values) for number, values in fitness.items()}
-    sound = [entry for entry in hall if means.get(entry.number, float("nan")) == means.get(entry.number)]
+    sound = [entry for entry in hall if not math.isnan(means.get(entry.number, math.nan))]
     if not sound:
         raise SearchError("no schedule could be confirmed: in each one a training failed; the journal holds the reasons.")
     best = min(sound, key=lambda entry: (means[entry.number], entry.score))
     if config.confirm.choose == "smoothed":
-        best = smoothest(sound, [*last.observations, *(one for one in seen if one.fitness == one.fitness)], best)
+        best = smoothest(sound, [*last.observations, *(one for one in seen if not math.isnan(one.fitness))], best)
     scores = [row["macro_accuracy"] for row in rows if row["schedule"] == best.number]
-    return best, {"macro_accuracy": tables.spread(scores)}
+    return best.schedule, {"macro_accuracy": spread(scores)}
 
 
 def confirming(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
@@ -118,7 +162,7 @@ def confirming_observations(hall: Sequence[HallEntry], confirmed: Confirmed, met
     schedules = {entry.number: entry.schedule for entry in hall}
     for (number, fold), results in confirmed.items():
         sound = all(result.status == "ok" for result in results)
-        yield Observation(schedules[number], fold, fitness_by(metric, results) if sound else float("nan"))
+        yield Observation(schedules[number], fold, fitness_by(metric, results) if sound else math.nan)
 
 
 def smoothest(entries: Sequence[HallEntry], observations: Sequence[Observation], otherwise: HallEntry) -> HallEntry:
@@ -129,12 +173,15 @@ def smoothest(entries: Sequence[HallEntry], observations: Sequence[Observation],
     return min(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))[1]
 
 
-def fitness_of(session: Session, config: RunConfig | CompareConfig | EvaluateConfig, economy: Economy) -> ScheduleFitness:
-    """What turns schedules into numbers in this session."""
+def fitness_of(
+    session: Session, config: RunConfig | CompareConfig | EvaluateConfig, base_lr: float, economy: Economy
+) -> ScheduleFitness:
+    """What turns schedules into numbers in this session, with trials at the base learning rate λ_0."""
     return ScheduleFitness(
         session.executor,
         tuple(config.training.seeds),
         config.training.epochs,
+        base_lr,
         session.data.fingerprint,
         economy,
         config.fitness.metric,

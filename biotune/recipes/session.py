@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from biotune.backbones.network import Network, weights_fingerprint
-from biotune.config.schema import TrialsConfig
+from biotune.config.schema import AUTO, TrialsConfig
 from biotune.datasets.data import Data
 from biotune.errors import RunFolderError
-from biotune.executors.base import Runner, Site
 from biotune.executors.recorded import Recorded
 from biotune.executors.registry import EXECUTORS
-from biotune.recipes.inputs import OnDecoded, prepare
+from biotune.executors.setup import Setup
+from biotune.recipes.inputs import Prepared
+from biotune.recipes.progress import Progress
 from biotune.recipes.resuming import pin_config, pin_fact
 from biotune.store.files import STATUS, write_json
 from biotune.store.journal import Journal
@@ -30,7 +31,7 @@ from biotune.store.status import status_kept
 from biotune.training.device import describe
 from biotune.training.model import forget_kept
 
-ELAPSED = "elapsed_seconds"  # in a generation's journal record: wall time spent on the run up to its end
+ELAPSED = "elapsed_seconds"  # in a generation's journal record: wall-clock time spent on the run up to its end
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Session:
     Attributes:
         config: The command's config.
         folder: The run's folder.
-        device: Where trainings run.
+        device: Where networks are trained.
         network: The backbone, for its blocks and sizes.
         data: The dataset.
         journal: The run's journal.
@@ -69,7 +70,7 @@ class Session:
 
     @property
     def hours(self) -> float:
-        """Wall time spent on the run so far, in sessions that were interrupted too, up to their last whole generation."""
+        """Wall-clock time spent on the run so far; of interrupted sessions, up to their last whole generation."""
         return self.hours_before + (time.monotonic() - self.started) / 3600
 
     def pin(self, name: str, content: bytes, what: str) -> None:
@@ -92,7 +93,7 @@ class Session:
             record: What the journal holds of it.
 
         Returns:
-            The wall time spent on the run up to the end of this generation, in hours.
+            The wall-clock time spent on the run up to the end of this generation, in hours.
 
         Raises:
             RunFolderError: The search does not walk the way it walked before.
@@ -112,27 +113,34 @@ class Session:
 
 @contextmanager
 def open_session(
-    command: str,
-    config: TrialsConfig,
-    folder: Path,
-    num_folds: int,
-    on_decoded: OnDecoded = lambda done, total: None,
-    resplit: bool = False,
+    command: str, config: TrialsConfig, folder: Path, progress: Progress, prepared: Prepared | None = None
 ) -> Iterator[Session]:
     """Set up, keep `status.json` true, and tear down.
+
+    Args:
+        command: Which command is at work.
+        config: Its settings.
+        folder: The run's folder, which exists.
+        progress: Receives what happens, every result of a trial too.
+        prepared: What the check before the run has prepared; None prepares now.
 
     Raises:
         BiotuneError: Bad input, or a folder that cannot be written.
     """
     with folder_in_use(command, config, folder) as (journal, status):
         torch.set_num_threads(config.executor.threads)
-        device, network, data = prepare(config, num_folds, on_decoded, resplit)
+        inputs = (prepared or Prepared()).take(config, progress.decoding)
+        network, data = inputs.network, inputs.data
         pin_fact(journal, "data", data.fingerprint, "images, labels or splits have", folder)
         pin_fact(journal, "weights", weights_fingerprint(network), "the weights that training starts from have", folder)
-        status["device"] = describe(device)
+        status["device"] = describe(inputs.device)
         write_json(folder / STATUS, status)
-        with scratch() as space, _executor(Site(config, device, network, data, folder, space)) as inner:
-            yield Session(config, folder, device, network, data, journal, Recorded(inner, journal))
+        with scratch() as space:
+            setup = Setup.of(config, data, folder, space)
+            with closing(EXECUTORS[config.executor.name](setup, config, inputs.device, network)) as runner:
+                unstated = None if config.training.lr == AUTO else config.training.base_lr
+                executor = Recorded(runner, journal, progress.trained, unstated)
+                yield Session(config, folder, inputs.device, network, data, journal, executor)
         forget_kept(folder)
 
 
@@ -152,12 +160,3 @@ def folder_in_use(command: str, config: TrialsConfig, folder: Path) -> Iterator[
                 yield journal, status
         finally:
             journal.close()
-
-
-@contextmanager
-def _executor(site: Site) -> Iterator[Runner]:
-    inner = EXECUTORS[site.config.executor.name](site)
-    try:
-        yield inner
-    finally:
-        inner.close()

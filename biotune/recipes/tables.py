@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from biotune.evolution.loop import Candidate, Generation
+from biotune.report.statistics import spread
 from biotune.schedule.schedule import TOGETHER, Schedule
-from biotune.trial import Evaluation, Trial, TrialResult, sample_sd
+from biotune.trial import Evaluation, Trial, TrialResult
 
 SUMMARY_COLUMNS = (
     "generation",
@@ -97,11 +98,6 @@ def final_row(strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any
         "epochs": len(result.curve),
         "seconds": result.seconds,
     }
-
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """A score as {mean, sd, values}; sd is the sample standard deviation, 0 for one value."""
-    return {"mean": sum(values) / len(values), "sd": sample_sd(values), "values": list(values)}
 
 
 def spreads(results: Sequence[TrialResult]) -> dict[str, Any]:

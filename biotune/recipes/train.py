@@ -2,45 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biotune.cli.terminal.view import View
 from biotune.config.schema import TrainConfig
 from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
 from biotune.recipes.final import final_trainings, keep_best_model, origin, size
-from biotune.recipes.header import facts, shown_path
-from biotune.recipes.inputs import plans_to_train
+from biotune.recipes.header import facts
+from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on
+from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.session import open_session
 from biotune.report.read import read_run
 from biotune.report.run import write_report
+from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import save_text
-from biotune.store.files import RESULT, write_json, write_text
+from biotune.store.files import RESULT, SCHEDULE, write_json, write_text
 
 
-def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
-    """Fine-tune by one strategy or schedule over `test.seeds`, with test scores."""
-    with open_session("train", config, folder, 1, view.decoding) as session:
+@dataclass(frozen=True)
+class TrainResult:
+    """What training came to.
+
+    Attributes:
+        document: What `result.json` holds.
+        strategy: The strategy's name.
+        schedule: What was trained.
+        base_lr: λ_0.
+        parameters: Number of parameters of each block.
+    """
+
+    document: dict[str, Any]
+    strategy: str
+    schedule: Schedule
+    base_lr: float
+    parameters: Mapping[str, int]
+
+
+def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepared: Prepared | None = None) -> TrainResult:
+    """Fine-tune by one strategy or schedule over `test.seeds`, with test scores; leaves a run's whole folder.
+
+    Args:
+        config: The settings.
+        folder: The run's folder, which exists.
+        progress: Receives what happens.
+        prepared: What the check before the run has prepared.
+
+    Raises:
+        BiotuneError: Bad input, a folder that cannot be written, or a training run that failed with every seed.
+    """
+    name = config.strategy.name
+    with open_session("train", config, folder, progress, prepared) as session:
         choices = plans_to_train(config, session.network)
         session.pin("schedule", "\n".join(plan.schedule.key for plan in choices).encode(), "the schedule to train with has")
-        session.executor.on_result = view.trained
-        view.header("biotune train", [*facts(session), ("strategy", config.strategy.name)])
-        plan, base_lr = find_base_rate(session, choices, view)
-        schedule = plan.schedule
-        finals = final_trainings(session, config, {config.strategy.name: plan}, view)
-        result = {
-            "strategy": config.strategy.name,
-            "test": tables.spreads([outcome for _, outcome in finals[config.strategy.name]]),
+        progress.header("biotune train", [*facts(session), ("strategy", name)])
+        for remark in remarks_on(config, choices):
+            progress.line(remark)
+        plan, base_lr = find_base_rate(session, choices, progress)
+        # written before the final training runs: whatever becomes of them, the schedule is there
+        write_text(folder / SCHEDULE, save_text(plan.schedule, base_lr, origin(config)))
+        finals = final_trainings(session, config, {name: plan}, base_lr, progress)
+        document = {
+            "strategy": name,
+            "test": tables.spreads([outcome for _, outcome in finals[name]]),
             **size(session, plan),
             "base_lr": base_lr,
-            "schedule": tables.schedule_entry(schedule, base_lr, session.network.parameters),
+            "schedule": tables.schedule_entry(plan.schedule, base_lr, session.network.parameters),
         }
-        keep_best_model(session, finals[config.strategy.name])
-        write_text(folder / "best_schedule.yaml", save_text(schedule, base_lr, origin(config)))
-        write_json(folder / RESULT, result)
-        view.schedule(schedule, session.network.parameters, base_lr)
-        view.scores({config.strategy.name: result["test"]})
-        view.final(f"Files: {shown_path(folder)}")
+        keep_best_model(session, finals[name])
+        write_json(folder / RESULT, document)
     write_report(read_run(folder))  # all that was computed is safe by now, and the run finished
-    return result
+    return TrainResult(document, name, plan.schedule, base_lr, session.network.parameters)

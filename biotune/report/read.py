@@ -17,7 +17,21 @@ from biotune.config.schema import FitnessConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import load_schedule
-from biotune.store.files import MODEL_FACTS, PREDICTIONS, RESULT, STATUS
+from biotune.store.files import (
+    COMPARISON,
+    CONFIG,
+    CONFIRM,
+    GENERATIONS,
+    HYDRA,
+    MODEL_FACTS,
+    OVERRIDES,
+    PREDICTIONS,
+    RESULT,
+    SCHEDULE,
+    STATUS,
+    SUMMARY,
+    TEST,
+)
 
 REPORTED = ("run", "train")
 EVOLVED = "biotune"
@@ -153,7 +167,7 @@ def read_state(folder: Path) -> tuple[str, Mapping[str, Any]]:
         raise RunFolderError(f"{folder}: comes from 'biotune {command}'; only comparisons and runs are set side by side here.")
     if status.get("state") != "finished":
         raise RunFolderError(f"{folder}: is not finished (its state is {status.get('state')}).")
-    return command, _yaml(folder / ".hydra/config.yaml", dict)
+    return command, _yaml(folder / CONFIG, dict)
 
 
 def read_rows(folder: Path, command: str) -> list[dict[str, Any]]:
@@ -164,7 +178,7 @@ def read_rows(folder: Path, command: str) -> list[dict[str, Any]]:
     """
     costs = {"trainable_share", "trainings", "epochs", "seconds"}
     if command == "compare":
-        table = _table(folder / "comparison.csv", {"seed", "base_lr", *costs}, {"test_macro_accuracy"}, texts=("strategy",))
+        table = _table(folder / COMPARISON, {"seed", "base_lr", *costs}, {"test_macro_accuracy"}, texts=("strategy",))
         return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     run = read_run(folder)
     scores = [name for name in run.test.columns if name not in ("strategy", "seed", "epochs", "seconds", "val_macro_accuracy")]
@@ -210,16 +224,16 @@ def _check_is_run(folder: Path) -> None:
 
 def _read(folder: Path, status: Mapping[str, Any]) -> Run:
     result = _json(folder / RESULT)
-    config, hydra = _yaml(folder / ".hydra/config.yaml", dict), _yaml(folder / ".hydra/hydra.yaml", dict)
+    config, hydra = _yaml(folder / CONFIG, dict), _yaml(folder / HYDRA, dict)
     try:
-        schedule = load_schedule(folder / "best_schedule.yaml")
+        schedule = load_schedule(folder / SCHEDULE)
     except BiotuneError as error:
         raise RunFolderError(str(error).removeprefix("schedule=")) from error
     is_search = status["command"] == "run"
     own = EVOLVED if is_search else str(result["strategy"])
     methods = {own: result["test"], **(result["baselines"] if is_search else {})}
     scores = {name: {metric: _score(value) for metric, value in metrics.items()} for name, metrics in methods.items()}
-    test = _table(folder / "test.csv", {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
+    test = _table(folder / TEST, {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
     test = test[test["macro_accuracy"].notna()]  # a final training that failed has no scores
     for name, metrics in scores.items():
         if (test["strategy"] == name).sum() != len(metrics["macro_accuracy"].values):
@@ -232,7 +246,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         folder=folder,
         status=status,
         config=config,
-        overrides=tuple(str(line) for line in _yaml(folder / ".hydra/overrides.yaml", list)),
+        overrides=tuple(str(line) for line in _yaml(folder / OVERRIDES, list)),
         config_dirs=tuple(source["path"] for source in sources if source.get("provider") == "command-line"),
         schedule=schedule,
         base_lr=float(result.get("base_lr", config["training"]["lr"])),  # results of earlier versions do not state it
@@ -252,17 +266,17 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
 
 def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, metric: str) -> Search:
     summary = _table(
-        folder / "summary.csv",
+        folder / SUMMARY,
         {"generation", "fold", "best_fitness", "mean_fitness", "worst_fitness", "trainings", "cache_hits", "seconds"},
     )
     genes = {f"{kind}_{name}" for kind in ("importance", "lr_weight") for name in schedule.names}
     facts = {"generation", "fold", "individual", "trainable_share", "threshold"}
     generations = _table(
-        folder / "generations.csv", {*facts, *genes}, {"fitness", "val_accuracy", "kept"}, texts=("origin", "status")
+        folder / GENERATIONS, {*facts, *genes}, {"fitness", "val_accuracy", "kept"}, texts=("origin", "status")
     )
     if set(summary["generation"]) != set(generations["generation"]):
         raise RunFolderError(f"{folder / 'generations.csv'}: is damaged (its generations are not those of summary.csv).")
-    confirm = _table(folder / "confirm.csv", {"schedule", "fold", "seed", "seconds"}, {"macro_accuracy"}, may_be_empty=True)
+    confirm = _table(folder / CONFIRM, {"schedule", "fold", "seed", "seconds"}, {"macro_accuracy"}, may_be_empty=True)
     confirmed = result["confirmed"]["macro_accuracy"]
     costs = {name: float(result["search"][name]) for name in ("evaluations", "trainings", "epochs", "seconds")}
     return Search(summary, generations, confirm, None if confirmed is None else _score(confirmed), costs, metric)

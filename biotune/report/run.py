@@ -10,9 +10,7 @@ from biotune.report.read import Run
 from biotune.report.run_page import render_run
 from biotune.report.strip import Strip, draw_strips
 from biotune.report.style import NARROW, WIDE, Drawing, biotune_style
-from biotune.store.files import write_text
-
-REPORT = "report.html"
+from biotune.store.files import PLOTS, REPORT, write_text
 
 
 def write_report(run: Run, page: Path | None = None) -> Path:
@@ -29,7 +27,7 @@ def write_report(run: Run, page: Path | None = None) -> Path:
         RunFolderError: A file cannot be written.
     """
     drawings = draw(run)
-    plots = run.folder / "plots"
+    plots = run.folder / PLOTS
     plots.mkdir(exist_ok=True)
     for drawing in drawings.values():
         if drawing.png:

@@ -10,9 +10,8 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from biotune.recipes.tables import spread
+from biotune.trial import sample_sd
 
-COMPARISON = "comparison.csv"
 CONFIDENCE = 0.95
 
 
@@ -23,6 +22,11 @@ class Difference:
     mean: float
     low: float
     high: float
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """A score as {mean, sd, values}; sd is the sample standard deviation, 0 for one value."""
+    return {"mean": sum(values) / len(values), "sd": sample_sd(values), "values": list(values)}
 
 
 def difference(own: Mapping[int, float], other: Mapping[int, float]) -> Difference:

@@ -13,25 +13,28 @@ import pandas as pd
 
 from biotune.errors import RunFolderError
 
+# what a run leaves in its folder
 JOURNAL = "journal.jsonl"
-
-
 STATUS = "status.json"
-
-
 RESULT = "result.json"
-
-
-MODEL = "model.safetensors"
-
-
-MODEL_FACTS = "model.json"
-
-
+SCHEDULE = "best_schedule.yaml"
+GENERATIONS = "generations.csv"
+SUMMARY = "summary.csv"
+CONFIRM = "confirm.csv"
+TEST = "test.csv"
+COMPARISON = "comparison.csv"
+EVALUATIONS = "evaluations.csv"
 PREDICTIONS = "predictions.csv"
-
-
-UNFINISHED = ".unfinished-"
+MODEL = "model.safetensors"
+MODEL_FACTS = "model.json"
+REPORT = "report.html"
+PLOTS = "plots"
+LOG = "run.log"
+LOCK = ".lock"
+CONFIG = ".hydra/config.yaml"
+HYDRA = ".hydra/hydra.yaml"
+OVERRIDES = ".hydra/overrides.yaml"
+UNFINISHED = ".unfinished-"  # in the names of files and folders that are being written
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -80,3 +83,12 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str
     """Write a whole CSV file; floats are written as the shortest text that reads back exactly."""
     table = pd.DataFrame(list(rows), columns=columns)
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object of a JSON file; empty where the file is missing, damaged, or holds no object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -9,8 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from biotune.errors import RunFolderError
-
-LOCK = ".lock"
+from biotune.store.files import LOCK
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from biotune.errors import RunFolderError
+from biotune.store.files import LOCK
 
 
 def cache_folder() -> Path:
@@ -19,9 +20,6 @@ def cache_folder() -> Path:
     if own := os.environ.get("BIOTUNE_CACHE_DIR"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "biotune"
-
-
-_LOCK = ".lock"
 
 
 def scratch_root() -> Path:
@@ -40,11 +38,11 @@ def scratch() -> Iterator[Path]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         # one at a time: a folder whose owner has not locked it yet must not pass for an abandoned one
-        with FileLock(root / _LOCK):
+        with FileLock(root / LOCK):
             _remove_abandoned(root)
             folder = Path(tempfile.mkdtemp(dir=root))
             # held while this process lives, and released by its death: that is how the next run knows
-            lock = FileLock(folder / _LOCK)
+            lock = FileLock(folder / LOCK)
             lock.acquire()
     except OSError as error:
         raise RunFolderError(
@@ -59,7 +57,7 @@ def scratch() -> Iterator[Path]:
 
 def _remove_abandoned(root: Path) -> None:
     for folder in root.iterdir():
-        if not (folder / _LOCK).exists():
+        if not (folder / LOCK).exists():
             continue
-        with suppress(Timeout, OSError), FileLock(folder / _LOCK, timeout=0):
+        with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):
             shutil.rmtree(folder, ignore_errors=True)

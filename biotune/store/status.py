@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -14,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from biotune.errors import BiotuneError, one_line
-from biotune.store.files import STATUS, write_json
+from biotune.store.files import STATUS, read_json, write_json
 
 
 def state_of(folder: Path) -> str | None:
     """The state that a folder's `status.json` tells, or None where it tells none."""
-    try:
-        return str(json.loads((folder / STATUS).read_text(encoding="utf-8"))["state"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    state = read_json(folder / STATUS).get("state")
+    return None if state is None else str(state)
 
 
 def record_end(folder: Path, state: str, error: str) -> None:
@@ -31,10 +28,7 @@ def record_end(folder: Path, state: str, error: str) -> None:
     Raises:
         RunFolderError: The folder cannot be written.
     """
-    status: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
-    write_json(folder / STATUS, {**status, "state": state, "error": error})
+    write_json(folder / STATUS, {**read_json(folder / STATUS), "state": state, "error": error})
 
 
 @contextmanager

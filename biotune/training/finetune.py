@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,24 +15,34 @@ from torch import Tensor, nn
 
 from biotune.config.schema import TrainingConfig
 from biotune.datasets.data import Data
-from biotune.errors import BiotuneError
+from biotune.errors import TrialError
 from biotune.schedule.param_groups import apply_schedule, freeze, prove_coverage
 from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
 from biotune.training.augment import standard
 from biotune.training.metrics import macro_accuracy, score_predictions
-from biotune.training.model import keep_model
 from biotune.training.optimizer import build_optimizer, lr_factor
 from biotune.training.placement import Rows
 from biotune.training.workspace import EntryPoint, Workspace
 from biotune.trial import Trial, TrialResult
 
 
-class TrialError(BiotuneError):
-    """A training went wrong in itself, such as a loss that is no number."""
+@dataclass(frozen=True)
+class Trained:
+    """What comes of a trial.
+
+    Attributes:
+        result: Its scores.
+        state: The best epoch's weights, on the CPU; None unless the trial asked for test scores.
+        probabilities: (tests, classes) float64 probabilities that these weights give the test set; None as above.
+    """
+
+    result: TrialResult
+    state: dict[str, Tensor] | None = None
+    probabilities: np.ndarray | None = None
 
 
-def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
+def finetune(trial: Trial, workspace: Workspace) -> Trained:
     """Fine-tune the network as a trial says.
 
     All randomness (head, batch order, dropout) comes from the trial's seed. The validation data decide the best epoch
@@ -55,14 +66,17 @@ def finetune(trial: Trial, workspace: Workspace) -> TrialResult:
     hooks = _hooks(trial, workspace, entries[-1], part.train, loss_function)
     try:
         status, curve, losses, best_state = _fit(trial, workspace, entries, hooks, loss_function)
-        scores = {}
+        scores, state, probabilities = {}, None, None
         if trial.test:
             workspace.network.module.load_state_dict(best_state)
             hooks.fold_in()
-            scores = _score_on_test(trial, workspace)
+            probabilities = predict(workspace, data.test).double().softmax(1).cpu()
+            scores = score_predictions(probabilities, torch.from_numpy(data.labels[data.test]))
+            state = {name: value.detach().cpu().clone() for name, value in workspace.network.module.state_dict().items()}
     finally:
         hooks.undo()
-    return TrialResult(status, tuple(curve), time.perf_counter() - started, scores, losses=tuple(losses))
+    result = TrialResult(status, tuple(curve), time.perf_counter() - started, scores, losses=tuple(losses))
+    return Trained(result, state, None if probabilities is None else probabilities.numpy())
 
 
 def _fit(
@@ -114,8 +128,7 @@ def _entries(trial: Trial, workspace: Workspace) -> list[EntryPoint]:
 def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, loss_function: nn.Module) -> Hooks:
     """What the trial's strategy makes of the network, or nothing but its schedule."""
     network, training = workspace.network, workspace.training
-    lr = training.base_lr if trial.lr is None else trial.lr
-    groups = apply_schedule(network.module, trial.schedule, lr, training.frozen_norm)
+    groups = apply_schedule(network.module, trial.schedule, trial.lr, training.frozen_norm)
     if trial.method is None:
         return _in_order(trial, workspace, groups)
 
@@ -134,7 +147,7 @@ def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, lo
             head=network.head,
             fresh_head=network.fresh_head,
             groups=groups,
-            lr=lr,
+            lr=trial.lr,
             epochs=trial.epochs,
             method=trial.method,
             frozen_norm=training.frozen_norm,
@@ -226,12 +239,3 @@ def _fresh_head(workspace: Workspace) -> None:
     if workspace.network.fresh_head:
         head = workspace.network.module.get_submodule(workspace.network.head)
         head.reset_parameters()  # type: ignore[operator]
-
-
-def _score_on_test(trial: Trial, workspace: Workspace) -> dict[str, float]:
-    rows = workspace.data.test
-    probabilities = predict(workspace, rows).double().softmax(1).cpu()
-    labels = torch.from_numpy(workspace.data.labels[rows])
-    if trial.keep is not None:
-        keep_model(workspace.folder, trial.keep, workspace.network.module.state_dict(), workspace.data, probabilities.numpy())
-    return score_predictions(probabilities, labels)

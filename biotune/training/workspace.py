@@ -44,19 +44,6 @@ class EntryPoint:
     forward: Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Sharing:
-    """Whether and where trials share what frozen beginnings compute.
-
-    Attributes:
-        folder: Folder of the activations, the same for all workers of a run.
-        max_gb: What they may take, in GB.
-    """
-
-    folder: Path
-    max_gb: float
-
-
 @dataclass
 class Workspace:
     """What a worker loads once and keeps for all its trials.
@@ -67,7 +54,6 @@ class Workspace:
         training: How to train.
         device: Where.
         initial: The state dict that every trial starts from, on the device.
-        folder: Where trials keep models that are asked for.
         autocast: Makes the context in which the network computes.
         placement: Takes rows of the data.
         features: The activations that trials share; None where there are none.
@@ -78,7 +64,6 @@ class Workspace:
     training: TrainingConfig
     device: torch.device
     initial: dict[str, Tensor]
-    folder: Path
     autocast: Callable[[], AbstractContextManager[Any]]
     placement: Placement
     features: SharedActivations | None = None
@@ -89,19 +74,19 @@ class Workspace:
         data: Data,
         training: TrainingConfig,
         device: torch.device,
-        folder: Path,
-        sharing: Sharing | None = None,
+        scratch: Path | None = None,
+        max_gb: float = 0.0,
         workers_per_gpu: int = 1,
     ) -> Workspace:
-        """Move the network to the device, note its initial state, and settle what is shared and what lies on the device.
+        """Move the network to the device, note its initial state, decide what is shared and what is kept in device memory.
 
         Args:
             network: The backbone.
             data: The images.
             training: How to train.
             device: Where.
-            folder: Where trials keep models that are asked for.
-            sharing: How activations are shared; None shares none.
+            scratch: Folder of the activations that trials share, the same for all workers of a run; None shares none.
+            max_gb: What these may take, in GB; 0 shares none.
             workers_per_gpu: How many workers use the device.
         """
         # images come as (N, H, W, C), so this is the layout that needs no copy
@@ -109,9 +94,9 @@ class Workspace:
         initial = {name: value.clone() for name, value in network.module.state_dict().items()}
         dtype = autocast_type(training.precision, device, sum(network.parameters.values()))
         autocast = nullcontext if dtype is None else lambda: torch.autocast(device.type, dtype)
-        workspace = Workspace(network, data, training, device, initial, folder, autocast, Placement(device))
-        if sharing is not None and sharing.max_gb > 0:
-            workspace.features = workspace._shared(sharing)
+        workspace = Workspace(network, data, training, device, initial, autocast, Placement(device))
+        if scratch is not None and max_gb > 0:
+            workspace.features = workspace._shared(scratch, max_gb)
         at_most = budget(device, workers_per_gpu)
         if at_most > 0:
             workspace.placement.on_device = resident(workspace._table_sizes(), at_most)
@@ -159,7 +144,7 @@ class Workspace:
 
         return EntryPoint(take, lambda x: main_output(features.chain.forward(x, boundary.entry)))
 
-    def _shared(self, sharing: Sharing) -> SharedActivations | None:
+    def _shared(self, scratch: Path, max_gb: float) -> SharedActivations | None:
         """The activations to share, or None where the network or the training leaves nothing fixed to share."""
         network = self.network
         if network.steps is None or self.training.augment != "none":
@@ -170,8 +155,8 @@ class Workspace:
             found = measure_boundaries(chain, self.images(rows[[0, -1]]))
         limit = first_moving_block(network.module, network.blocks, self.training.frozen_norm)
         usable = [boundary for boundary in found if boundary.block <= limit]
-        kept = choose_boundaries(usable, len(rows), sharing.max_gb * GB)
-        return SharedActivations(chain, kept, rows, sharing.folder, self.images, self.device) if kept else None
+        kept = choose_boundaries(usable, len(rows), max_gb * GB)
+        return SharedActivations(chain, kept, rows, scratch, self.images, self.device) if kept else None
 
     def _table_sizes(self) -> dict[str, int]:
         """Bytes of the tables that can lie on the device, the images first, then activations from the deepest up."""

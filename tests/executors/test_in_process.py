@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from biotune.errors import RunFolderError
 from biotune.executors.in_process import InProcess
-from biotune.executors.registry import EXECUTORS
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial, TrialResult
 
+LR = 3e-3  # the base learning rate of trials
+
 SCHEDULE = Schedule((Block("head", ("head",)),), (1.0,))
-TRIALS = [Trial(SCHEDULE, 0, seed, 1) for seed in range(3)]
+TRIALS = [Trial(SCHEDULE, 0, seed, 1, LR) for seed in range(3)]
 
 
 @pytest.fixture
@@ -22,19 +24,19 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> dict[int, BaseException]:
     """What a trial of a seed raises instead of a result."""
     raising: dict[int, BaseException] = {}
 
-    def finetune(trial: Trial, workspace: Any) -> TrialResult:
-        assert workspace == "workspace"
+    def run_trial(trial: Trial, workspace: Any, folder: Path) -> TrialResult:
+        assert (workspace, folder) == ("workspace", Path("folder"))
         if trial.seed in raising:
             raise raising[trial.seed]
         return TrialResult("ok", (trial.seed / 10,), 1.0)
 
-    monkeypatch.setattr("biotune.training.finetune.finetune", finetune)
+    monkeypatch.setattr("biotune.executors.in_process.run_trial", run_trial)
     return raising
 
 
 def run() -> tuple[list[TrialResult], list[tuple[Trial, TrialResult]]]:
     told: list[tuple[Trial, TrialResult]] = []
-    executor = InProcess("workspace")  # type: ignore[arg-type]
+    executor = InProcess("workspace", Path("folder"))  # type: ignore[arg-type]
     results = executor.run(TRIALS, lambda trial, result: told.append((trial, result)))
     executor.close()
     return results, told
@@ -75,7 +77,3 @@ def test_what_is_no_fault_of_the_candidate_ends_the_batch(error: BaseException, 
     outcomes[1] = error
     with pytest.raises(type(error)):
         run()
-
-
-def test_it_can_be_chosen_by_its_name() -> None:
-    assert EXECUTORS["in_process"] == InProcess.at

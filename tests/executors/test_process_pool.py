@@ -12,20 +12,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import faulty
+import numpy as np
 import pytest
 from faulty import alive, answer_to, calls, give, trial, wait_until
 
+from biotune.backbones.network import Network
+from biotune.config.schema import TrialsConfig
 from biotune.errors import RunFolderError, WorkerError
 from biotune.executors import process_pool
-from biotune.executors.base import Site
+from biotune.executors.base import Runner
 from biotune.executors.process_pool import ProcessPool
 from biotune.executors.registry import EXECUTORS
+from biotune.executors.setup import Setup
 from biotune.executors.slots import Slot
 from biotune.trial import Trial, TrialResult
+
+LR = 3e-3  # the base learning rate of trials
 
 TIMEOUT = 1.5
 Told = list[tuple[Trial, TrialResult]]
@@ -53,21 +60,34 @@ def mixed_trials(site: Site) -> list[Trial]:
     frozen_prefix = schedule(0, 0, 0, 0.5, 2, 1)
     frozen_middle = schedule(0.1, 0, 1, 0, 0, 1)
     return [
-        Trial(head_only, 0, 1, 2),
-        Trial(full, 0, 1, 2),
-        Trial(frozen_prefix, 1, 2, 2),
-        Trial(schedule(0, 0, 0, 0, 0, 1e40), 0, 1, 2),
-        Trial(frozen_prefix, None, 5, 2, test=True, keep="prefix"),
-        Trial(frozen_middle, 1, 3, 1),
-        Trial(head_only, None, 5, 1, test=True, keep="head"),
-        Trial(full, 1, 4, 2, floor=(1.0, 1.0)),
+        Trial(head_only, 0, 1, 2, LR),
+        Trial(full, 0, 1, 2, LR),
+        Trial(frozen_prefix, 1, 2, 2, LR),
+        Trial(schedule(0, 0, 0, 0, 0, 1e40), 0, 1, 2, LR),
+        Trial(frozen_prefix, None, 5, 2, LR, test=True, keep="prefix"),
+        Trial(frozen_middle, 1, 3, 1, LR),
+        Trial(head_only, None, 5, 1, LR, test=True, keep="head"),
+        Trial(full, 1, 4, 2, LR, floor=(1.0, 1.0)),
     ]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A config, a network and a dataset in folders of their own, for one executor."""
+
+    config: TrialsConfig
+    network: Network
+    setup: Setup
+
+    def start(self) -> Runner:
+        import torch
+
+        return EXECUTORS[self.config.executor.name](self.setup, self.config, torch.device("cpu"), self.network)
 
 
 @pytest.fixture
 def make_site(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[..., Site]:
     """What trainings of the digits work on, in folders of their own; keyword arguments go to `ExecutorConfig`."""
-    import torch
 
     from biotune.backbones.registry import build_network
     from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
@@ -86,7 +106,8 @@ def make_site(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[..., 
         folders = [tmp_path / f"{name}-{executor.get('workers')}-{kind}" for kind in ("run", "scratch")]
         for folder in folders:
             folder.mkdir()
-        return Site(config, torch.device("cpu"), build_network(backbone, len(data.classes)), data, *folders)
+        network = build_network(backbone, len(data.classes))
+        return Site(config, network, Setup.of(config, data, *folders))
 
     return make
 
@@ -96,7 +117,7 @@ def outcome_of(site: Site, expected_children: int) -> dict[str, Any]:
     trials = mixed_trials(site)
     told: Told = []
     before = children()
-    executor = EXECUTORS[site.config.executor.name](site)
+    executor = site.start()
     try:
         results = executor.run(trials, lambda trial, result: told.append((trial, result)))
         assert children() - before == expected_children
@@ -105,8 +126,8 @@ def outcome_of(site: Site, expected_children: int) -> dict[str, Any]:
     assert sorted(trial.key for trial, _ in told) == sorted(trial.key for trial in trials)
     answers = {trial.key: result for trial, result in told}
     assert [answers[trial.key] for trial in trials] == results
-    kept = {path.name: path.read_bytes() for path in site.folder.glob(".kept-*")}
-    shared = sorted(path.name for path in site.scratch.glob("boundary-*.bin"))
+    kept = {path.name: path.read_bytes() for path in site.setup.folder.glob(".kept-*")}
+    shared = sorted(path.name for path in site.setup.scratch.glob("boundary-*.bin"))
     rows = [(result.status, result.curve, result.scores, result.error) for result in results]
     return {"rows": rows, "kept": kept, "shared": shared}
 
@@ -127,21 +148,21 @@ DIES_ONCE = """
 import os
 from pathlib import Path
 
-from biotune.training import finetune
+from biotune.executors import worker
 
-real = finetune.finetune
+real = worker.run_trial
 
 
-def mortal(trial, workspace):
-    result = real(trial, workspace)
+def mortal(trial, workspace, folder):
+    result = real(trial, workspace, folder)
     for name, end in (("status", lambda: os._exit(3)), ("signal", lambda: os.kill(os.getpid(), 9))):
-        if trial.keep == "prefix" and not (workspace.folder / name).exists():
-            (workspace.folder / name).touch()
+        if trial.keep == "prefix" and not (folder / name).exists():
+            (folder / name).touch()
             end()
     return result
 
 
-finetune.finetune = mortal
+worker.run_trial = mortal
 """
 
 
@@ -153,7 +174,7 @@ def test_workers_that_die_on_the_way_change_no_number(
     monkeypatch.chdir(tmp_path)
     site = make_site("process_pool", ["dies_once"], workers=2)
     assert outcome_of(site, 2) == outcome_of(make_site("in_process"), 0)
-    assert (site.folder / "status").exists() and (site.folder / "signal").exists()
+    assert (site.setup.folder / "status").exists() and (site.setup.folder / "signal").exists()
 
 
 # --- supervision --------------------------------------------------------------------------------------------------------
@@ -566,9 +587,9 @@ def test_images_that_cannot_be_written_for_the_workers_are_told_in_one_line(
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(process_pool.np, "save", full)
+    monkeypatch.setattr(np, "save", full)
     with pytest.raises(RunFolderError, match=r"pixels\.npy: cannot be written: .*No space left on device.*\. Free"):
-        ProcessPool.at(site)
+        site.start()
 
 
 def test_a_worker_that_the_system_does_not_start_is_told_in_one_line(
@@ -667,7 +688,7 @@ import torch
 from biotune.backbones.registry import build_network
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
 from biotune.datasets.data import find_dataset, load_dataset
-from biotune.executors.base import Site
+from biotune.executors.setup import Setup
 from biotune.executors.process_pool import ProcessPool
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
@@ -682,12 +703,12 @@ if __name__ == "__main__":
     executor = ExecutorConfig("process_pool", workers=1)
     config = TrialsConfig(device="cpu", dataset=dataset, backbone=backbone, training=training, executor=executor)
     full = Schedule(network.blocks, (1.0,) * 6)
-    pool = ProcessPool.at(Site(config, torch.device("cpu"), network, data, here, here))
+    pool = ProcessPool.of(Setup.of(config, data, here, here), config, torch.device("cpu"), network)
 
     def tell(*_):
         print(*[child.pid for child in multiprocessing.active_children()], flush=True)
 
-    pool.run([Trial(full, 0, 1, 1), Trial(full, 0, 2, 10**6)], tell)
+    pool.run([Trial(full, 0, 1, 1, 1e-3), Trial(full, 0, 2, 10**6, 1e-3)], tell)
 """
 
 
@@ -704,7 +725,3 @@ def test_a_worker_in_mid_training_ends_by_itself_when_the_drivers_process_is_kil
         finally:
             driver.kill()
         assert wait_until(lambda: not alive(worker), 5)
-
-
-def test_it_can_be_chosen_by_its_name() -> None:
-    assert EXECUTORS["process_pool"] == ProcessPool.at

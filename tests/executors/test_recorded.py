@@ -1,5 +1,6 @@
 """Tests of the recorded executor against a journal on disk."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,13 +13,15 @@ from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.store.files import JOURNAL
 from biotune.store.journal import Journal
-from biotune.trial import Trial, TrialResult
+from biotune.trial import Trial, TrialResult, key_with_lr
+
+LR = 3e-3  # the base learning rate of trials
 
 SCHEDULE = Schedule((Block("stem", ("a",)), Block("head", ("b",))), (0.1 + 0.2, 0.0))
 
 
 def trial(seed: int, fold: int | None = 0) -> Trial:
-    return Trial(SCHEDULE, fold, seed, 5)
+    return Trial(SCHEDULE, fold, seed, 5, LR)
 
 
 def result(seed: int) -> TrialResult:
@@ -160,11 +163,18 @@ def test_closing_closes_the_inner_executor(tmp_path: Path) -> None:
     assert inner.closed
 
 
-def test_trials_that_state_no_base_rate_have_that_of_the_session(tmp_path: Path) -> None:
+def test_keys_of_the_first_version_that_state_no_learning_rate_are_known_at_the_one_of_the_run(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    old = "1.0@all/seed2/epochs1/test/l2_sp(alpha=0.01)"
+    assert trial(1).key.endswith(f"/lr{LR!r}")
+    without = trial(1).key.removesuffix(f"/lr{LR!r}")
+    journal.append({"kind": "trial", "key": without, **dataclasses.asdict(result(1))})
     inner = Backwards()
-    executor = Recorded(inner, Journal(tmp_path))
-    executor.run([trial(1)])
-    executor.base_lr = 0.5
-    executor.run([trial(1), replace(trial(1), lr=0.25)])
-    executor.repeat(trial(2))
-    assert [key.partition("/epochs5")[2] for key in inner.ran] == ["", "/lr0.25", "/lr0.5", "/lr0.5"]
+    executor = Recorded(inner, journal, unstated_lr=LR)
+    assert executor.run([trial(1)]) == [result(1)]
+    assert inner.ran == []
+    # at another learning rate it is another trial
+    executor.run([replace(trial(1), lr=2 * LR)])
+    assert len(inner.ran) == 1
+    assert old.replace("/test/", "/test/lr0.5/") == key_with_lr(old, 0.5)
+    assert key_with_lr("1.0@all/seed2/epochs1/test/lr0.5", 0.1) == "1.0@all/seed2/epochs1/test/lr0.5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial, TrialResult
 
-TRIAL = Trial(Schedule((Block("head", ("head",)),), (1.0,)), 0, 1, 1)
+LR = 3e-3  # the base learning rate of trials
+
+TRIAL = Trial(Schedule((Block("head", ("head",)),), (1.0,)), 0, 1, 1, LR)
 
 
 @pytest.mark.parametrize(
@@ -28,13 +31,13 @@ TRIAL = Trial(Schedule((Block("head", ("head",)),), (1.0,)), 0, 1, 1)
     ],
 )
 def test_whatever_a_training_does_is_an_answer(outcome: Any, kind: str, content: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def finetune(trial: Trial, workspace: Any) -> TrialResult:
+    def run_trial(trial: Trial, workspace: Any, folder: Path) -> TrialResult:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    monkeypatch.setattr("biotune.training.finetune.finetune", finetune)
-    assert answer(TRIAL, None) == (kind, content)  # type: ignore[arg-type]
+    monkeypatch.setattr("biotune.executors.worker.run_trial", run_trial)
+    assert answer(TRIAL, None, Path("folder")) == (kind, content)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ from biotune.store.files import JOURNAL
 from biotune.store.journal import Journal
 from biotune.trial import Evaluation, Executor, Trial, TrialResult, sample_sd
 
+LR = 3e-3  # the base learning rate of trials
+
 BLOCKS = (Block("stem", ("a",)), Block("head", ("b",)))
 ONE, OTHER, EMPTY = (Schedule(BLOCKS, weights) for weights in ((1.0, 2.0), (0.0, 2.0), (0.0, 0.0)))
 
@@ -52,7 +54,7 @@ class Counting:
 
 
 def fitness_of(executor: Counting, seeds: tuple[int, ...] = (1, 2)) -> ScheduleFitness:
-    return ScheduleFitness(executor, seeds, 5, "data")
+    return ScheduleFitness(executor, seeds, 5, LR, "data")
 
 
 def fails_with_head_only(trial: Trial) -> TrialResult:
@@ -72,7 +74,7 @@ def test_fitness_is_what_the_best_epochs_lack_in_the_mean() -> None:
 def test_every_candidate_is_trained_with_the_same_seeds_and_budget_and_without_the_test_split() -> None:
     executor = Counting()
     fitness_of(executor, (3, 1))([ONE, OTHER], 1)
-    assert executor.batches == [[Trial(schedule, 1, seed, 5) for schedule in (ONE, OTHER) for seed in (3, 1)]]
+    assert executor.batches == [[Trial(schedule, 1, seed, 5, LR) for schedule in (ONE, OTHER) for seed in (3, 1)]]
     assert not any(trial.test or trial.keep for trial in executor.batches[0])
 
 
@@ -185,19 +187,19 @@ def test_evaluation_reports_the_sample_sd_of_its_scores() -> None:
 
 def test_trials_that_differ_in_anything_have_keys_of_their_own() -> None:
     trials = [
-        Trial(ONE, 0, 1, 5),
-        Trial(OTHER, 0, 1, 5),
-        Trial(ONE, 1, 1, 5),
-        Trial(ONE, None, 1, 5),
-        Trial(ONE, 0, 2, 5),
-        Trial(ONE, 0, 1, 6),
-        Trial(ONE, 0, 1, 5, test=True),
+        Trial(ONE, 0, 1, 5, LR),
+        Trial(OTHER, 0, 1, 5, LR),
+        Trial(ONE, 1, 1, 5, LR),
+        Trial(ONE, None, 1, 5, LR),
+        Trial(ONE, 0, 2, 5, LR),
+        Trial(ONE, 0, 1, 6, LR),
+        Trial(ONE, 0, 1, 5, LR, test=True),
     ]
     assert len({trial.key for trial in trials}) == len(trials)
 
 
 def test_trial_survives_the_way_to_a_worker() -> None:
-    trial = Trial(ONE, 0, 1, 5)
+    trial = Trial(ONE, 0, 1, 5, LR)
     assert pickle.loads(pickle.dumps(trial)).key == trial.key
 
 
@@ -234,7 +236,7 @@ def asked(executor: Counting) -> list[list[str]]:
 
 
 def thrifty(executor: Counting, places: int = 1, prune: str = "none", racing: bool = True) -> ScheduleFitness:
-    return ScheduleFitness(executor, (1, 2), 5, "data", Economy(prune, racing, places))
+    return ScheduleFitness(executor, (1, 2), 5, LR, "data", Economy(prune, racing, places))
 
 
 class TestRacing:
@@ -446,7 +448,7 @@ def by_chance(trial: Trial) -> TrialResult:
 
 @pytest.mark.parametrize("economy", [Economy("median"), Economy(racing=True), Economy("median", True, 3)])
 def test_a_candidate_let_go_is_in_no_hall_of_fame_but_counts_against_what_it_was_elsewhere(economy: Economy) -> None:
-    fitness = ScheduleFitness(Counting(by_chance), (1, 2, 3), 5, "data", economy)
+    fitness = ScheduleFitness(Counting(by_chance), (1, 2, 3), 5, LR, "data", economy)
     settings = EvolutionConfig("biotune", population_size=10, generations=8, elites=2, folds=2)
     blocks = tuple(Block(f"b{index}", (f"m{index}",)) for index in range(4))
     sound: dict[str, dict[int, float]] = {}
@@ -468,7 +470,7 @@ def test_economy_trains_less() -> None:
     settings = EvolutionConfig("biotune", population_size=10, generations=8, elites=2, folds=1)
     epochs = {}
     for name, economy in {"none": Economy(), "prune": Economy("median"), "racing": Economy(racing=True)}.items():
-        fitness = ScheduleFitness(Counting(by_chance), (1, 2, 3), 5, "data", economy)
+        fitness = ScheduleFitness(Counting(by_chance), (1, 2, 3), 5, LR, "data", economy)
         epochs[name] = 0
         for generation in evolve(settings, BLOCKS, fitness, 3):
             fitness.close_generation()
@@ -508,7 +510,7 @@ def by_rows(trial: Trial) -> TrialResult:
 def race(places: int, answer: Callable[[Trial], TrialResult] = by_rows) -> tuple[ScheduleFitness, Counting]:
     """A race with three seeds in which A, B and C are known already."""
     executor = Counting(answer)
-    fitness = ScheduleFitness(executor, (1, 2, 3), 5, "data", Economy(racing=True, places=places))
+    fitness = ScheduleFitness(executor, (1, 2, 3), 5, LR, "data", Economy(racing=True, places=places))
     fitness(lettered("ABC"), 0)
     return fitness, executor
 
@@ -564,7 +566,7 @@ class TestRaceOfThreeSeeds:
         assert c.fitness == pytest.approx(1 - (0.50 + (0.685 + 0.71 + 0.70) / 3 - 0.685))
 
     def test_a_single_seed_leaves_nothing_to_race_for(self) -> None:
-        fitness = ScheduleFitness(Counting(by_rows), (1,), 5, "data", Economy(racing=True))
+        fitness = ScheduleFitness(Counting(by_rows), (1,), 5, LR, "data", Economy(racing=True))
         assert {one.status for letters in ("ABC", "DE") for one in fitness(lettered(letters), 0)} == {"ok"}
 
     @given(
@@ -632,14 +634,14 @@ class TestFloorsOverGenerations:
 
 
 def test_a_floor_does_not_make_it_another_training() -> None:
-    with_floor = Trial(ONE, 0, 1, 5, floor=(0.0, 0.5))
-    assert with_floor.key == Trial(ONE, 0, 1, 5).key
+    with_floor = Trial(ONE, 0, 1, 5, LR, floor=(0.0, 0.5))
+    assert with_floor.key == Trial(ONE, 0, 1, 5, LR).key
     assert pickle.loads(pickle.dumps(with_floor)).floor == (0.0, 0.5)
 
 
 def walk(executor: Executor, economy: Economy) -> list[Any]:
     """All that a small search leaves, generation by generation, and every evaluation it was given."""
-    fitness = ScheduleFitness(executor, (1, 2, 3), 5, "data", economy)
+    fitness = ScheduleFitness(executor, (1, 2, 3), 5, LR, "data", economy)
     evaluations: list[Evaluation] = []
 
     def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
@@ -717,7 +719,7 @@ def test_a_training_is_measured_only_against_those_whose_blocks_joined_in_the_sa
         def close(self) -> None: ...
 
     blocks = tuple(Block(name, (name,)) for name in ("stem", "head"))
-    fitness = ScheduleFitness(Noting(), (1,), 3, "data", Economy(prune="median"))
+    fitness = ScheduleFitness(Noting(), (1,), 3, LR, "data", Economy(prune="median"))
     fitness([Schedule(blocks, (weight, 1.0), unfreezing=first) for weight in (1.0, 2.0, 3.0, 4.0, 5.0)], 0)
     fitness.close_generation()
     fitness([Schedule(blocks, (6.0, 1.0), unfreezing=order) for order in (first, other)], 0)

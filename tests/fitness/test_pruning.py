@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,7 +105,7 @@ class TestFloorOfAnyCurves:
 
 def trial(workspace: Workspace, epochs: int, floor: tuple[float, ...] = (), **more: Any) -> Trial:
     blocks = workspace.network.blocks
-    return Trial(Schedule(blocks, (1.0,) * len(blocks)), 0, 1, epochs, floor=floor, **more)
+    return Trial(Schedule(blocks, (1.0,) * len(blocks)), 0, 1, epochs, workspace.training.base_lr, floor=floor, **more)
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ class TestTrainingWithAFloor:
     ) -> None:
         by_script(curve)
         workspace = make_workspace(patience=9)
-        result = finetune(trial(workspace, len(curve), floor), workspace)
+        result = finetune(trial(workspace, len(curve), floor), workspace).result
         assert (result.status, result.curve) == (status, tuple(curve[:trained]))
         assert result.score == max(curve[:trained])
         assert result.error is None and result.scores == {}
@@ -158,7 +159,7 @@ class TestTrainingWithAFloor:
     ) -> None:
         by_script([0.5, 0.4, 0.4, 0.4, 0.9, 0.9])
         workspace = make_workspace(patience=3)
-        result = finetune(trial(workspace, 6, floor), workspace)
+        result = finetune(trial(workspace, 6, floor), workspace).result
         assert (result.status, result.curve) == ("ok", (0.5, 0.4, 0.4, 0.4))
 
     def test_an_executor_hands_a_pruned_training_back_as_it_is_and_does_not_try_again(
@@ -167,7 +168,7 @@ class TestTrainingWithAFloor:
         by_script([0.4, 0.9, 0.9])
         workspace = make_workspace()
         told: list[TrialResult] = []
-        (result,) = InProcess(workspace).run([trial(workspace, 3, (0.5,) * 3)], lambda _, one: told.append(one))
+        (result,) = InProcess(workspace, Path("none")).run([trial(workspace, 3, (0.5,) * 3)], lambda _, one: told.append(one))
         assert (result.status, result.curve) == ("pruned", (0.4,))
         assert told == [result]
 
@@ -175,7 +176,7 @@ class TestTrainingWithAFloor:
         workspace = make_workspace()
 
         def trained(floor: tuple[float, ...]) -> tuple[TrialResult, dict[str, torch.Tensor]]:
-            result = finetune(trial(workspace, 3, floor), workspace)
+            result = finetune(trial(workspace, 3, floor), workspace).result
             return result, {name: value.clone() for name, value in workspace.network.module.state_dict().items()}
 
         free, weights = trained(())

@@ -25,6 +25,8 @@ from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
 from biotune.trial import Trial, TrialResult
 
+LR = 3e-3  # the base learning rate of trials
+
 HOLD = """
 import sys
 from pathlib import Path
@@ -162,7 +164,7 @@ class TestSoleUser:
 
 
 BLOCK = (Block("head", ("fc",)),)
-TRIALS = [Trial(Schedule(BLOCK, (rate,)), 0, seed, 3) for rate in (1.0, 2.0) for seed in (1, 2)]
+TRIALS = [Trial(Schedule(BLOCK, (rate,)), 0, seed, 3, LR) for rate in (1.0, 2.0) for seed in (1, 2)]
 
 
 class Inner:

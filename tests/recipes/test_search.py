@@ -10,6 +10,7 @@ from biotune.config.schema import ConfirmConfig, EvolutionConfig, RunConfig
 from biotune.evolution.history import HallEntry
 from biotune.evolution.individual import Fitness
 from biotune.evolution.surrogate import FEWEST, Observation
+from biotune.recipes.progress import SILENCE
 from biotune.recipes.search import confirm, confirming, confirming_observations, smoothest
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
@@ -53,10 +54,10 @@ def test_the_confirmation_is_won_by_the_metric_of_the_search(metric: str, winner
     config = RunConfig()
     config.evolution.folds, config.confirm.choose, config.fitness.metric = 1, "score", metric
     session = SimpleNamespace(folder=tmp_path, executor=run)
-    view = SimpleNamespace(begin=lambda *words: None, end=lambda: None)
-    best, confirmed = confirm(session, config, SimpleNamespace(hall=[accurate, sure], observations=[]), view)  # type: ignore[arg-type]
-    assert best.number == winner
-    assert confirmed["macro_accuracy"]["values"] == [answers[best.schedule.key].score] * len(config.confirm.seeds)
+    last = SimpleNamespace(hall=[accurate, sure], observations=[])
+    best, confirmed = confirm(session, config, 1e-3, last, SILENCE)  # type: ignore[arg-type]
+    assert best == {4: accurate, 7: sure}[winner].schedule
+    assert confirmed["macro_accuracy"]["values"] == [answers[best.key].score] * len(config.confirm.seeds)
 
 
 def test_thesmoothest_is_not_the_luckiest() -> None:

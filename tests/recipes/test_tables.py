@@ -13,6 +13,8 @@ from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule, decode
 from biotune.trial import Evaluation, Trial, TrialResult
 
+LR = 3e-3  # the base learning rate of trials
+
 BLOCKS = (Block("stem", ("a",)), Block("body", ("b",)), Block("head", ("c",)))
 PARAMETERS = {"stem": 10, "body": 70, "head": 20}
 SCHEDULE = decode([0.75, 0.2, 0.5, 0.3], BLOCKS)
@@ -86,7 +88,7 @@ def test_summary_has_the_promised_columns(generations: list[Generation]) -> None
 
 
 def test_confirmation_row_of_a_failure_has_no_accuracy() -> None:
-    trial = Trial(SCHEDULE, 1, 71, 30)
+    trial = Trial(SCHEDULE, 1, 71, 30, LR)
     good = tables.confirm_row(4, trial, TrialResult("ok", (0.2, 0.9, 0.5), 2.0))
     assert list(good)[:4] == ["schedule", "fold", "seed", "macro_accuracy"]
     assert (good["schedule"], good["fold"], good["seed"], good["macro_accuracy"], good["epochs"]) == (4, 1, 71, 0.9, 3)
@@ -96,7 +98,7 @@ def test_confirmation_row_of_a_failure_has_no_accuracy() -> None:
 
 def test_test_row_holds_every_score_and_the_validation_score_beside_them() -> None:
     result = TrialResult("ok", (0.2, 0.9), 2.0, {"macro_accuracy": 0.8, "kappa": 0.7})
-    row = tables.final_row("full", Trial(SCHEDULE, None, 3, 30, test=True), result)
+    row = tables.final_row("full", Trial(SCHEDULE, None, 3, 30, LR, test=True), result)
     assert row == {
         "strategy": "full",
         "seed": 3,

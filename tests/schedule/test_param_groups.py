@@ -24,6 +24,8 @@ from biotune.training.finetune import finetune
 from biotune.training.optimizer import build_optimizer
 from biotune.trial import Trial
 
+LR = 3e-3  # the base learning rate of trials
+
 BLOCKS = ARCHITECTURES["glyphnet"].blocks
 RESNET = torchvision.ARCHITECTURES["resnet18"].blocks
 MIXED = (0.0, 2.0, 0.0, 0.5, 0.0, 10.0)  # stem, layer2 and layer4 frozen
@@ -78,7 +80,7 @@ def test_frozen_blocks_are_bit_identical_after_epochs_of_fine_tuning(
     workspace = make_workspace(**training)
     model = workspace.network.module
     start = {name: value.clone() for name, value in workspace.initial.items()}
-    result = finetune(Trial(schedule(MIXED), None, 1, 3), workspace)
+    result = finetune(Trial(schedule(MIXED), None, 1, 3, LR), workspace).result
     assert result.status == "ok"
     end = model.state_dict()
     moved = {name for name, value in end.items() if not torch.equal(value, start[name])}
@@ -221,7 +223,7 @@ def test_a_schedule_over_finer_blocks_undoes_a_coarser_one() -> None:
 def test_frozen_norm_train_updates_the_statistics_of_frozen_layers_and_nothing_else(make_workspace: Callable[..., Any]) -> None:
     workspace = make_workspace(frozen_norm="train")
     start = {name: value.clone() for name, value in workspace.initial.items()}
-    finetune(Trial(schedule(MIXED), None, 1, 2), workspace)
+    finetune(Trial(schedule(MIXED), None, 1, 2, LR), workspace)
     for name, value in workspace.network.module.state_dict().items():
         if name.startswith(FROZEN):
             statistic = "running" in name or "batches" in name

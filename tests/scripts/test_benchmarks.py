@@ -26,6 +26,8 @@ from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
 
+LR = 3e-3  # the base learning rate of trials
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 BENCHMARKS = sorted(path.stem for path in SCRIPTS.glob("bench_*.py"))
 CPU = torch.device("cpu")
@@ -408,7 +410,7 @@ class TestEvaluation:
 
     def test_the_plain_loop_gets_the_same_fine_tune(self) -> None:
         module = script("bench_evaluation")
-        trial = Trial(module.chosen(RESNET, "layer2 and head"), 0, 684, 3)
+        trial = Trial(module.chosen(RESNET, "layer2 and head"), 0, 684, 3, LR)
         given = module.as_plan(trial)
         assert given.rates == {
             ("conv1", "bn1"): 0,
@@ -444,7 +446,7 @@ class TestSearch:
         monkeypatch.setattr(module, "fine_tune", lambda *arguments: told.append(arguments))
         weights = (0.0, 0.1 + 0.2, 0.0, 10.0, 1.0, 2.5)
         orders = {1: "last_to_first", None: "together"}
-        trials = [Trial(Schedule(network.blocks, weights, unfreezing=orders[fold]), fold, 559, 30) for fold in (1, None)]
+        trials = [Trial(Schedule(network.blocks, weights, unfreezing=orders[fold]), fold, 559, 30, LR) for fold in (1, None)]
         case = dataclasses.replace(module.digits(), training=TrainingConfig(lr=0.01, epochs=30, patience=4, batch_size=50))
         given = SimpleNamespace(device="cpu", seed=0, sample=9)
         seconds = module.sample(case, [{"key": trial.key} for trial in trials], given, tmp_path)

@@ -16,6 +16,8 @@ from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule, decode
 from biotune.trial import Trial
 
+LR = 3e-3  # the base learning rate of trials
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 NAMES = ("stem", "body", "head")
 BLOCKS = tuple(Block(name, (name,)) for name in NAMES)
@@ -124,7 +126,7 @@ def test_simulated_fine_tunes_scatter_as_the_noise_says_and_share_what_a_seed_br
     rows = []
     for run in range(60):
         executor = tasks.Simulated(task, 2, np.random.default_rng(run))
-        rows.append([result.score for result in executor.run([Trial(one, 0, 3, 1) for one in schedules])])
+        rows.append([result.score for result in executor.run([Trial(one, 0, 3, 1, LR) for one in schedules])])
     scores = np.array(rows)
     assert scores.std(axis=1).mean() == pytest.approx(0.02, rel=0.05)
     assert scores.mean(axis=1).std() == pytest.approx(0.1, rel=0.3)
@@ -138,7 +140,7 @@ def test_one_fold_is_all_data_and_confirmation_sees_every_fold(tasks: ModuleType
 
     def seen(folds: int, fold: int) -> float:
         executor = tasks.Simulated(task, folds, np.random.default_rng(0))
-        return float(np.mean([executor.run([Trial(schedule, fold, seed, 1)])[0].score for seed in range(200)]))
+        return float(np.mean([executor.run([Trial(schedule, fold, seed, 1, LR)])[0].score for seed in range(200)]))
 
     assert [seen(2, 0), seen(2, 1), seen(1, 0)] == pytest.approx([0.1, 0.2, 0.3], abs=0.001)
 

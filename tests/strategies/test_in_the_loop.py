@@ -21,20 +21,21 @@ HOOKED = [name for name, strategy in STRATEGIES.items() if strategy.hooks]
 def trial_of(name: str, workspace: Workspace, epochs: int = 2, **more: Any) -> Trial:
     network = workspace.network
     plan = plans(StrategyConfig(name), network.blocks, network.fresh_head)[0]
-    return Trial(plan.schedule, None, 3, epochs, True, method=plan.method, **more)
+    lr = more.pop("lr", workspace.training.base_lr)
+    return Trial(plan.schedule, None, 3, epochs, lr, test=True, method=plan.method, **more)
 
 
 @pytest.mark.parametrize("name", HOOKED)
 def test_a_strategy_leaves_nothing_behind_for_the_next_training(make_workspace: Callable[..., Any], name: str) -> None:
     workspace = make_workspace(lr=0.003, batch_size=16)
     full = trial_of("full", workspace)
-    before = finetune(full, workspace)
+    before = finetune(full, workspace).result
     kinds = [type(module) for module in workspace.network.module.modules()]
-    own = finetune(trial_of(name, workspace), workspace)
+    own = finetune(trial_of(name, workspace), workspace).result
     assert own.status == "ok" and len(own.curve) == 2
     assert own.scores != before.scores
     assert [type(module) for module in workspace.network.module.modules()] == kinds
-    again = finetune(full, workspace)
+    again = finetune(full, workspace).result
     assert (again.curve, again.scores) == (before.curve, before.scores)
 
 
@@ -42,7 +43,7 @@ def test_a_strategy_leaves_nothing_behind_for_the_next_training(make_workspace: 
 def test_the_same_trial_twice_is_the_same_to_the_bit(make_workspace: Callable[..., Any], name: str) -> None:
     workspace = make_workspace(lr=0.003, batch_size=16)
     trial = trial_of(name, workspace)
-    first, second = finetune(trial, workspace), finetune(trial, workspace)
+    first, second = finetune(trial, workspace).result, finetune(trial, workspace).result
     assert (first.curve, first.scores) == (second.curve, second.scores)
 
 
@@ -58,23 +59,20 @@ def test_an_error_in_mid_training_leaves_the_network_whole(make_workspace: Calla
 
 def test_the_rate_of_a_trial_takes_the_place_of_the_base_rate(make_workspace: Callable[..., Any]) -> None:
     slow, fast = make_workspace(lr=0.001, batch_size=16), make_workspace(lr=0.01, batch_size=16)
-    assert finetune(trial_of("full", slow, lr=0.01), slow).curve == finetune(trial_of("full", fast), fast).curve
+    assert finetune(trial_of("full", slow, lr=0.01), slow).result.curve == finetune(trial_of("full", fast), fast).result.curve
 
 
 def test_lora_keeps_a_plain_network_that_scores_as_it_did(make_workspace: Callable[..., Any]) -> None:
     workspace = make_workspace(lr=0.01, batch_size=16)
     names = set(workspace.network.module.state_dict())
-    result = finetune(trial_of("lora", workspace, keep="lora"), workspace)
-    from safetensors.torch import load_file
-
-    (file,) = workspace.folder.rglob("*.safetensors")
-    assert set(load_file(file)) == names
-    workspace.network.module.load_state_dict(load_file(file))
+    trained = finetune(trial_of("lora", workspace), workspace)
+    assert trained.state is not None and set(trained.state) == names
+    workspace.network.module.load_state_dict(trained.state)
     from biotune.training.finetune import predict
 
     rows = workspace.data.test
     right = predict(workspace, rows).argmax(1).cpu() == torch.from_numpy(workspace.data.labels[rows])
-    assert float(right.double().mean()) == pytest.approx(result.scores["accuracy"])
+    assert float(right.double().mean()) == pytest.approx(trained.result.scores["accuracy"])
 
 
 def test_sizes_count_what_is_trained(make_workspace: Callable[..., Any]) -> None:

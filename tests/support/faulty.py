@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 from biotune.config.plugins import load_plugins
@@ -23,11 +23,13 @@ from biotune.config.schema import BackboneConfig, TrainingConfig
 from biotune.errors import BiotuneError, RunFolderError
 from biotune.executors import process_pool, worker
 from biotune.executors.process_pool import ProcessPool
+from biotune.executors.setup import Setup
 from biotune.executors.slots import Slot
-from biotune.executors.worker import Setup
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial, TrialResult
+
+LR = 3e-3  # the base learning rate of trials
 
 ORDERS, CALLS = "orders.json", "calls.jsonl"
 MEMORY_GROUP = "BIOTUNE_TESTS_MEMORY_GROUP"
@@ -88,7 +90,7 @@ FAULTS: dict[str, Callable[[], object]] = {
 
 def trial(seed: int, first_trained: int = 1) -> Trial:
     """A trial of one epoch; made up, so that its seed alone tells it from others."""
-    return Trial(Schedule(SCHEDULE.blocks, (1.0, 1.0) if first_trained == 0 else (0.0, 1.0)), 0, seed, 1)
+    return Trial(Schedule(SCHEDULE.blocks, (1.0, 1.0) if first_trained == 0 else (0.0, 1.0)), 0, seed, 1, LR)
 
 
 def answer_to(trial: Trial) -> TrialResult:
@@ -96,8 +98,8 @@ def answer_to(trial: Trial) -> TrialResult:
     return TrialResult("ok", (trial.seed / 7,), 1.0)
 
 
-def finetune(trial: Trial, workspace: Any) -> TrialResult:
-    folder = Path(workspace.folder)
+def run_trial(trial: Trial, workspace: Any, folder: Path) -> TrialResult:
+    """Stands in for the training: notes that it was called, then does as it is told."""
     before = sum(call["seed"] == trial.seed for call in calls(folder))
     call = {
         "seed": trial.seed,
@@ -116,15 +118,13 @@ def finetune(trial: Trial, workspace: Any) -> TrialResult:
 
 def build(setup: Setup, device: str) -> Any:
     load_plugins(setup.plugins)
-    return SimpleNamespace(folder=setup.folder, device=device, torch_came_first=TORCH_CAME_FIRST)
+    return SimpleNamespace(device=device, torch_came_first=TORCH_CAME_FIRST)
 
 
 def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Path) -> None:
     """What the pool starts in place of `worker.serve`."""
     worker.build = build
-    made_up: Any = ModuleType("biotune.training.finetune")
-    made_up.finetune = finetune
-    sys.modules["biotune.training.finetune"] = made_up
+    worker.run_trial = run_trial
     worker.serve(pipe, environment, device, log)
 
 

@@ -34,7 +34,7 @@ from biotune.training.activations import (
     from_store,
     measure_boundaries,
 )
-from biotune.training.workspace import Sharing, Workspace
+from biotune.training.workspace import Workspace
 
 CPU = torch.device("cpu")
 
@@ -59,7 +59,7 @@ def noise(size: int, count: int = 12) -> Data:
 def shared(name: str, data: Data, folder: Path, library: str = "torchvision", **training: Any) -> Workspace:
     network = build_network(BackboneConfig(library, name, "none" if library == "torchvision" else "default"), len(data.classes))
     settings = TrainingConfig(**{"precision": "fp32", **training})
-    return Workspace.of(network, data, settings, CPU, folder, Sharing(folder, 1.0))
+    return Workspace.of(network, data, settings, CPU, folder, 1.0)
 
 
 class TestTheSameAnswers:
@@ -174,7 +174,7 @@ class TestAgainstTheNetworksOwnForwardPass:
             pytest.importorskip("timm")
         network = build_network(BackboneConfig(library, name, "default" if name == "glyphnet" else "none"), 5)
         settings = TrainingConfig(precision=precision)
-        workspace = lively(Workspace.of(network, noise(size), settings, CPU, tmp_path, Sharing(tmp_path, 1.0)))
+        workspace = lively(Workspace.of(network, noise(size), settings, CPU, tmp_path, 1.0))
         assert workspace.features is not None
         rows = workspace.features.rows
         seen, answers = seen_by_blocks(workspace, rows)

@@ -23,14 +23,17 @@ from biotune.backbones.registry import build_network
 from biotune.config.schema import BackboneConfig, TrainingConfig
 from biotune.datasets.data import Data, Part
 from biotune.executors.in_process import InProcess
+from biotune.executors.setup import run_trial
 from biotune.schedule.schedule import Schedule
 from biotune.strategies.registry import fixed_schedule
 from biotune.training import finetune as loop
 from biotune.training.finetune import TrialError, _train_epoch, batch_rows, class_weights, finetune, predict
 from biotune.training.model import kept_model, kept_predictions
 from biotune.training.optimizer import build_optimizer, lr_factor
-from biotune.training.workspace import Sharing, Workspace
+from biotune.training.workspace import Workspace
 from biotune.trial import Trial, TrialResult
+
+LR = 3e-3  # the base learning rate of trials
 
 # PyTorch warns that no optimizer stepped where a test's scripted epochs train nothing
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
@@ -40,7 +43,14 @@ MakeWorkspace = Callable[..., Workspace]
 
 def trial(workspace: Workspace, seed: int = 1, epochs: int = 2, weights: Sequence[float] | None = None, **more: Any) -> Trial:
     blocks = workspace.network.blocks
-    return Trial(Schedule(blocks, tuple(weights or (1.0,) * len(blocks))), more.pop("fold", 0), seed, epochs, **more)
+    return Trial(
+        Schedule(blocks, tuple(weights or (1.0,) * len(blocks))),
+        more.pop("fold", 0),
+        seed,
+        epochs,
+        workspace.training.base_lr,
+        **more,
+    )
 
 
 def moved_by_epoch(
@@ -61,7 +71,7 @@ def moved_by_epoch(
 
     monkeypatch.setattr(loop, "_train_epoch", watched)
     try:
-        result = finetune(own, workspace)
+        result = finetune(own, workspace).result
     finally:
         handle.remove()
     return found, [calls.count(epoch) for epoch in range(len(found))], result
@@ -90,15 +100,15 @@ class TestUnfreezing:
     def test_a_training_does_not_end_before_everything_has_joined(self, make_workspace: MakeWorkspace) -> None:
         workspace = make_workspace(lr=1e-9, patience=1)  # nothing gets better
         own = trial(workspace, epochs=30, weights=self.WEIGHTS)
-        assert len(finetune(own, workspace).curve) == 2
+        assert len(finetune(own, workspace).result.curve) == 2
         own = replace(own, schedule=replace(own.schedule, unfreezing="last_to_first"))
-        assert len(finetune(own, workspace).curve) == 3 + 2
+        assert len(finetune(own, workspace).result.curve) == 3 + 2
 
     def test_it_is_not_given_up_before_everything_has_joined(self, make_workspace: MakeWorkspace) -> None:
         workspace = make_workspace(patience=9)
         own = trial(workspace, epochs=6, weights=self.WEIGHTS, floor=(1.1,) * 6)
-        assert len(finetune(own, workspace).curve) == 1
-        late = finetune(replace(own, schedule=replace(own.schedule, unfreezing="last_to_first")), workspace)
+        assert len(finetune(own, workspace).result.curve) == 1
+        late = finetune(replace(own, schedule=replace(own.schedule, unfreezing="last_to_first")), workspace).result
         assert (late.status, len(late.curve)) == ("pruned", 4)
 
     def test_what_is_still_frozen_at_the_beginning_is_not_computed_where_activations_are_shared(
@@ -107,14 +117,14 @@ class TestUnfreezing:
         alone = make_workspace(patience=9)
         own = trial(alone, epochs=5, weights=self.WEIGHTS)
         own = replace(own, schedule=replace(own.schedule, unfreezing="last_to_first"))
-        expected = finetune(own, alone)
+        expected = finetune(own, alone).result
         shared = Workspace.of(
             build_network(BackboneConfig("biotune", "glyphnet"), 10),
             alone.data,
             alone.training,
             alone.device,
             tmp_path,
-            Sharing(tmp_path, 1.0),
+            1.0,
         )
         finetune(own, shared)  # computes the activations
         found, calls, result = moved_by_epoch(monkeypatch, shared, own)
@@ -128,16 +138,16 @@ class TestWhatAResultDependsOn:
         self, make_workspace: MakeWorkspace
     ) -> None:
         workspace = make_workspace()
-        first = finetune(trial(workspace), workspace)
+        first = finetune(trial(workspace), workspace).result
         weights = {name: value.clone() for name, value in workspace.network.module.state_dict().items()}
-        again = finetune(trial(workspace), workspace)
+        again = finetune(trial(workspace), workspace).result
         assert again.curve == first.curve
         assert all(torch.equal(value, weights[name]) for name, value in workspace.network.module.state_dict().items())
         # nor does it matter which worker it runs on, or what was drawn there before
         torch.rand(17)
         elsewhere = make_workspace()
-        assert finetune(trial(elsewhere), elsewhere).curve == first.curve
-        assert finetune(trial(workspace, seed=2), workspace).curve != first.curve
+        assert finetune(trial(elsewhere), elsewhere).result.curve == first.curve
+        assert finetune(trial(workspace, seed=2), workspace).result.curve != first.curve
 
     def test_the_order_of_trials_does_not_matter(self, make_workspace: MakeWorkspace) -> None:
         here, there = make_workspace(), make_workspace()
@@ -146,8 +156,8 @@ class TestWhatAResultDependsOn:
             trial(here, seed=5, weights=(0.1, 0.0, 2.0, 0.0, 1.0, 10.0), fold=1),
             trial(here, seed=5, fold=None, epochs=1),
         ]
-        forward = [finetune(one, here).curve for one in trials]
-        backward = [finetune(one, there).curve for one in reversed(trials)]
+        forward = [finetune(one, here).result.curve for one in trials]
+        backward = [finetune(one, there).result.curve for one in reversed(trials)]
         assert forward == backward[::-1]
         assert len(set(forward)) == 3
 
@@ -181,7 +191,7 @@ class TestWhatAResultDependsOn:
         results = []
         for size in (1, 7, 1000):
             workspace = make_workspace(eval_batch_size=size)
-            results.append(finetune(trial(workspace, test=True), workspace))
+            results.append(finetune(trial(workspace, test=True), workspace).result)
         assert results[0].curve == results[1].curve == results[2].curve
         for result in results[1:]:
             assert result.scores == pytest.approx(results[0].scores, abs=1e-6)
@@ -218,9 +228,9 @@ class TestTestData:
     ) -> None:
         workspace, seen = watched(make_workspace, load_digits())
         test = set(workspace.data.test.tolist())
-        assert finetune(trial(workspace, fold=None), workspace).scores == {}
+        assert finetune(trial(workspace, fold=None), workspace).result.scores == {}
         assert not seen & test
-        assert finetune(trial(workspace, fold=None, test=True), workspace).scores
+        assert finetune(trial(workspace, fold=None, test=True), workspace).result.scores
         assert test <= seen
 
     def test_its_labels_change_neither_the_curve_nor_the_weights(
@@ -230,7 +240,7 @@ class TestTestData:
         labels = data.labels.copy()
         labels[data.test] = (labels[data.test] + 1) % 10
         honest, lied_to = make_workspace(), make_workspace(replace(data, labels=labels))
-        one, other = finetune(trial(honest, test=True), honest), finetune(trial(lied_to, test=True), lied_to)
+        one, other = finetune(trial(honest, test=True), honest).result, finetune(trial(lied_to, test=True), lied_to).result
         assert one.curve == other.curve
         assert one.scores["accuracy"] > 0.5 > other.scores["accuracy"]
         state = lied_to.network.module.state_dict()
@@ -280,23 +290,23 @@ class TestEpochs:
     ) -> None:
         by_script(curve)
         workspace = make_workspace(patience=patience)
-        result = finetune(trial(workspace, epochs=epochs, test=True, keep="best"), workspace)
+        found = finetune(trial(workspace, epochs=epochs, test=True), workspace)
+        result = found.result
         assert result.curve == tuple(curve[:trained])
         assert result.score == max(curve[:trained])
         assert torch.equal(workspace.network.module.head.bias, torch.full((10,), float(best)))
-        kept = load_file(kept_model(workspace.folder, "best"))
-        assert torch.equal(kept["head.bias"], torch.full((10,), float(best)))
+        assert found.state is not None
+        assert torch.equal(found.state["head.bias"], torch.full((10,), float(best)))
 
 
-def test_a_kept_model_in_a_fresh_network_predicts_what_its_table_says(make_workspace: MakeWorkspace) -> None:
+def test_a_kept_model_in_a_fresh_network_predicts_what_its_table_says(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
     workspace = make_workspace()
-    result = finetune(trial(workspace, epochs=3, fold=None, test=True, keep="7"), workspace)
+    own = trial(workspace, epochs=3, fold=None, test=True, keep="7")
+    result = run_trial(own, workspace, tmp_path)
     other = make_workspace(weights="none")
-    other.network.module.load_state_dict(load_file(kept_model(workspace.folder, "7")))
+    other.network.module.load_state_dict(load_file(kept_model(tmp_path, "7")))
     probabilities = predict(other, other.data.test).softmax(1).numpy()
-    table = pd.read_csv(
-        kept_predictions(workspace.folder, "7"), dtype={"true_class": str, "predicted_class": str, "picture": str}
-    )
+    table = pd.read_csv(kept_predictions(tmp_path, "7"), dtype={"true_class": str, "predicted_class": str, "picture": str})
     assert table.predicted_class.tolist() == [str(guess) for guess in probabilities.argmax(1)]
     np.testing.assert_allclose(table.probability, probabilities.max(1), atol=1e-6)
     assert table.true_class.tolist() == [str(label) for label in other.data.labels[other.data.test]]
@@ -385,7 +395,7 @@ class TestLoss:
     @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
     def test_each_optimizer_learns(self, optimizer: str, make_workspace: MakeWorkspace) -> None:
         workspace = make_workspace(optimizer=optimizer, lr=0.03 if optimizer == "sgd" else 3e-3)
-        result = finetune(trial(workspace, fold=None, epochs=3), workspace)
+        result = finetune(trial(workspace, fold=None, epochs=3), workspace).result
         assert result.score > 0.7
 
     @pytest.mark.parametrize(
@@ -424,13 +434,15 @@ class TestLoss:
             finetune(trial(workspace), workspace)
         healthy = trial(workspace, weights=(0.0,) * 5 + (1e-33,))
         told: list[str] = []
-        bad, good = InProcess(workspace).run([trial(workspace), healthy], lambda _, result: told.append(result.status))
+        bad, good = InProcess(workspace, Path("none")).run(
+            [trial(workspace), healthy], lambda _, result: told.append(result.status)
+        )
         assert bad.status == "failed"
         assert "loss became" in str(bad.error)
         assert told == ["failed", "ok"]
         # and the wreck of one trial is not the next one's start
         unspoilt = make_workspace(lr=1e30, optimizer="sgd")
-        assert good.curve == finetune(healthy, unspoilt).curve
+        assert good.curve == finetune(healthy, unspoilt).result.curve
 
 
 class TestBatches:
@@ -490,7 +502,7 @@ def transfer(load_digits: Callable[..., Data], tmp_path_factory: pytest.TempPath
         settings = TrainingConfig(lr=3e-3, batch_size=32)
         workspace = Workspace.of(network, data, settings, torch.device("cpu"), tmp_path_factory.mktemp("transfer"))
         schedule = fixed_schedule(strategy, network.blocks)
-        results = [finetune(Trial(schedule, None, seed, 8, test=True), workspace) for seed in (1, 2)]
+        results = [finetune(Trial(schedule, None, seed, 8, LR, test=True), workspace).result for seed in (1, 2)]
         return float(np.mean([result.scores["macro_accuracy"] for result in results]))
 
     return score

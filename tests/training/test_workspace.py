@@ -28,23 +28,27 @@ from biotune.schedule.schedule import Schedule, decode
 from biotune.training import finetune as loop
 from biotune.training.finetune import _train_epoch, batch_rows, finetune
 from biotune.training.placement import Placement
-from biotune.training.workspace import Sharing, Workspace
+from biotune.training.workspace import Workspace
 from biotune.trial import Trial
+
+LR = 3e-3  # the base learning rate of trials
 
 CPU = torch.device("cpu")
 LoadDigits = Callable[..., Data]
 
 
-def glyphnet(data: Data, folder: Path, sharing: Sharing | None = None, **training: Any) -> Workspace:
+def glyphnet(data: Data, folder: Path, max_gb: float = 0.0, **training: Any) -> Workspace:
     network = build_network(BackboneConfig("biotune", "glyphnet"), len(data.classes))
     settings = TrainingConfig(**{"lr": 3e-3, "batch_size": 32, "precision": "fp32", **training})
-    return Workspace.of(network, data, settings, CPU, folder, sharing)
+    return Workspace.of(network, data, settings, CPU, folder, max_gb)
 
 
 def trained_from(workspace: Workspace, first: int, **more: Any) -> Trial:
     blocks = workspace.network.blocks
     weights = tuple(0.0 if index < first else 1.0 for index in range(len(blocks)))
-    return Trial(Schedule(blocks, weights), more.pop("fold", None), 1, more.pop("epochs", 4), **more)
+    return Trial(
+        Schedule(blocks, weights), more.pop("fold", None), 1, more.pop("epochs", 4), workspace.training.base_lr, **more
+    )
 
 
 def one_image(data: Data, rows: np.ndarray) -> float:
@@ -67,10 +71,10 @@ class TestWholeTrainings:
         self, first: int, load_digits: LoadDigits, tmp_path: Path
     ) -> None:
         data = load_digits()
-        alone, sharing = glyphnet(data, tmp_path), glyphnet(data, tmp_path, Sharing(tmp_path, 1.0))
+        alone, sharing = glyphnet(data, tmp_path), glyphnet(data, tmp_path, 1.0)
         for fold in (None, 0):
-            expected = finetune(trained_from(alone, first, fold=fold), alone).curve
-            found = finetune(trained_from(sharing, first, fold=fold), sharing).curve
+            expected = finetune(trained_from(alone, first, fold=fold), alone).result.curve
+            found = finetune(trained_from(sharing, first, fold=fold), sharing).result.curve
             assert found == pytest.approx(expected, abs=one_image(data, data.part(fold).val) + 1e-9)
         assert (tmp_path / f"boundary-{first}.bin").is_file()
         state = sharing.network.module.state_dict()
@@ -86,13 +90,13 @@ class TestWholeTrainings:
         self, first: int, optimizer: str, load_digits: LoadDigits, tmp_path: Path
     ) -> None:
         states = []
-        for sharing in (None, Sharing(tmp_path, 1.0)):
+        for sharing in (0.0, 1.0):
             rate = 0.03 if optimizer == "sgd" else 3e-3
             workspace = glyphnet(load_digits(), tmp_path, sharing, optimizer=optimizer, lr=rate)
             # one trained block among frozen ones behind the first, too
             weights = [0.0] * first + [1.0] + [0.0, 1.0, 0.0, 2.0][first - 5 :] * (first < 5)
             schedule = Schedule(workspace.network.blocks, tuple(weights))
-            finetune(Trial(schedule, 0, 1, 2), workspace)
+            finetune(Trial(schedule, 0, 1, 2, LR), workspace)
             states.append({name: value.clone() for name, value in workspace.network.module.state_dict().items()})
         moved = {name for name, value in states[0].items() if not torch.equal(value, workspace.initial[name])}
         assert {name.partition(".")[0] for name in moved} >= {workspace.network.blocks[first].name, "head"}
@@ -110,7 +114,7 @@ class TestWholeTrainings:
                 return data.pixels[rows]
 
         pixels: Any = Watched()
-        workspace = glyphnet(replace(data, pixels=pixels), tmp_path, Sharing(tmp_path, 1.0))
+        workspace = glyphnet(replace(data, pixels=pixels), tmp_path, 1.0)
         for first in (0, 1, 3, 5):
             finetune(trained_from(workspace, first, epochs=1), workspace)
         assert seen == set(data.whole.train.tolist()) | set(data.whole.val.tolist())
@@ -121,7 +125,7 @@ class TestWholeTrainings:
     def test_a_disk_without_room_is_no_failed_candidate(
         self, load_digits: LoadDigits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        workspace = glyphnet(load_digits(), tmp_path, Sharing(tmp_path, 1.0))
+        workspace = glyphnet(load_digits(), tmp_path, 1.0)
 
         def full(**_: Any) -> Any:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -129,18 +133,18 @@ class TestWholeTrainings:
         with monkeypatch.context() as patch:
             patch.setattr("biotune.training.activations.tempfile.mkstemp", full)
             with pytest.raises(RunFolderError, match=r"No space left.*BIOTUNE_CACHE_DIR.*features\.max_gb"):
-                InProcess(workspace).run([trained_from(workspace, 5, epochs=1)], lambda *_: None)
-        [result] = InProcess(workspace).run([trained_from(workspace, 5, epochs=1)], lambda *_: None)
+                InProcess(workspace, Path("none")).run([trained_from(workspace, 5, epochs=1)], lambda *_: None)
+        [result] = InProcess(workspace, Path("none")).run([trained_from(workspace, 5, epochs=1)], lambda *_: None)
         assert result.status == "ok"
 
     def test_training_the_stem_keeps_no_activations(self, load_digits: LoadDigits, tmp_path: Path) -> None:
-        workspace = glyphnet(load_digits(), tmp_path, Sharing(tmp_path, 1.0))
+        workspace = glyphnet(load_digits(), tmp_path, 1.0)
         assert workspace.features is not None
         finetune(trained_from(workspace, 0, epochs=1), workspace)
         assert list(tmp_path.iterdir()) == []
 
     def test_only_the_boundary_that_is_used_is_computed(self, load_digits: LoadDigits, tmp_path: Path) -> None:
-        workspace = glyphnet(load_digits(), tmp_path, Sharing(tmp_path, 1.0))
+        workspace = glyphnet(load_digits(), tmp_path, 1.0)
         finetune(trained_from(workspace, 3, epochs=1), workspace)
         assert [path.name for path in tmp_path.glob("*.bin")] == ["boundary-3.bin"]
 
@@ -150,7 +154,7 @@ class TestWholeTrainings:
         stored = []
         for name, before in (("fresh", False), ("after another", True)):
             (tmp_path / name).mkdir()
-            workspace = glyphnet(load_digits(), tmp_path, Sharing(tmp_path / name, 1.0))
+            workspace = glyphnet(load_digits(), tmp_path / name, 1.0)
             if before:
                 finetune(trained_from(workspace, 0, epochs=1), workspace)
             finetune(trained_from(workspace, 3, epochs=1), workspace)
@@ -159,28 +163,28 @@ class TestWholeTrainings:
 
     def test_test_scores_come_from_the_images_and_are_the_same(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         data = load_digits()
-        alone, sharing = glyphnet(data, tmp_path), glyphnet(data, tmp_path, Sharing(tmp_path, 1.0))
-        expected, found = (finetune(trained_from(space, 3, test=True), space).scores for space in (alone, sharing))
+        alone, sharing = glyphnet(data, tmp_path), glyphnet(data, tmp_path, 1.0)
+        expected, found = (finetune(trained_from(space, 3, test=True), space).result.scores for space in (alone, sharing))
         assert found["accuracy"] == pytest.approx(expected["accuracy"], abs=1 / len(data.test) + 1e-9)
 
     def test_activations_on_the_device_give_the_curve_of_mapped_ones(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         data = load_digits()
-        mapped, resident = (glyphnet(data, tmp_path, Sharing(tmp_path, 1.0)) for _ in range(2))
+        mapped, resident = (glyphnet(data, tmp_path, 1.0) for _ in range(2))
         resident.placement.on_device = frozenset(resident._table_sizes())
-        curves = [finetune(trained_from(space, 3), space).curve for space in (mapped, resident)]
+        curves = [finetune(trained_from(space, 3), space).result.curve for space in (mapped, resident)]
         assert curves[0] == curves[1]
 
 
 class TestWhereNothingIsFixed:
     @pytest.mark.parametrize("max_gb", [0.0, 1e-9])
     def test_without_room_nothing_is_shared(self, max_gb: float, load_digits: LoadDigits, tmp_path: Path) -> None:
-        assert glyphnet(load_digits(), tmp_path, Sharing(tmp_path, max_gb)).features is None
+        assert glyphnet(load_digits(), tmp_path, max_gb).features is None
 
     def test_unasked_nothing_is_shared(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         assert glyphnet(load_digits(), tmp_path).features is None
 
     def test_images_that_are_drawn_anew_each_epoch_have_no_activations(self, load_digits: LoadDigits, tmp_path: Path) -> None:
-        workspace = glyphnet(load_digits(), tmp_path, Sharing(tmp_path, 1.0), augment="standard")
+        workspace = glyphnet(load_digits(), tmp_path, 1.0, augment="standard")
         assert workspace.features is None
         finetune(trained_from(workspace, 5, epochs=1), workspace)
         assert list(tmp_path.iterdir()) == []
@@ -188,14 +192,14 @@ class TestWhereNothingIsFixed:
     def test_a_network_that_is_no_chain_has_none(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         network = replace(build_network(BackboneConfig("biotune", "glyphnet"), 10), steps=None)
         training = TrainingConfig(batch_size=32)
-        workspace = Workspace.of(network, load_digits(), training, CPU, tmp_path, Sharing(tmp_path, 1.0))
+        workspace = Workspace.of(network, load_digits(), training, CPU, tmp_path, 1.0)
         assert workspace.features is None
         finetune(trained_from(workspace, 5, epochs=1), workspace)
         assert list(tmp_path.iterdir()) == []
 
     def blocks_kept(self, network: Network, size: int, folder: Path) -> list[int] | None:
         training = TrainingConfig(frozen_norm="train", precision="fp32")
-        workspace = Workspace.of(network, noise(size), training, CPU, folder, Sharing(folder, 1.0))
+        workspace = Workspace.of(network, noise(size), training, CPU, folder, 1.0)
         return workspace.features and [one.block for one in workspace.features.boundaries]
 
     @pytest.mark.parametrize("name", ["glyphnet", "resnet18", "resnet50"])
@@ -232,7 +236,7 @@ class TestChance:
     def workspace(self, data: Data, folder: Path, sharing: bool = True, **training: Any) -> Workspace:
         settings = TrainingConfig(**{"lr": 3e-3, "batch_size": 32, "precision": "fp32", **training})
         folder.mkdir(exist_ok=True)
-        shared = Sharing(folder, 1.0) if sharing else None
+        shared = 1.0 if sharing else 0.0
         return Workspace.of(with_dropout(len(data.classes)), data, settings, CPU, folder, shared)
 
     def test_dropout_before_a_boundary_never_drops_there(self, load_digits: LoadDigits, tmp_path: Path) -> None:
@@ -264,7 +268,7 @@ class TestChance:
             self.workspace(load_digits(), tmp_path / str(sharing), sharing, frozen_norm=frozen_norm)
             for sharing in (False, True)
         ]
-        curves = [finetune(trained_from(space, first, epochs=3), space).curve for space in spaces]
+        curves = [finetune(trained_from(space, first, epochs=3), space).result.curve for space in spaces]
         one = one_image(spaces[0].data, spaces[0].data.whole.val)
         assert curves[0] == pytest.approx(curves[1], abs=one + 1e-9)
         states = [space.network.module.state_dict() for space in spaces]
@@ -289,11 +293,11 @@ class TestChance:
 
 class TestTheDevice:
     def test_nothing_is_copied_where_the_device_is_the_host(self, load_digits: LoadDigits, tmp_path: Path) -> None:
-        assert glyphnet(load_digits(), tmp_path, Sharing(tmp_path, 1.0)).placement.on_device == frozenset()
+        assert glyphnet(load_digits(), tmp_path, 1.0).placement.on_device == frozenset()
 
     def test_images_come_first_then_activations_from_the_deepest_up(self, load_digits: LoadDigits, tmp_path: Path) -> None:
         data = load_digits()
-        workspace = glyphnet(data, tmp_path, Sharing(tmp_path, 1.0))
+        workspace = glyphnet(data, tmp_path, 1.0)
         kept = len(data.whole.train) + len(data.whole.val)
         # by hand: widths of 12, 12, 24, 32 and 80 maps of 8, 8, 4 and 4 pixels a side, the last one pooled
         numbers = [("pixels", len(data.pixels) * 16 * 16 * 3)] + [
@@ -315,7 +319,7 @@ class TestTheDevice:
         monkeypatch.setattr("biotune.training.workspace.budget", share)
         network = build_network(BackboneConfig("biotune", "glyphnet"), 10)
         settings = TrainingConfig(precision="fp32")
-        workspace = Workspace.of(network, data, settings, CPU, tmp_path, Sharing(tmp_path, 1.0), workers_per_gpu=3)
+        workspace = Workspace.of(network, data, settings, CPU, tmp_path, 1.0, workers_per_gpu=3)
         assert asked == [("cpu", 3)]
         assert workspace.placement.on_device == {"pixels", "activations before block 5"}
 
@@ -360,7 +364,7 @@ class TestAPretendedGpu:
     def workspace(self, data: Data, folder: Path, network: Network, **training: Any) -> Workspace:
         """With files of zeros in the place of activations, which cannot be computed here."""
         settings = TrainingConfig(**{"batch_size": 32, "precision": "fp32", **training})
-        workspace = Workspace.of(network, data, settings, self.DEVICE, folder, Sharing(folder, 1.0))
+        workspace = Workspace.of(network, data, settings, self.DEVICE, folder, 1.0)
         for boundary in workspace.features.boundaries if workspace.features else ():
             (folder / f"boundary-{boundary.block}.bin").write_bytes(bytes(boundary.size(len(workspace.features.rows))))
         return workspace
@@ -407,7 +411,7 @@ class TestAPretendedGpu:
         needed = data.pixels.size + (len(data.whole.train) + len(data.whole.val)) * 80 * 4
         memory = SimpleNamespace(total_memory=4 * needed)  # a quarter of it, for the images and the last boundary
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
-        sharing = Sharing(tmp_path, 1.0)
+        sharing = 1.0
         workspace = Workspace.of(network, data, TrainingConfig(), self.DEVICE, tmp_path, sharing, workers)
         # by hand: 600 images of 768 bytes and 400 activations of 320 are 588,800 bytes; a quarter of that has room for the
         # last ones alone, of 128,000
@@ -489,8 +493,10 @@ def test_bfloat16_ranks_no_population_higher_or_lower_than_float32(
     for precision in ("fp32", "bf16"):
         folder = tmp_path / precision
         folder.mkdir()
-        workspace = glyphnet(load_digits(), folder, Sharing(folder, 1.0), precision=precision)
-        results = [finetune(Trial(schedule, None, 1, epochs), workspace) for schedule in random_schedules(workspace, count)]
+        workspace = glyphnet(load_digits(), folder, 1.0, precision=precision)
+        results = [
+            finetune(Trial(schedule, None, 1, epochs, LR), workspace).result for schedule in random_schedules(workspace, count)
+        ]
         means[precision] = np.mean([1 - result.score for result in results])
         assert means[precision] < 0.8  # they learn: chance is 0.9
     assert means["bf16"] == pytest.approx(means["fp32"], abs=0.01 if count == 30 else 0.02)

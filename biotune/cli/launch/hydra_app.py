@@ -108,7 +108,8 @@ def _job(command: str, cfg: DictConfig) -> None:
     if title is not None and config.executor.name == "in_process":
         done = perform_apart(command, config, folder, _mode(), title)
     else:  # trainings have processes of their own
-        done = perform(command, config, folder, _mode(), title)
+        prepared = None if outcome is None else outcome.checked.prepared
+        done = perform(command, config, folder, _mode(), title, prepared)
     if not done and outcome is not None:
         outcome.failed = True
 

@@ -10,20 +10,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from biotune.cli.launch.interrupts import INTERRUPTED, end_cleanly
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.executors.processes import end_with_parent, how_it_ended
+from biotune.store.files import LOG
 from biotune.store.status import record_end
+
+if TYPE_CHECKING:
+    from biotune.recipes.inputs import Prepared
 
 WITH_FOLDER = ("run", "train", "compare", "evaluate")  # the commands that train and leave a run's folder
 _FAILED = 1
 _log = logging.getLogger("biotune")
 
 
-def perform(command: str, config: Any, folder: Path, mode: OutputMode, title: str | None = None) -> bool:
+def perform(
+    command: str, config: Any, folder: Path, mode: OutputMode, title: str | None = None, prepared: Prepared | None = None
+) -> bool:
     """Do a job, say in one line what went wrong if anything did, and leave the traceback in the run's log.
 
     Args:
@@ -32,6 +38,7 @@ def perform(command: str, config: Any, folder: Path, mode: OutputMode, title: st
         folder: The run's folder, which exists.
         mode: How much is said.
         title: A line above it, where there are several jobs.
+        prepared: What the check before the run has prepared.
 
     Returns:
         Whether it came to its end.
@@ -39,6 +46,7 @@ def perform(command: str, config: Any, folder: Path, mode: OutputMode, title: st
     Raises:
         KeyboardInterrupt: The user, or a signal, wants the process to end.
     """
+    from biotune.cli.terminal.results import show_result
     from biotune.cli.terminal.view import View
 
     recipe: Callable[..., Any] = getattr(import_module(f"biotune.recipes.{command}"), command)
@@ -47,7 +55,7 @@ def perform(command: str, config: Any, folder: Path, mode: OutputMode, title: st
         with View(mode=mode) as view:
             if title is not None:
                 view.final(title, "bold")
-            recipe(config, folder, view)
+            show_result(view, command, recipe(config, folder, view, prepared), folder)
         return True
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"'biotune resume {folder}' goes on from here.") from None
@@ -55,7 +63,7 @@ def perform(command: str, config: Any, folder: Path, mode: OutputMode, title: st
         _log.exception("%s failed", command)
         ours = isinstance(error, BiotuneError)
         text = str(error) if ours else f"{type(error).__name__}: {one_line(error)}"
-        hint = "" if ours else f" The traceback is in {folder / 'run.log'}."
+        hint = "" if ours else f" The traceback is in {folder / LOG}."
         print(f"biotune: {text}{hint}", file=sys.stderr)
         return False
     finally:
@@ -108,7 +116,7 @@ def _alone(command: str, config: Any, folder: Path, mode: OutputMode, title: str
 def _log_to(folder: Path) -> logging.Handler:
     logging.raiseExceptions = False  # a log that cannot be written is no reason to fill the terminal with tracebacks
     try:
-        handler: logging.Handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+        handler: logging.Handler = logging.FileHandler(folder / LOG, encoding="utf-8")
     except OSError:  # a folder that cannot be written is told of by what needs it
         handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import copy
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 from hydra import compose
@@ -30,18 +30,21 @@ from biotune.config.key import keys_of
 from biotune.config.schema import COMMANDS
 from biotune.errors import ConfigError, one_line
 
+if TYPE_CHECKING:
+    from biotune.recipes.inputs import Prepared
+
 _MOST_JOBS_CHECKED = 32
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check found out about a command line that is in order.
+    """What the check has prepared for a command line that is in order.
 
     Attributes:
-        multirun: Whether several jobs were asked for.
+        prepared: What its jobs work on; None for commands that train nothing.
     """
 
-    multirun: bool
+    prepared: Prepared | None = None
 
 
 def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.NORMAL) -> Checked:
@@ -54,7 +57,7 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
     if options.shell_completion:
         raise ConfigError(NO_HYDRA_COMPLETION)
     if options.help or options.hydra_help:
-        return Checked(False)
+        return Checked()
     if options.config_path:
         raise ConfigError(f"--config-path {options.config_path}: biotune's own configs are needed; add yours by --config-dir.")
     with composing(options.config_dir) as loader:
@@ -65,14 +68,14 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
         _check_mode(overrides)
         composed = [_compose(command, name, job) for job in jobs[:_MOST_JOBS_CHECKED]]
     if options.info or options.cfg:
-        return Checked(options.multirun)
+        return Checked()
     for number, (config, hydra_config) in enumerate(composed):
         check(config)
         if command in WITH_FOLDER:
             check_folder(hydra_config, number if options.multirun else None, config)
     if command in WITH_FOLDER:
-        _check_inputs([config for config, _ in composed], mode)
-    return Checked(options.multirun)
+        return Checked(_check_inputs([config for config, _ in composed], mode))
+    return Checked()
 
 
 def flags_first(command: str, arguments: list[str]) -> list[str]:
@@ -82,13 +85,16 @@ def flags_first(command: str, arguments: list[str]) -> list[str]:
     return [*(argument for argument in arguments if argument not in overrides), *overrides]
 
 
-def _check_inputs(configs: list[Any], mode: OutputMode) -> None:
+def _check_inputs(configs: list[Any], mode: OutputMode) -> Prepared:
+    """Check what all jobs work on; what is prepared for the last of them is kept, the first of a single run."""
     from biotune.cli.terminal.view import View
-    from biotune.recipes.inputs import check_inputs
+    from biotune.recipes.inputs import Prepared
 
+    prepared = Prepared()
     with View(mode=mode) as view:
-        for config in configs:
-            check_inputs(config, view)
+        for config in reversed(configs):  # so that what the first job needs is there when it begins
+            prepared.check(config, view.decoding)
+    return prepared
 
 
 def _options(command: str, arguments: list[str]) -> argparse.Namespace:

@@ -22,8 +22,6 @@ from biotune.fitness.fitness import METRICS
 from biotune.schedule.schedule import Schedule
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from biotune.trial import Trial, TrialResult
 
 _WIDE = 10_000  # piped output is never cut to a width
@@ -167,8 +165,8 @@ class View:
             table.add_row(*(Text(cell) for cell in row))
         self.console.print(table)
 
-    def summary(self, generations: pd.DataFrame, metric: str = "acc") -> None:
-        """The per-generation table, from `summary.csv`, and what `fitness.metric` makes of fitness."""
+    def summary(self, generations: Sequence[Mapping[str, Any]], metric: str = "acc") -> None:
+        """The table of generations: the rows of `summary.csv`, and what `fitness.metric` makes of fitness."""
         if self.mode is OutputMode.QUIET:
             return
         self.table(
@@ -176,15 +174,15 @@ class View:
             ["generation", "fold", "best", "mean", "worst", "sd", "diversity", "evaluations", "trainings", "cached"],
             (
                 [
-                    str(row.generation),
-                    str(row.fold),
-                    *(f"{getattr(row, f'{name}_fitness'):.4f}" for name in ("best", "mean", "worst", "sd")),
-                    f"{row.diversity:.3f}",
-                    str(row.evaluations),
-                    str(row.trainings),
-                    str(row.cache_hits),
+                    str(row["generation"]),
+                    str(row["fold"]),
+                    *(f"{row[f'{name}_fitness']:.4f}" for name in ("best", "mean", "worst", "sd")),
+                    f"{row['diversity']:.3f}",
+                    str(row["evaluations"]),
+                    str(row["trainings"]),
+                    str(row["cache_hits"]),
                 ]
-                for row in generations.itertuples()
+                for row in generations
             ),
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
-import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -14,6 +13,8 @@ from biotune.cli.terminal.view import View, mean_sd
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial, TrialResult
+
+LR = 3e-3  # the base learning rate of trials
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def piped(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[View, io.String
     return make
 
 
-TRIAL = Trial(Schedule((Block("head", ("fc",)),), (1.0,)), 0, 1, 1)
+TRIAL = Trial(Schedule((Block("head", ("fc",)),), (1.0,)), 0, 1, 1, LR)
 RESULT = TrialResult("ok", (0.5,), 0.1)
 
 
@@ -88,7 +89,7 @@ def test_every_row_of_the_tables_is_there(piped: Callable[[], tuple[View, io.Str
         | {"evaluations": 1234567 + g, "trainings": 3, "cache_hits": 0}
         for g in range(150)
     ]
-    view.summary(pd.DataFrame(rows))
+    view.summary(rows)
     lines = file.getvalue().splitlines()
     for g in range(150):
         [line] = [line.split() for line in lines if str(1234567 + g) in line]

@@ -1,0 +1,57 @@
+"""What is shown of a recipe's result once it is through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biotune.cli.terminal.view import View
+
+if TYPE_CHECKING:
+    from biotune.recipes.compare import CompareResult
+    from biotune.recipes.evaluate import EvaluateResult
+    from biotune.recipes.run import RunResult
+    from biotune.recipes.train import TrainResult
+
+
+def show_run(view: View, result: RunResult) -> None:
+    """Generations, the layer schedule, and test scores beside those of the baselines."""
+    view.summary(result.summary, result.metric)
+    view.schedule(result.schedule, result.parameters, result.base_lr)
+    view.scores({"biotune": result.document["test"], **result.document["baselines"]})
+
+
+def show_train(view: View, result: TrainResult) -> None:
+    """The layer schedule and test scores."""
+    view.schedule(result.schedule, result.parameters, result.base_lr)
+    view.scores({result.strategy: result.document["test"]})
+
+
+def show_compare(view: View, result: CompareResult) -> None:
+    """Strategies side by side."""
+    view.comparison(result.document, result.seeds)
+
+
+def show_evaluate(view: View, result: EvaluateResult) -> None:
+    """The fitness of each genotype."""
+    view.table(
+        "Fitness (1 − macro accuracy, mean over the folds)",
+        ["genotype", "fitness", "validation accuracy"],
+        ([str(index), f"{mean:.4f}", f"{1 - mean:.4f}"] for index, mean in enumerate(result.fitness)),
+    )
+
+
+SHOW: dict[str, Callable[[View, Any], None]] = {
+    "run": show_run,
+    "train": show_train,
+    "compare": show_compare,
+    "evaluate": show_evaluate,
+}
+
+
+def show_result(view: View, command: str, result: Any, folder: Path) -> None:
+    """Show what a command came to, and where its files are."""
+    SHOW[command](view, result)
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    view.final(f"Files: {shown}")
