@@ -10,6 +10,9 @@ from PIL import Image, ImageOps
 
 from biotune.backbones.network import Preprocessing
 
+# what counts as an image below a folder: torchvision's IMG_EXTENSIONS, which takes two seconds to import
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
 # an image of this many pixels is refused as a decompression bomb rather than warned about
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 

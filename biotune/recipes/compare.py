@@ -16,7 +16,6 @@ from biotune.recipes.inputs import Prepared, plans_to_compare, remarks_on, setti
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import confirm, search
 from biotune.recipes.session import Session, folder_in_use, open_session
-from biotune.report.comparison_page import read_compared, write_strategies
 from biotune.report.statistics import summarise
 from biotune.schedule.plan import Plan
 from biotune.store.files import COMPARISON, PLOTS, REPORT, RESULT, write_json, write_table
@@ -70,6 +69,8 @@ def compare(
                     write_table(folder / COMPARISON, [known[pair] for pair in pairs if pair in known])
         document = summarise([known[pair] for pair in pairs])
         write_json(folder / RESULT, document)
+    from biotune.report.comparison_page import read_compared, write_strategies  # seconds to import, and only needed here
+
     compared = read_compared(folder)  # all that was computed is safe by now, and the comparison finished
     write_strategies([compared], folder / REPORT, folder / PLOTS)
     return CompareResult(document, len(config.test.seeds))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from biotune.config.schema import RunConfig, TrainConfig, TrialsConfig
@@ -11,8 +13,10 @@ from biotune.errors import SearchError
 from biotune.recipes import tables
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
+from biotune.report.mistakes import surest_mistakes
+from biotune.report.read import read_predictions
 from biotune.schedule.plan import Plan
-from biotune.store.files import MODEL_FACTS, TEST, write_json, write_table
+from biotune.store.files import MISTAKES, MODEL_FACTS, TEST, write_json, write_table, write_whole
 from biotune.strategies.registry import fixed_schedule
 from biotune.training.model import MODEL_FORMAT, choose_model, is_kept, model_origin
 from biotune.training.size import trainable_parameters
@@ -91,6 +95,21 @@ def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -
         "training": best.key,
     }
     write_json(session.folder / MODEL_FACTS, facts)
+    _keep_images_of_mistakes(session)
+
+
+def _keep_images_of_mistakes(session: Session) -> None:
+    """Keep the images of the surest mistakes where they have no files of their own, so that the report can show them."""
+    from PIL import Image
+
+    root = session.config.dataset.root
+    folder = session.folder / MISTAKES
+    for row in surest_mistakes(read_predictions(session.folder)).index:
+        image = session.data.test[row]
+        if root is not None and (Path(root).expanduser() / session.data.names[image]).is_file():
+            continue
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / f"{row}.png", partial(Image.fromarray(session.data.pixels[image]).save, format="PNG"))
 
 
 def baselines(session: Session) -> dict[str, Plan]:

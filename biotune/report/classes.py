@@ -12,13 +12,14 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from PIL import Image, ImageOps
 
+from biotune.report.mistakes import surest_mistakes
 from biotune.report.read import Run
 from biotune.report.style import MUTED, NARROW, VERMILION, Drawing, drawable, figure_with_axes, finish
+from biotune.store.files import MISTAKES
 
 _LONGEST_NAME = 12
 _MOST_NAMED, _MOST_COUNTED, _MOST_DRAWN = 24, 16, 40
 _THUMBNAIL = 112  # pixels
-_WORST = 12
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Mistake:
         true: Its class.
         predicted: The class the model says.
         probability: How sure the model is.
-        thumbnail: A data URI, where the image's file was found.
+        thumbnail: A data URI, where the image was found.
     """
 
     image: str
@@ -62,24 +63,33 @@ def confusions(run: Run) -> list[tuple[str, str, int, int]]:
 
 
 def worst(run: Run) -> list[Mistake]:
-    """The wrong answers that the model is surest of, with thumbnails where the files still lie below `dataset.root`."""
-    table = run.predictions
-    wrong = table[table["true_class"] != table["predicted_class"]]
-    wrong = wrong.sort_values("probability", ascending=False, kind="stable").head(_WORST)
+    """The wrong answers that the model is surest of.
+
+    Each has a thumbnail where its file still lies below `dataset.root`, or where the run has kept its image.
+    """
+    wrong = surest_mistakes(run.predictions)
     root = run.config.get("dataset", {}).get("root")
     folder = Path(str(root)).expanduser() if root else None
     return [
-        Mistake(image, true, predicted, float(probability), _thumbnail(folder, image))
-        for image, true, predicted, probability in wrong[["picture", "true_class", "predicted_class", "probability"]].to_numpy()
+        Mistake(
+            image,
+            true,
+            predicted,
+            float(probability),
+            _thumbnail(folder / image if folder else None) or _thumbnail(run.folder / MISTAKES / f"{row}.png"),
+        )
+        for row, image, true, predicted, probability in wrong[
+            ["picture", "true_class", "predicted_class", "probability"]
+        ].itertuples(name=None)
     ]
 
 
-def _thumbnail(root: Path | None, image: str) -> str | None:
+def _thumbnail(file: Path | None) -> str | None:
     """A small JPEG as a data URI; None where there is no such file or it is no image."""
     try:
-        if root is None or not (root / image).is_file():
+        if file is None or not file.is_file():
             return None
-        with Image.open(root / image) as opened:
+        with Image.open(file) as opened:
             opened.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))  # decodes large JPEGs at a fraction of their size
             upright = ImageOps.exif_transpose(opened).convert("RGB")
         upright.thumbnail((_THUMBNAIL, _THUMBNAIL))

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
 from biotune.config.schema import FitnessConfig
@@ -32,6 +31,9 @@ from biotune.store.files import (
     SUMMARY,
     TEST,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REPORTED = ("run", "train")
 EVOLVED = "biotune"
@@ -154,6 +156,15 @@ def read_run(folder: Path) -> Run:
         raise RunFolderError(f"{folder / RESULT}: is damaged ({type(error).__name__}: {one_line(error)}).") from error
 
 
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """The final model's predictions, one row per test image.
+
+    Raises:
+        RunFolderError: The table is missing or damaged.
+    """
+    return _table(folder / PREDICTIONS, {*_TEXTS, "probability"}, texts=_TEXTS)
+
+
 def read_state(folder: Path) -> tuple[str, Mapping[str, Any]]:
     """The command and the config of a finished run or comparison.
 
@@ -255,7 +266,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         trainable_share=float(result["trainable_share"]),
         scores=scores,
         test=test,
-        predictions=_table(folder / PREDICTIONS, {*_TEXTS, "probability"}, texts=_TEXTS),
+        predictions=read_predictions(folder),
         classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
         # the first runs had no choice of it
         search=_search(folder, result, schedule, config.get("fitness", {}).get("metric", FitnessConfig.metric))
@@ -333,6 +344,8 @@ def _table(
         texts: Columns read as texts; a class may be called NA.
         may_be_empty: Whether no row is a right answer.
     """
+    import pandas as pd  # half a second, and not needed before a run's end
+
     text = _text(path)
     if not text.endswith("\n"):
         raise RunFolderError(f"{path}: is damaged (its last line is cut off).")

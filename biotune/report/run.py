@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from biotune.report.classes import draw_confusion, worst
-from biotune.report.plots import draw_confirmation, draw_cost, draw_fitness, draw_importance, draw_scores
-from biotune.report.read import Run
-from biotune.report.run_page import render_run
-from biotune.report.strip import Strip, draw_strips
-from biotune.report.style import NARROW, WIDE, Drawing, biotune_style
 from biotune.store.files import PLOTS, REPORT, write_text
+
+if TYPE_CHECKING:
+    from biotune.report.read import Run
+    from biotune.report.style import Drawing
 
 
 def write_report(run: Run, page: Path | None = None) -> Path:
@@ -26,6 +25,10 @@ def write_report(run: Run, page: Path | None = None) -> Path:
     Raises:
         RunFolderError: A file cannot be written.
     """
+    # matplotlib and jinja2 take a second to import: a run needs them at its end, not before its first trial
+    from biotune.report.classes import worst
+    from biotune.report.run_page import render_run
+
     drawings = draw(run)
     plots = run.folder / PLOTS
     plots.mkdir(exist_ok=True)
@@ -39,6 +42,11 @@ def write_report(run: Run, page: Path | None = None) -> Path:
 
 def draw(run: Run) -> dict[str, Drawing]:
     """All images of a run by name."""
+    from biotune.report.classes import draw_confusion
+    from biotune.report.plots import draw_confirmation, draw_cost, draw_fitness, draw_importance, draw_scores
+    from biotune.report.strip import Strip, draw_strips
+    from biotune.report.style import NARROW, WIDE, biotune_style
+
     strip = [Strip("", run.schedule, run.parameters)]
     with biotune_style():
         drawings: list[Drawing | None] = [

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import pandas as pd
-
 from biotune.errors import RunFolderError
 
 # what a run leaves in its folder
@@ -27,6 +25,7 @@ EVALUATIONS = "evaluations.csv"
 PREDICTIONS = "predictions.csv"
 MODEL = "model.safetensors"
 MODEL_FACTS = "model.json"
+MISTAKES = "mistakes"  # the images of the surest mistakes, by their row in the predictions, where they have no files
 REPORT = "report.html"
 PLOTS = "plots"
 LOG = "run.log"
@@ -81,6 +80,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str] | None = None) -> None:
     """Write a whole CSV file; floats are written as the shortest text that reads back exactly."""
+    import pandas as pd  # half a second, and most commands write no table
+
     table = pd.DataFrame(list(rows), columns=columns)
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 

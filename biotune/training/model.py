@@ -17,13 +17,12 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from biotune.backbones.network import Preprocessing, main_output
 from biotune.backbones.registry import build_network
 from biotune.backbones.weights_file import load_weights
 from biotune.config.schema import BackboneConfig
-from biotune.datasets.images import prepare
+from biotune.datasets.images import IMAGE_SUFFIXES, prepare
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS, UNFINISHED, write_table, write_whole
 from biotune.training.device import resolve_device
@@ -207,7 +206,7 @@ def image_files(paths: Iterable[str]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found = (file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file())
+            found = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
             files += sorted(file for file in found if not file.name.startswith("."))
         elif path.is_file():
             files.append(path)

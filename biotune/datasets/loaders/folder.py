@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from biotune.config.schema import DatasetConfig
-from biotune.datasets.images import open_image
+from biotune.datasets.images import IMAGE_SUFFIXES, open_image
 from biotune.datasets.loaders.files import fingerprint, local_root
 from biotune.datasets.source import SPLITS, Source
 from biotune.errors import DataError
@@ -85,11 +84,11 @@ def _classes(folder: Path, config: DatasetConfig) -> dict[str, list[Path]]:
         classes[child.name] = sorted(
             path
             for path in child.rglob("*")
-            if path.suffix.lower() in IMG_EXTENSIONS and path.is_file() and not path.name.startswith(".")
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
         )
         if not classes[child.name]:
             raise DataError(
                 f"dataset.root={config.root}: class folder {child.relative_to(Path(str(config.root)).expanduser())} holds no "
-                f"images ({', '.join(extension[1:] for extension in IMG_EXTENSIONS)})."
+                f"images ({', '.join(extension[1:] for extension in IMAGE_SUFFIXES)})."
             )
     return classes
