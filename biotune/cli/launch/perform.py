@@ -18,7 +18,6 @@ from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.executors.processes import end_with_parent, how_it_ended
 from biotune.store.status import record_end
 
-WITH_FOLDER = ("run", "train", "compare", "evaluate")  # the commands that train and leave a run's folder
 _FAILED = 1
 _log = logging.getLogger("biotune")
 
@@ -27,7 +26,7 @@ def perform(command: str, config: Any, folder: Path, mode: OutputMode, title: st
     """Do a job, say in one line what went wrong if anything did, and leave the traceback in the run's log.
 
     Args:
-        command: One of `WITH_FOLDER`.
+        command: One that leaves a run folder.
         config: Its typed config.
         folder: The run's folder, which exists.
         mode: How much is said.
