@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -15,8 +15,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from biotune.cli.registry import LIST_OF, SCHEMAS
+from biotune.cli.registry import COMMANDS, LIST_OF, SCHEMAS
 from biotune.config.key import Key, keys_of, near_keys
+from biotune.config.unused import unused_keys
 from biotune.errors import ConfigError, did_you_mean, one_line
 
 _ALL_KEYS = " 'biotune run --cfg job' shows all keys."
@@ -62,6 +63,28 @@ def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -
             problems.append(f"{override.input_line}: {name} holds keys; set one of them, such as {_first_in(name, keys)}.")
         else:
             problems.append(f"{override.input_line}: no such key.{near_keys(name, keys) or _ALL_KEYS}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def check_use(command: str, overrides: list[Override], configs: Sequence[Any]) -> None:
+    """Refuse keys that were typed and that no job of the command uses.
+
+    Args:
+        command: A command with a schema.
+        overrides: What was typed; choices of groups may set keys that are not used.
+        configs: The composed configs of the jobs.
+
+    Raises:
+        ConfigError: With a line for each such key.
+    """
+    typed = {override.key_or_group: override.input_line for override in overrides}
+    of_jobs = [dict(unused_keys(config, typed)) for config in configs]
+    problems = [
+        f"{typed[path]}: '{COMMANDS[command].typed}' {because} and does not use it; leave it out."
+        for path, because in (of_jobs[0] if of_jobs else {}).items()
+        if all(path in unused for unused in of_jobs)
+    ]
     if problems:
         raise ConfigError("\n".join(problems))
 

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from biotune.cli.launch.compose import composing
 from biotune.cli.launch.hydra_internals import jobs_of, parser_of
-from biotune.cli.launch.overrides import check_names, parse_overrides
+from biotune.cli.launch.overrides import check_names, check_use, parse_overrides
 from biotune.cli.launch.run_folders import check_folder
 from biotune.cli.registry import NO_HYDRA_COMPLETION, SCHEMAS, WITH_FOLDER
 from biotune.cli.terminal.output_mode import OutputMode
@@ -63,6 +63,7 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
         composed = [_compose(command, name, job) for job in jobs[:_MOST_JOBS_CHECKED]]
     if options.info or options.cfg:
         return Checked(options.multirun)
+    check_use(command, overrides, [config for config, _ in composed])
     for number, (config, hydra_config) in enumerate(composed):
         check(config)
         if command in WITH_FOLDER:

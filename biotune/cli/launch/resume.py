@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from biotune.cli.arguments import Parser
 from biotune.cli.launch.compose import composing
 from biotune.cli.launch.interrupts import end_cleanly
-from biotune.cli.launch.overrides import check_names, parse_overrides
+from biotune.cli.launch.overrides import check_names, check_use, parse_overrides
 from biotune.cli.launch.perform import perform
 from biotune.cli.registry import COMMANDS, SCHEMAS
 from biotune.cli.terminal.output_mode import take_output_mode
@@ -47,6 +47,7 @@ def resume(arguments: list[str]) -> int:
     command, document = _stored(folder, options.folder)
     overrides = _overrides(command, options.overrides)
     config = _updated(command, document, overrides, folder)
+    check_use(command, overrides, [config])
     check(config)
     _refuse_what_is_over(folder, options.folder, overrides)
     with sole_user(folder):
