@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 from biotune import __version__
-from biotune.cli.registry import COMMANDS, CONFIG_COMMANDS, HELP, NO_HYDRA_COMPLETION, PLACES
+from biotune.cli.registry import COMMANDS, COMPLETE, COMPLETE_ENTRY, FIRST_SCREEN, NO_HYDRA_COMPLETION, load
 from biotune.errors import BiotuneError, did_you_mean
 
 _BAD_INPUT = 2
@@ -44,19 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(given: list[str]) -> int:
     command = given[0] if given else "--help"
     if command in ("-h", "--help") or given == ["help"]:
-        print(HELP, end="")
+        print(FIRST_SCREEN, end="")
         return 0
     if command in ("-V", "--version"):
         print(f"biotune {__version__}")
         return 0
     if command in ("-sc", "--shell-completion"):
         raise BiotuneError(NO_HYDRA_COMPLETION)
-    if command in CONFIG_COMMANDS:
+    if command in COMMANDS and COMMANDS[command].entry is None:
         from biotune.cli.launch.hydra_app import run_command
 
         return run_command(command, given[1:])
-    if command in PLACES:
-        module, name = PLACES[command].split(":")
-        status: int = getattr(import_module(module), name)(given[1:])
+    entry = COMPLETE_ENTRY if command == COMPLETE else COMMANDS[command].entry if command in COMMANDS else None
+    if entry is not None:
+        status: int = load(entry)(given[1:])
         return status
     raise BiotuneError(f"{command}: no such command.{did_you_mean(command, COMMANDS)} Commands: {', '.join(COMMANDS)}.")

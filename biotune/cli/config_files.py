@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from biotune.config.schema import COMMANDS
+from biotune.cli.registry import COMMANDS, SCHEMAS
 from biotune.errors import ConfigError
 
 
@@ -87,9 +87,9 @@ def settings() -> tuple[Setting, ...]:
 
 def _settings() -> Iterator[Setting]:
     root = roots(None)[0]
-    for command in COMMANDS:
+    for command in SCHEMAS:
         for key, value in _leaves(read_yaml(root / f"{command}.yaml"), ""):
-            yield Setting("biotune data check" if command == "data" else f"biotune {command}", key, value)
+            yield Setting(COMMANDS[command].typed, key, value)
     for file in sorted(root.glob("*/*.yaml")):
         group = file.parent.name
         is_global = "@package _global_" in file.read_text(encoding="utf-8")

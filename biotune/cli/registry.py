@@ -1,60 +1,205 @@
-"""The commands: one row for each. Imports nothing heavy, so that help and completion are instant."""
+"""The commands: one row per command, from which help, completion, dispatch and checks derive. Imports nothing heavy."""
 
 from __future__ import annotations
 
-CONFIG_COMMANDS = {
-    "run": "search, confirm, retrain, test, report",
-    "train": "one fine-tune over several seeds: strategy=NAME or schedule=FILE",
-    "compare": "many strategies on the same data: one table",
-    "evaluate": "fitness of given genotypes, no search: genotypes=FILE.csv",
-    "blocks": "the blocks of a backbone: modules, parameters, share",
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from biotune.cli.flags import COMPOSING, CONFIG_DIR, HELP, MULTIRUN, OF_MODE, Flag
+from biotune.cli.terminal.output_mode import OutputMode
+from biotune.config.schema import BlocksConfig, CompareConfig, DataConfig, EvaluateConfig, RunConfig, TrainConfig
+
+LOUDNESS = (OutputMode.QUIET, OutputMode.VERBOSE)
+JSON = (OutputMode.JSON,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command.
+
+    Attributes:
+        name: As it is typed after `biotune`; two words for a command of a command.
+        meaning: One line for the first screen.
+        entry: `module:function`, called with the arguments that follow the name and returning the exit status. None
+            where Hydra composes a config from them.
+        schema: The class of the config; None for commands without a config.
+        job: `module:function`, called with the composed config; None for commands without a config.
+        own_flags: Its flags but those of its output modes.
+        modes: What it can be asked for beside the normal output.
+        leaves_folder: Whether it trains and leaves a run folder.
+        reported: Whether `biotune report` makes a page of its run folder.
+        composed_by: The words that compose its config, where that is not its name alone.
+    """
+
+    name: str
+    meaning: str
+    entry: str | None = None
+    schema: type | None = None
+    job: str | None = None
+    own_flags: Mapping[str, Flag] = field(default_factory=dict)
+    modes: tuple[OutputMode, ...] = ()
+    leaves_folder: bool = False
+    reported: bool = False
+    composed_by: str = ""
+
+    @property
+    def flags(self) -> dict[str, Flag]:
+        """All its flags, those of its output modes last."""
+        return {**self.own_flags, **{name: flag for mode in self.modes for name, flag in OF_MODE[mode].items()}}
+
+    @property
+    def typed(self) -> str:
+        """The whole command as it is typed to compose its config, such as `biotune data check`."""
+        return f"biotune {self.composed_by or self.name}"
+
+
+_TRAINS: dict[str, Any] = {"own_flags": {**COMPOSING, **MULTIRUN}, "modes": LOUDNESS, "leaves_folder": True}
+_SHOWS: dict[str, Any] = {"own_flags": COMPOSING, "modes": JSON}
+_ROWS = (
+    Command(
+        name="run",
+        meaning="search, confirm, retrain, test, report",
+        schema=RunConfig,
+        job="biotune.recipes.run:run",
+        reported=True,
+        **_TRAINS,
+    ),
+    Command(
+        name="train",
+        meaning="one strategy over several seeds: strategy=NAME or schedule=FILE",
+        schema=TrainConfig,
+        job="biotune.recipes.train:train",
+        reported=True,
+        **_TRAINS,
+    ),
+    Command(
+        name="compare",
+        meaning="many strategies on the same data: one table",
+        schema=CompareConfig,
+        job="biotune.recipes.compare:compare",
+        reported=True,
+        **_TRAINS,
+    ),
+    Command(
+        name="evaluate",
+        meaning="fitness of given genotypes, no search: genotypes=FILE.csv",
+        schema=EvaluateConfig,
+        job="biotune.recipes.evaluate:evaluate",
+        **_TRAINS,
+    ),
+    Command(
+        name="blocks",
+        meaning="the blocks of a backbone: modules, parameters, share",
+        schema=BlocksConfig,
+        job="biotune.cli.commands.blocks:show_blocks",
+        **_SHOWS,
+    ),
+    Command(
+        name="resume",
+        meaning="finish an interrupted run, or lengthen a search: resume DIR",
+        entry="biotune.cli.launch.resume:resume",
+        own_flags=HELP,
+        modes=LOUDNESS,
+    ),
+    Command(
+        name="predict",
+        meaning="classify with a run's final model: predict DIR IMAGE...",
+        entry="biotune.cli.commands.predict:predict",
+        own_flags={
+            "--csv": Flag("also write all predictions to a CSV file", "files"),
+            "--top": Flag("number of classes to show per image", ("1", "3", "5")),
+            "--device": Flag("where to compute", ("auto", "cpu", "cuda", "mps")),
+            "--plugins": Flag("modules to import first", ()),
+            **HELP,
+        },
+        modes=JSON,
+    ),
+    Command(
+        name="report",
+        meaning="rebuild a run's page, or set runs side by side: report DIR...",
+        entry="biotune.cli.commands.report:report",
+        own_flags={"--out": Flag("where to write the page", "files"), **HELP},
+    ),
+    Command(
+        name="list",
+        meaning="what can be chosen: list datasets, list backbones, ...",
+        entry="biotune.cli.commands.list:show_list",
+        own_flags=CONFIG_DIR,
+        modes=JSON,
+    ),
+    Command(
+        name="data",
+        meaning="data check dataset=NAME verifies a copy; data cache",
+        entry="biotune.cli.launch.data:data",
+        schema=DataConfig,
+        job="biotune.cli.commands.data_check:check_dataset",
+        composed_by="data check",
+        **_SHOWS,
+    ),
+    Command(
+        name="data cache",
+        meaning="list the decoded images that runs share, or remove them",
+        entry="biotune.cli.commands.data_cache:data_cache",
+        own_flags={"--clear": Flag("remove decoded images")},
+        modes=JSON,
+    ),
+    Command(
+        name="help",
+        meaning="what a key means, or the keys of a section: help training.lr",
+        entry="biotune.cli.commands.help:show_help",
+        modes=JSON,
+    ),
+    Command(
+        name="completion",
+        meaning="TAB completes commands, keys, choices in bash, zsh, fish",
+        entry="biotune.cli.completion.candidates:completion",
+        own_flags=HELP,
+    ),
+)
+EVERY = {row.name: row for row in _ROWS}
+COMMANDS = {name: row for name, row in EVERY.items() if " " not in name}
+SCHEMAS = {name: row.schema for name, row in COMMANDS.items() if row.schema is not None}
+WITH_FOLDER = tuple(name for name, row in COMMANDS.items() if row.leaves_folder)
+COMPLETE = "__complete"  # typed by the shells' scripts, never by people
+COMPLETE_ENTRY = "biotune.cli.completion.candidates:complete"
+
+LISTS = {  # of `biotune list`, each with the config group that it lists
+    "datasets": "dataset",
+    "backbones": "backbone",
+    "evolution": "evolution",
+    "training": "training",
+    "strategies": "strategy",
+    "executors": "executor",
+    "experiments": "experiment",
 }
-
-
-LISTS = ("datasets", "backbones", "evolution", "training", "strategies", "executors", "experiments")
-
-
-COMMANDS = {
-    **CONFIG_COMMANDS,
-    "resume": "finish an interrupted run, or lengthen a search: resume DIR",
-    "predict": "classify with a run's final model: predict DIR IMAGE...",
-    "report": "rebuild a run's page, or set runs side by side: report DIR...",
-    "list": "what can be chosen: list datasets, list backbones, ...",
-    "data": "data check dataset=NAME verifies a copy; data cache",
-    "help": "what a key means, or a section's keys: help training.lr",
-    "completion": "TAB completes commands, keys, choices in bash, zsh, fish",
-}
-
-
-PLACES = {  # module and function of the commands that need no config of Hydra's
-    "resume": "biotune.cli.launch.resume:resume",
-    "predict": "biotune.cli.commands.predict:predict",
-    "report": "biotune.cli.commands.report:report",
-    "list": "biotune.cli.commands.list:show_list",
-    "data": "biotune.cli.launch.data:data",
-    "help": "biotune.cli.commands.help:show_help",
-    "completion": "biotune.cli.completion.candidates:completion",
-    "__complete": "biotune.cli.completion.candidates:complete",
-}
-
+LIST_OF = {group: name for name, group in LISTS.items()}
 
 NO_HYDRA_COMPLETION = (
     "-sc: biotune has a completion of its own: 'biotune completion bash' prints it, 'biotune completion' says how to load it."
 )
 
 
+def load(place: str) -> Callable[..., Any]:
+    """The function at `module:function`, imported only now."""
+    module, name = place.split(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
 # at most 23 lines of 80 columns: with the prompt below them they fit an old terminal
-HELP = f"""\
+FIRST_SCREEN = f"""\
 biotune finds which layers of an image classifier to fine-tune, and how fast.
 
   biotune run                                    a demo on bundled digits
   biotune run dataset=folder dataset.root=IMAGES backbone=resnet50
-  biotune run -m dataset=digits,cub seed=1,2     a run for every combination
+  biotune run -m dataset=digits,cub seed=1,2     one run per combination
 
 Commands:
-{chr(10).join(f"  {name:<10}  {meaning}" for name, meaning in COMMANDS.items())}
+{chr(10).join(f"  {name:<10}  {row.meaning}" for name, row in COMMANDS.items())}
 
-Everything is set as KEY=VALUE. Flags of run, train, compare, evaluate:
-  -q  only the result     -v  a line a training     -m  one job a combination
+Everything is set as KEY=VALUE. Flags of {", ".join(WITH_FOLDER)}:
+  -q  only the result  -v  a line per training run  -m  one job per combination
   --cfg job  show the config and stop     --config-dir D  look for configs in D
 """

@@ -4,9 +4,11 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from biotune.errors import did_you_mean
 
 MISSING = "???"
 
@@ -90,6 +92,19 @@ def sections_of(schema: type) -> dict[str, str]:
     """The sections of a schema class, each with what it is about."""
     hints = typing.get_type_hints(schema)
     return {name: inspect.getdoc(hint) or "" for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+
+
+def near_keys(name: str, paths: Iterable[str], others: Iterable[str] = ()) -> str:
+    """A sentence with the keys that end like a name, or else with what is spelt like it; empty where nothing is near.
+
+    Args:
+        name: What was typed, such as `lr`.
+        paths: Dotted paths of keys.
+        others: Names other than keys that may be meant.
+    """
+    known = list(paths)
+    same_leaf = [path for path in known if path.rpartition(".")[2] == name.rpartition(".")[2]]
+    return f" Did you mean {' or '.join(same_leaf)}?" if same_leaf else did_you_mean(name, [*known, *others])
 
 
 def is_bool(item: Key) -> bool:

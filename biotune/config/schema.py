@@ -253,13 +253,18 @@ class FinalConfig:
     )
 
 
+def _plugins() -> Any:
+    """The key `plugins`, which stands at another place in each schema."""
+    return key([], "Modules to import that register networks, datasets or strategies of your own.")
+
+
 @dataclass
 class BlocksConfig:
     """Keys of `biotune blocks`."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     num_classes: int = key(1000, "Classes of the head that is counted.", ge=2)
-    plugins: list[str] = key([], "Modules to import that register networks, datasets or strategies of your own.")
+    plugins: list[str] = _plugins()
 
 
 @dataclass
@@ -267,7 +272,7 @@ class DataConfig:
     """Keys of `biotune data check`."""
 
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
-    plugins: list[str] = key([], "Modules to import that register networks, datasets or strategies of your own.")
+    plugins: list[str] = _plugins()
 
 
 @dataclass
@@ -276,7 +281,7 @@ class TrialsConfig:
 
     seed: int = key(0, "Seed of the search.", ge=0, le=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:INDEX or mps.", usual=("auto", "cpu", "cuda", "mps"))
-    plugins: list[str] = key([], "Modules to import that register networks, datasets or strategies of your own.")
+    plugins: list[str] = _plugins()
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -380,14 +385,6 @@ class CompareConfig(TrialsConfig):
 
 
 Section = Any
-COMMANDS: dict[str, type] = {
-    "run": RunConfig,
-    "train": TrainConfig,
-    "compare": CompareConfig,
-    "evaluate": EvaluateConfig,
-    "blocks": BlocksConfig,
-    "data": DataConfig,
-}
 
 
 def value_at(config: Section, path: str) -> Any:

@@ -13,16 +13,17 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from biotune.cli.launch.compose import register
+from biotune.cli.registry import SCHEMAS
 from biotune.config.checks import check
 from biotune.config.key import keys_of
-from biotune.config.schema import COMMANDS, RunConfig, TrainingConfig
+from biotune.config.schema import RunConfig, TrainingConfig
 from biotune.errors import ConfigError
 from biotune.evolution.loop import most_evaluations
 
 ROOT = Path(str(files("biotune.configs")))
 GROUPS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("_"))
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / group).glob("*.yaml"))]
-PRIMARY = sorted(COMMANDS)
+PRIMARY = sorted(SCHEMAS)
 # what must be given with a choice before its config is complete
 NEEDS = {
     ("strategy", "schedule"): ["schedule=some.yaml"],
@@ -55,7 +56,7 @@ def test_every_command_has_its_primary_config() -> None:
 @pytest.mark.parametrize("command", PRIMARY)
 def test_what_a_command_composes_by_default_keeps_every_bound(command: str) -> None:
     config = composed(command)
-    assert type(config) is COMMANDS[command]
+    assert type(config) is SCHEMAS[command]
     check(config)
 
 
@@ -65,7 +66,7 @@ def test_every_choice_composes_with_every_command_it_belongs_to(group: str, choi
     assert commands, f"no command offers {group}"
     for command in commands:
         config = composed(command, f"{group}={choice}", *NEEDS.get((group, choice), []))
-        assert type(config) is COMMANDS[command]
+        assert type(config) is SCHEMAS[command]
         if (group, choice) == ("strategy", "biotune"):  # there is no training without a search
             with pytest.raises(ConfigError, match="'biotune run' makes one, 'biotune compare' compares it"):
                 check(config)
@@ -79,7 +80,7 @@ def test_every_key_of_every_file_is_in_the_schema(group: str, choice: str) -> No
     content = yaml.safe_load(text) or {}
     content.pop("defaults", None)
     content.pop("hydra", None)
-    known = {item.path for schema in COMMANDS.values() for item in keys_of(schema)}
+    known = {item.path for schema in SCHEMAS.values() for item in keys_of(schema)}
 
     def paths(value: Any, prefix: str) -> Iterator[str]:
         if not isinstance(value, dict):
@@ -108,7 +109,7 @@ def test_a_choice_is_found_under_the_name_of_its_file(group: str) -> None:
 
 
 def test_every_key_has_a_meaning() -> None:
-    for schema in COMMANDS.values():
+    for schema in SCHEMAS.values():
         for item in keys_of(schema):
             assert item.metadata["meaning"].endswith("."), item.path
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from biotune.cli.registry import SCHEMAS
 from biotune.config.key import MISSING, Key, keys_of, show
-from biotune.config.schema import COMMANDS, EvolutionConfig, RunConfig, TrainingConfig
+from biotune.config.schema import EvolutionConfig, RunConfig, TrainingConfig
 from biotune.errors import ConfigError
 
 SCHEMA_KEYS = [
-    pytest.param(schema, key, id=f"{name}: {key.path}") for name, schema in COMMANDS.items() for key in keys_of(schema)
+    pytest.param(schema, key, id=f"{name}: {key.path}") for name, schema in SCHEMAS.items() for key in keys_of(schema)
 ]
 
 

@@ -1,4 +1,4 @@
-"""`biotune blocks`: what a backbone is made of."""
+"""`biotune blocks`: the blocks of a backbone."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
+from biotune.cli.registry import EVERY
+from biotune.cli.terminal.output_mode import take_output_mode
 from biotune.cli.terminal.view import Cell, View
 from biotune.errors import ConfigError, did_you_mean
 
@@ -16,7 +17,7 @@ def data_cache(arguments: list[str]) -> int:
     from biotune.datasets.cache import clear, entries
     from biotune.store.scratch import cache_folder
 
-    arguments, mode = take_output_mode(arguments, OutputMode.JSON)
+    arguments, mode = take_output_mode(arguments, *EVERY["data cache"].modes)
     if not arguments:
         found = entries()
         total = sum(entry.size for entry in found)
@@ -54,7 +55,7 @@ def data_cache(arguments: list[str]) -> int:
 
 
 def size(count: int) -> str:
-    """A number of bytes as one says it."""
+    """A number of bytes with a unit that suits it."""
     amount = float(count)
     for unit in ("bytes", "kB", "MB"):
         if amount < 1000:

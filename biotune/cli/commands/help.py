@@ -6,20 +6,20 @@ import dataclasses
 from typing import Any
 
 from biotune.cli.config_files import choices_of, groups_of, roots, settings
-from biotune.cli.registry import COMMANDS, CONFIG_COMMANDS, HELP
+from biotune.cli.registry import COMMANDS, FIRST_SCREEN, LIST_OF, SCHEMAS
 from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
 from biotune.cli.terminal.view import View
-from biotune.config.key import MISSING, Key, keys_of, sections_of, show
-from biotune.config.schema import COMMANDS as SCHEMAS
-from biotune.errors import ConfigError, did_you_mean
+from biotune.config.key import MISSING, Key, keys_of, near_keys, sections_of, show
+from biotune.errors import ConfigError
 
 _BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 _MOST_SHOWN = 6
+_ALL_KEYS = " 'biotune help run' shows all keys."
 
 
 @dataclasses.dataclass(frozen=True)
 class _Known:
-    """A key, and the commands that have it."""
+    """A key, and the names of the commands that have it."""
 
     key: Key
     commands: list[str]
@@ -31,9 +31,9 @@ def show_help(arguments: list[str]) -> int:
     Raises:
         ConfigError: There is nothing of that name.
     """
-    arguments, mode = take_output_mode(arguments, OutputMode.JSON)
+    arguments, mode = take_output_mode(arguments, *COMMANDS["help"].modes)
     if not arguments and mode is OutputMode.NORMAL:
-        print(HELP, end="")
+        print(FIRST_SCREEN, end="")
         return 0
     if len(arguments) > 1:
         raise ConfigError(f"{' '.join(arguments)}: 'biotune help' takes one key, section or command.")
@@ -45,7 +45,7 @@ def show_help(arguments: list[str]) -> int:
     elif wanted in known:
         _describe(known[wanted])
     elif wanted in COMMANDS and wanted not in SCHEMAS:
-        print(f"biotune {wanted}: {COMMANDS[wanted]}")
+        print(f"biotune {wanted}: {COMMANDS[wanted].meaning}")
     else:
         _list(wanted, _select(wanted, known))
     return 0
@@ -55,7 +55,7 @@ def _known_keys() -> dict[str, _Known]:
     known: dict[str, _Known] = {}
     for command, schema in SCHEMAS.items():
         for item in keys_of(schema):
-            known.setdefault(item.path, _Known(item, [])).commands.append("data check" if command == "data" else command)
+            known.setdefault(item.path, _Known(item, [])).commands.append(command)
     return known
 
 
@@ -69,9 +69,8 @@ def _select(wanted: str, known: dict[str, _Known]) -> list[_Known]:
         return [known[item.path] for item in keys_of(SCHEMAS[wanted])]
     if wanted in _sections():
         return [item for path, item in known.items() if path.startswith(f"{wanted}.")]
-    same_leaf = [path for path in known if path.rpartition(".")[2] == wanted.rpartition(".")[2]]
-    near = f" Did you mean {' or '.join(same_leaf)}?" if same_leaf else did_you_mean(wanted, [*known, *_sections(), *COMMANDS])
-    raise ConfigError(f"{wanted}: no such key.{near or ' '}".rstrip() + ("" if near else " 'biotune help run' shows all keys."))
+    near = near_keys(wanted, known, [*_sections(), *COMMANDS])
+    raise ConfigError(f"{wanted}: no such key.{near or _ALL_KEYS}")
 
 
 def _sections() -> dict[str, str]:
@@ -88,7 +87,7 @@ def _facts(known: _Known) -> dict[str, Any]:
         "bounds": {name: item.metadata[name] for name in _BOUNDS if name in item.metadata},
         "choices": list(item.metadata["choices"]),
         "meaning": item.metadata["meaning"],
-        "commands": known.commands,
+        "commands": [COMMANDS[name].typed.removeprefix("biotune ") for name in known.commands],
         "set_by": [{"config": setting.config, "value": setting.value} for setting in settings() if setting.key == item.path],
     }
 
@@ -99,7 +98,7 @@ def _describe(known: _Known) -> None:
         "default": "none; must be given" if item.default == MISSING else show(item.default),
         "bounds": ", ".join(f"{words} {item.metadata[name]}" for name, words in _BOUNDS.items() if name in item.metadata),
         "choices": ", ".join(map(str, item.metadata["choices"])),
-        "commands": ", ".join(f"biotune {command}" for command in known.commands),
+        "commands": ", ".join(COMMANDS[name].typed for name in known.commands),
     }
     others = [setting for setting in settings() if setting.key == item.path and setting.value != item.default]
     group = item.path.partition(".")[0]
@@ -111,19 +110,18 @@ def _describe(known: _Known) -> None:
                 view.line(f"  {name:<9} {text}")
         for index, setting in enumerate(others[:_MOST_SHOWN]):
             view.line(f"  {'set by' if index == 0 else '':<9} {setting.config}: {show(setting.value)}")
-        if rest := len(others) - _MOST_SHOWN:
-            view.line(f"  {'':<9} and {rest} more{_where_listed(group)}") if rest > 0 else None
+        if len(others) > _MOST_SHOWN:
+            view.line(f"  {'':<9} and {len(others) - _MOST_SHOWN} more{_where_listed(group)}")
 
 
 def _list(wanted: str, keys: list[_Known]) -> None:
-    """A table of keys, below what chooses them together."""
-    about = (
-        f"biotune {wanted}: {CONFIG_COMMANDS.get(wanted, COMMANDS.get(wanted))}" if wanted in SCHEMAS else _sections()[wanted]
-    )
-    groups = groups_of(wanted) if wanted in SCHEMAS else [wanted]
+    """A table of keys, below the groups whose choices set several of them."""
+    is_command = wanted in SCHEMAS
+    about = f"biotune {wanted}: {COMMANDS[wanted].meaning}" if is_command else _sections()[wanted]
     with View() as view:
-        for group in groups:
-            if choices := list(choices_of(group, roots(None))):
+        for group in groups_of(wanted) if is_command else [wanted]:
+            choices = list(choices_of(group, roots(None)))
+            if choices:
                 shown = ", ".join(choices[:_MOST_SHOWN]) + (", …" if len(choices) > _MOST_SHOWN else "")
                 view.line(f"{group}=CHOICE sets several keys at once: {shown}{_where_listed(group)}")
         rows = [
@@ -138,5 +136,4 @@ def _list(wanted: str, keys: list[_Known]) -> None:
 
 
 def _where_listed(group: str) -> str:
-    lists = {"strategy": "strategies", "evolution": "evolution", "training": "training"}
-    return f" (biotune list {lists.get(group, group + 's')})"
+    return f" (biotune list {LIST_OF[group]})" if group in LIST_OF else ""

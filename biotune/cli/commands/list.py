@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
+from biotune.cli.arguments import Parser
 from biotune.cli.config_files import choices_of, read_yaml, remark, roots
-from biotune.cli.registry import LISTS
-from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
+from biotune.cli.registry import COMMANDS, LISTS
+from biotune.cli.terminal.output_mode import take_output_mode
 from biotune.cli.terminal.view import Cell, View
 from biotune.errors import ConfigError, did_you_mean
 
@@ -45,17 +45,14 @@ def _yes_or_no(value: bool | None) -> Cell:
     return Cell(value, {None: "", True: "yes", False: "no"}[value])
 
 
-_GROUPS = {"strategies": "strategy"}
-
-
 def show_list(arguments: list[str]) -> int:
     """Print one list of choices, with what each file's first comment says of it."""
-    arguments, mode = take_output_mode(arguments, OutputMode.JSON)
+    arguments, mode = take_output_mode(arguments, *COMMANDS["list"].modes)
     wanted, folder = _options(arguments)
     if len(wanted) != 1 or wanted[0] not in LISTS:
         name = " ".join(wanted) or "list"
         raise ConfigError(f"{name}: no such list.{did_you_mean(name, LISTS)} 'biotune list' takes one of {', '.join(LISTS)}.")
-    group = _GROUPS.get(wanted[0], wanted[0].removesuffix("s"))
+    group = LISTS[wanted[0]]
     choices = choices_of(group, roots(folder))
     with View(mode=mode) as view:
         if group == "dataset":
@@ -69,12 +66,9 @@ def show_list(arguments: list[str]) -> int:
 
 def _options(arguments: list[str]) -> tuple[list[str], str | None]:
     """The lists that were asked for, and the user's own folder of configs."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser = Parser("biotune list", add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
-    try:
-        options, rest = parser.parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        raise ConfigError(f"{error}.") from None
+    options, rest = parser.parse_known_args(arguments)
     if unknown := [argument for argument in rest if argument.startswith("-")]:
         raise ConfigError(f"{unknown[0]}: 'biotune list' knows no such option, only --config-dir and --json.")
     return rest, options.config_dir

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from pathlib import Path
-from typing import NoReturn
 
+from biotune.cli.arguments import Parser
+from biotune.cli.registry import COMMANDS
 from biotune.errors import ConfigError
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. 'biotune report --help' shows the usage.")
-
-
-def report(arguments: list[str]) -> int:
-    """Write the page of one run, or one page over several, and print where it lies."""
-    parser = _Parser(
+def report_parser() -> Parser:
+    """What can follow `biotune report`."""
+    *others, last = (name for name, row in COMMANDS.items() if row.reported)
+    parser = Parser(
         prog="biotune report",
-        description="Rebuild the plots and the page of a run from its folder alone; set several runs side by side on one page.",
+        description=f"Rebuild the plots and the page of a run of 'biotune {', '.join(others)} or {last}' from its folder "
+        "alone, or set several runs side by side on one page.",
         allow_abbrev=False,
     )
-    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a finished run's folder")
+    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="the folder of a finished run")
     parser.add_argument(
         "--out",
         metavar="FILE",
         type=Path,
         help="where to write the page (default: DIR/report.html; report-N-runs.html here for several runs)",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def report(arguments: list[str]) -> int:
+    """Write the page of one run, or one page over several, and print its path."""
+    options = report_parser().parse_args(arguments)
     folders: list[Path] = options.folders
     twice = [folder for folder, times in Counter(folder.resolve() for folder in folders).items() if times > 1]
     if twice:

@@ -9,17 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 
-from biotune.cli.completion.flags import FLAGS, LONG, config_dir
 from biotune.cli.completion.shell_words import bash_candidate, read_line
 from biotune.cli.config_files import choices_of, groups_of, remark, roots
-from biotune.cli.registry import COMMANDS, CONFIG_COMMANDS, LISTS
+from biotune.cli.flags import SHORT
+from biotune.cli.registry import COMMANDS, EVERY, LISTS, SCHEMAS
 from biotune.config.key import Key, is_bool, keys_of, sections_of, show
-from biotune.config.schema import COMMANDS as SCHEMAS
 from biotune.errors import BiotuneError, ConfigError, did_you_mean
 
 SHELLS = {"bash": "~/.bashrc", "zsh": "~/.zshrc", "fish": "~/.config/fish/config.fish"}
 _RUN_FOLDERS = {"hydra.run.dir=": "the run's folder", "hydra.sweep.dir=": "the multirun's folder"}
 _SIGNS = "+~"
+_MEANINGS = {name: row.meaning for name, row in COMMANDS.items()}
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,15 @@ def offer_for(words: Sequence[str]) -> Offer:
     """What can stand in place of the last of the words that follow `biotune`."""
     *typed, word = words or [""]
     if not typed:
-        return _matching(word, {**COMMANDS, "--help": "what biotune is and can do", "--version": "the version"})
+        return _matching(word, {**_MEANINGS, "--help": "what biotune is and can do", "--version": "the version"})
     command, *given = typed
     if command == "data":
-        verbs = {"check": "verify a dataset's copy", "cache": "list and clear decoded images", "--help": "how to use it"}
+        verbs = {"check": "verify a copy of a dataset", "cache": EVERY["data cache"].meaning, "--help": "show the usage"}
         if not given:
             return _matching(word, verbs)
         command, given = ("data" if given[0] == "check" else "data cache"), given[1:]
-    flags = FLAGS.get(command, {})
-    before = flags.get(LONG.get(given[-1], given[-1])) if given else None
+    flags = EVERY[command].flags if command in EVERY else {}
+    before = flags.get(SHORT.get(given[-1], given[-1])) if given else None
     if before and before.takes and not (before.optional and "=" in word):
         return _argument(command, before.takes, "", word)
     if word.startswith("-"):
@@ -104,7 +104,7 @@ def offer_for(words: Sequence[str]) -> Offer:
         if equals and name in flags:
             return _argument(command, flags[name].takes, f"{name}=", value)
         return _matching(word, {name: flag.meaning for name, flag in flags.items()})
-    if command in (*CONFIG_COMMANDS, "data"):
+    if command in SCHEMAS:
         return _override(command, given, word)
     return _positional(command, given, word)
 
@@ -127,7 +127,7 @@ def _argument(command: str, takes: str | tuple[str, ...], head: str, value: str)
 
 def _positional(command: str, given: Sequence[str], word: str) -> Offer:
     """The arguments of the commands that Hydra composes no config for."""
-    flags = FLAGS.get(command, {})
+    flags = EVERY[command].flags if command in EVERY else {}
     takers = [index for index, text in enumerate(given) if text in flags and flags[text].takes]
     others = [text for index, text in enumerate(given) if text[:1] != "-" and index - 1 not in takers]
     if command == "predict":
@@ -142,7 +142,7 @@ def _positional(command: str, given: Sequence[str], word: str) -> Offer:
     elif command == "help":
         every = {item.path: item.metadata["meaning"] for schema in SCHEMAS.values() for item in keys_of(schema)}
         sections = {name: why for schema in SCHEMAS.values() for name, why in sections_of(schema).items()}
-        return _matching(word, {**COMMANDS, **sections, **every})
+        return _matching(word, {**_MEANINGS, **sections, **every})
     return _matching(word, dict.fromkeys(words, ""))
 
 
@@ -175,7 +175,7 @@ def _override(command: str, given: Sequence[str], word: str) -> Offer:
 
 def _names(sign: str, start: str, keys: dict[str, Key], groups: Sequence[str]) -> Offer:
     """Groups, and keys a section at a time: all of them at once would bury what is sought."""
-    every = {f"{group}=": f"choose a {group}" for group in groups}
+    every = {f"{group}=": f"choose {'an' if group[0] in 'aeiou' else 'a'} {group}" for group in groups}
     every |= {f"{path}=": item.metadata["meaning"] for path, item in keys.items()}
     if "training.lr" in keys:
         every |= _RUN_FOLDERS
@@ -185,6 +185,15 @@ def _names(sign: str, start: str, keys: dict[str, Key], groups: Sequence[str]) -
             section, dot, _ = name[len(start) :].partition(".")
             found.setdefault(sign + start + section + dot if dot else sign + name, "keys" if dot else meaning)
     return Offer(found, open_end=True)
+
+
+def config_dir(given: Sequence[str]) -> str | None:
+    """The user's own folder of configs, where the words name one."""
+    for index, word in enumerate(given):
+        name, equals, value = word.partition("=")
+        if SHORT.get(name, name) == "--config-dir":
+            return value if equals else given[index + 1] if index + 1 < len(given) else None
+    return None
 
 
 def _keys(command: str) -> dict[str, Key]:

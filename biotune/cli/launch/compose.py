@@ -8,15 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from biotune.config.schema import COMMANDS
+from biotune.cli.launch.hydra_internals import search_path, use_search_path
+from biotune.cli.registry import SCHEMAS
 from biotune.errors import ConfigError
 
 CONFIGS = "pkg://biotune.configs"
@@ -26,7 +25,7 @@ _PROCESS_SUFFIX = secrets.token_hex(2)
 def register() -> None:
     """Make the schema and the resolvers known to Hydra; safe to call twice."""
     store = ConfigStore.instance()
-    for command, schema in COMMANDS.items():
+    for command, schema in SCHEMAS.items():
         store.store(name=f"{command}_schema", node=schema)
     OmegaConf.register_new_resolver("unique", lambda: _PROCESS_SUFFIX, use_cache=True, replace=True)
 
@@ -42,7 +41,7 @@ def composing(config_dir: str | None) -> Iterator[ConfigLoader]:
         ConfigError: The folder is not there.
     """
     register()
-    path = create_config_search_path(CONFIGS)
+    path = search_path(CONFIGS)
     if config_dir is not None:
         if not Path(config_dir).is_dir():
             raise ConfigError(f"--config-dir {config_dir}: no such folder.")
@@ -51,7 +50,7 @@ def composing(config_dir: str | None) -> Iterator[ConfigLoader]:
     instance = GlobalHydra.instance()
     instance.clear()
     version.setbase("1.3")
-    Hydra.create_main_hydra2(task_name="biotune", config_search_path=path)
+    use_search_path(path)
     try:
         yield instance.config_loader()
     finally:

@@ -1,4 +1,4 @@
-"""`biotune data`: which of its two commands is meant."""
+"""`biotune data`: dispatch to `data check` or `data cache`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _VERBS = ("check", "cache")
 
 
 HELP = """\
-  biotune data check dataset=NAME [KEY=VALUE...]   count what a copy holds and decode every image of it
-  biotune data cache                               list the decoded images that later runs share
+  biotune data check dataset=NAME [KEY=VALUE...]   count what a copy holds and decode each of its images
+  biotune data cache                               list the decoded images that runs share
   biotune data cache --clear [NAME]                remove them, of one dataset or of all
   --json                                           with each of them: one JSON object instead of a table
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -15,11 +15,12 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from biotune.config.key import Key, keys_of
-from biotune.config.schema import COMMANDS
+from biotune.cli.registry import COMMANDS, LIST_OF, SCHEMAS
+from biotune.config.key import Key, keys_of, near_keys
+from biotune.config.unused import unused_keys
 from biotune.errors import ConfigError, did_you_mean, one_line
 
-_GROUP_LISTS = {"dataset": "datasets", "backbone": "backbones", "strategy": "strategies", "evolution": "evolution"}
+_ALL_KEYS = " 'biotune run --cfg job' shows all keys."
 
 
 def parse_overrides(given: list[str], loader: ConfigLoader) -> list[Override]:
@@ -44,7 +45,7 @@ def parse_overrides(given: list[str], loader: ConfigLoader) -> list[Override]:
 
 def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -> None:
     """Every override must name a key of the schema, or a group and one of its choices."""
-    keys = {item.path: item for item in keys_of(COMMANDS[command])}
+    keys = {item.path: item for item in keys_of(SCHEMAS[command])}
     chosen = loader.compute_defaults_list(command, [], RunMode.RUN).overrides.known_choices
     sections = {path.rpartition(".")[0] for path in keys} - {""}
     problems: list[str] = []
@@ -61,7 +62,29 @@ def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -
         elif name in sections:
             problems.append(f"{override.input_line}: {name} holds keys; set one of them, such as {_first_in(name, keys)}.")
         else:
-            problems.append(f"{override.input_line}: no such key.{_near_keys(name, keys)}")
+            problems.append(f"{override.input_line}: no such key.{near_keys(name, keys) or _ALL_KEYS}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def check_use(command: str, overrides: list[Override], configs: Sequence[Any]) -> None:
+    """Refuse keys that were typed and that no job of the command uses.
+
+    Args:
+        command: A command with a schema.
+        overrides: What was typed; choices of groups may set keys that are not used.
+        configs: The composed configs of the jobs.
+
+    Raises:
+        ConfigError: With a line for each such key.
+    """
+    typed = {override.key_or_group: override.input_line for override in overrides}
+    of_jobs = [dict(unused_keys(config, typed)) for config in configs]
+    problems = [
+        f"{typed[path]}: '{COMMANDS[command].typed}' {because} and does not use it; leave it out."
+        for path, because in (of_jobs[0] if of_jobs else {}).items()
+        if all(path in unused for unused in of_jobs)
+    ]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -74,13 +97,6 @@ def _first_in(section: str, keys: dict[str, Key]) -> str:
     return next(path for path in keys if path.startswith(section + "."))
 
 
-def _near_keys(name: str, keys: dict[str, Key]) -> str:
-    same_leaf = [path for path in keys if path.rpartition(".")[2] == name.rpartition(".")[2]]
-    if same_leaf:
-        return f" Did you mean {' or '.join(same_leaf)}?"
-    return did_you_mean(name, keys) or " 'biotune run --cfg job' shows all keys."
-
-
 def _choice_problems(loader: ConfigLoader, group: str, override: Override) -> Iterator[str]:
     choices = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
     if not override.is_sweep_override() and isinstance(override.value(), list):
@@ -88,7 +104,7 @@ def _choice_problems(loader: ConfigLoader, group: str, override: Override) -> It
         return
     for value in _values(override):
         if value is not None and str(value) not in choices:
-            listing = _GROUP_LISTS.get(group)
+            listing = LIST_OF.get(group)
             where = f" 'biotune list {listing}' shows all {len(choices)}." if listing else f" Known: {', '.join(choices)}."
             yield f"{group}={value}: no such {group}.{did_you_mean(str(value), choices)}{where}"
 

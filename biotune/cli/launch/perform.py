@@ -22,7 +22,6 @@ from biotune.store.status import record_end
 if TYPE_CHECKING:
     from biotune.recipes.inputs import Prepared
 
-WITH_FOLDER = ("run", "train", "compare", "evaluate")  # the commands that train and leave a run's folder
 _FAILED = 1
 _log = logging.getLogger("biotune")
 
@@ -33,7 +32,7 @@ def perform(
     """Do a job, say in one line what went wrong if anything did, and leave the traceback in the run's log.
 
     Args:
-        command: One of `WITH_FOLDER`.
+        command: One that leaves a run folder.
         config: Its typed config.
         folder: The run's folder, which exists.
         mode: How much is said.

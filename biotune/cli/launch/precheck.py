@@ -8,26 +8,23 @@ from __future__ import annotations
 import argparse
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra import compose
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from biotune.cli.launch.compose import composing
-from biotune.cli.launch.overrides import check_names, parse_overrides
-from biotune.cli.launch.perform import WITH_FOLDER
+from biotune.cli.launch.hydra_internals import jobs_of, parser_of
+from biotune.cli.launch.overrides import check_names, check_use, parse_overrides
 from biotune.cli.launch.run_folders import check_folder
-from biotune.cli.registry import NO_HYDRA_COMPLETION
+from biotune.cli.registry import NO_HYDRA_COMPLETION, SCHEMAS, WITH_FOLDER
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.config.checks import check
 from biotune.config.key import keys_of
-from biotune.config.schema import COMMANDS
 from biotune.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -69,6 +66,7 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
         composed = [_compose(command, name, job) for job in jobs[:_MOST_JOBS_CHECKED]]
     if options.info or options.cfg:
         return Checked()
+    check_use(command, overrides, [config for config, _ in composed])
     for number, (config, hydra_config) in enumerate(composed):
         check(config)
         if command in WITH_FOLDER:
@@ -80,7 +78,7 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
 
 def flags_first(command: str, arguments: list[str]) -> list[str]:
     """The same arguments, flags before overrides: Hydra's parser refuses overrides on both sides of a flag."""
-    parser = _parser(command)
+    parser = parser_of(command)
     overrides: list[str] = parser.parse_known_intermixed_args(arguments)[0].overrides
     return [*(argument for argument in arguments if argument not in overrides), *overrides]
 
@@ -98,7 +96,7 @@ def _check_inputs(configs: list[Any], mode: OutputMode) -> Prepared:
 
 
 def _options(command: str, arguments: list[str]) -> argparse.Namespace:
-    parser = _parser(command)
+    parser = parser_of(command)
     options = parser.parse_args(arguments)
     if options.resolve and not options.cfg and not options.help:
         parser.error("--resolve needs --cfg")
@@ -108,21 +106,9 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
-    """Hydra's parser, complaining in our way."""
-    parser: argparse.ArgumentParser = get_args_parser()
-
-    def complain(message: str) -> NoReturn:
-        raise ConfigError(f"{message}. 'biotune {command} --help' shows what can be set.")
-
-    parser.error = complain  # type: ignore[method-assign]
-    return parser
-
-
 def _jobs(overrides: list[Override], multirun: bool) -> list[list[str]]:
     if multirun:
-        jobs: list[list[str]] = [list(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
-        return jobs
+        return jobs_of(overrides)
     swept = [override.input_line for override in overrides if override.is_sweep_override()]
     if swept:
         raise ConfigError(f"{swept[0]}: several values need -m (one job for each), a list needs brackets: [1,2].")
@@ -131,7 +117,7 @@ def _jobs(overrides: list[Override], multirun: bool) -> list[list[str]]:
 
 def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictConfig]:
     """The typed config of one job, and Hydra's own part."""
-    meaning = {item.path: item.metadata["meaning"] for item in keys_of(COMMANDS[command])}
+    meaning = {item.path: item.metadata["meaning"] for item in keys_of(SCHEMAS[command])}
     try:
         hydra_config = compose(name, overrides=overrides, return_hydra_config=True)
         job = copy.copy(hydra_config)
@@ -141,7 +127,7 @@ def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictCo
         if missing:
             raise ConfigError("\n".join(f"{key}: must be given. {meaning.get(key, '')}".rstrip() for key in missing))
         config = OmegaConf.to_object(job)
-        if not isinstance(config, COMMANDS[command]):
+        if not isinstance(config, SCHEMAS[command]):
             raise ConfigError(f"--config-name {name}: is no config of 'biotune {command}'; its defaults need {command}_schema.")
         return config, hydra_config.hydra
     except (HydraException, OmegaConfBaseException) as error:

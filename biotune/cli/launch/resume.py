@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from biotune.cli.arguments import Parser
 from biotune.cli.launch.compose import composing
 from biotune.cli.launch.interrupts import end_cleanly
-from biotune.cli.launch.overrides import check_names, parse_overrides
+from biotune.cli.launch.overrides import check_names, check_use, parse_overrides
 from biotune.cli.launch.perform import perform
-from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
+from biotune.cli.registry import COMMANDS, SCHEMAS
+from biotune.cli.terminal.output_mode import take_output_mode
 from biotune.config.checks import check
-from biotune.config.schema import COMMANDS
 from biotune.errors import ConfigError, RunFolderError, one_line
 from biotune.recipes.resuming import EXTENDABLE, pin_config
 from biotune.store.files import JOURNAL, write_text
@@ -30,15 +30,10 @@ from biotune.store.status import state_of
 CONFIG = Path(".hydra") / "config.yaml"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. 'biotune resume --help' shows the usage.")
-
-
 def resume(arguments: list[str]) -> int:
     """Go on with a run where it stopped; what was trained already is not trained again."""
-    arguments, mode = take_output_mode(arguments, OutputMode.QUIET, OutputMode.VERBOSE)
-    parser = _Parser(
+    arguments, mode = take_output_mode(arguments, *COMMANDS["resume"].modes)
+    parser = Parser(
         prog="biotune resume",
         description="Finish an interrupted run. A finished search is made longer by evolution.generations=N or "
         "evolution.max_hours=H, a comparison by more test.seeds or strategies. "
@@ -52,6 +47,7 @@ def resume(arguments: list[str]) -> int:
     command, document = _stored(folder, options.folder)
     overrides = _overrides(command, options.overrides)
     config = _updated(command, document, overrides, folder)
+    check_use(command, overrides, [config])
     check(config)
     _refuse_what_is_over(folder, options.folder, overrides)
     with sole_user(folder):
@@ -106,7 +102,7 @@ def _updated(command: str, document: DictConfig, overrides: list[Override], fold
         for override in overrides:
             key = "executor.name" if override.key_or_group == "executor" else override.key_or_group
             OmegaConf.update(document, key, override.value())
-        merged = OmegaConf.merge(OmegaConf.structured(COMMANDS[command]), document)
+        merged = OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), document)
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise RunFolderError(f"{folder / CONFIG}: is no config of this biotune ({one_line(error)[:200]}).") from None

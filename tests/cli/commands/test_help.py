@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from biotune.cli.registry import COMMANDS
+from biotune.cli.registry import COMMANDS, SCHEMAS
 from biotune.config.key import keys_of, sections_of
-from biotune.config.schema import COMMANDS as SCHEMAS
 
 
 def test_the_first_screen_fits_an_old_terminal_and_names_every_command(biotune: Callable[..., Any]) -> None:
@@ -42,14 +41,24 @@ def test_a_key_is_described_with_all_that_holds_for_it(biotune: Callable[..., An
     assert list(here.iterdir()) == []
 
 
-def test_every_key_section_and_command_has_help(biotune: Callable[..., Any]) -> None:
-    for schema in SCHEMAS.values():
-        for name in [item.path for item in keys_of(schema)] + list(sections_of(schema)):
-            assert biotune("help", name).status == 0, name
-    for command in COMMANDS:
-        said = biotune("help", command)
-        assert said.status == 0
-        assert COMMANDS[command] in said.out
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_commands_help_holds_its_meaning_and_all_its_keys(biotune: Callable[..., Any], command: str) -> None:
+    said = biotune("help", command)
+    assert (said.status, said.err) == (0, "")
+    assert f"biotune {command}: {COMMANDS[command].meaning}\n" in said.out
+    keys = [item.path for item in keys_of(SCHEMAS[command])] if command in SCHEMAS else []
+    first = [line.split()[0] for line in said.out.splitlines() if line.strip()]
+    assert [word for word in first if word in keys] == keys
+
+
+def test_a_key_of_every_type_and_a_section_of_every_command_are_described(biotune: Callable[..., Any]) -> None:
+    keys = {str(item.type): item for schema in SCHEMAS.values() for item in keys_of(schema)}
+    for item in keys.values():
+        assert biotune("help", item.path).out.startswith(f"{item.path}: {item.must_be}\n  {item.metadata['meaning']}\n")
+    sections = {name: about for schema in SCHEMAS.values() for name, about in sections_of(schema).items()}
+    for name, about in sections.items():
+        if name not in COMMANDS:
+            assert about in biotune("help", name).out
 
 
 def test_a_section_lists_its_keys_and_what_sets_them_together(biotune: Callable[..., Any]) -> None:

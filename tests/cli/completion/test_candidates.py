@@ -18,9 +18,8 @@ from biotune.cli.completion.candidates import complete, offer_for
 from biotune.cli.completion.shell_words import bash_candidate, read_line
 from biotune.cli.config_files import choices_of, groups_of, roots
 from biotune.cli.launch.compose import composing, register
-from biotune.cli.registry import COMMANDS, CONFIG_COMMANDS, LISTS
+from biotune.cli.registry import COMMANDS, LISTS, SCHEMAS
 from biotune.config.key import keys_of
-from biotune.config.schema import COMMANDS as SCHEMAS
 
 
 def offered(line: str) -> list[str]:
@@ -185,5 +184,18 @@ def test_an_answer_is_quick_and_imports_nothing_heavy() -> None:
         assert best < 0.5
 
 
-def test_every_command_is_in_the_tables() -> None:
-    assert set(CONFIG_COMMANDS) < set(COMMANDS)
+@pytest.mark.parametrize("command", ["compare", "resume"])
+def test_commands_that_train_offer_how_much_they_say(command: str) -> None:
+    assert {"-q", "--quiet", "-v", "--verbose", "--help"} <= set(offered(f"biotune {command} -"))
+
+
+def test_the_config_folder_of_a_comparison_is_completed() -> None:
+    assert {"-m", "--multirun", "--cfg"} <= set(offered("biotune compare -"))
+    assert offer_for(["compare", "--config-dir", ""]).paths == "folders"
+
+
+def test_groups_are_chosen_with_the_right_article() -> None:
+    words = offer_for(["run", ""]).words
+    assert words["evolution="] == "choose an evolution"
+    assert words["experiment="] == "choose an experiment"
+    assert words["dataset="] == "choose a dataset"

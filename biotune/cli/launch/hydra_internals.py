@@ -1,0 +1,40 @@
+"""All that biotune needs of Hydra's private modules, which any release may move. Known for Hydra 1.3.2 and later 1.3 releases.
+
+`hydra.compose` of Hydra's public API cannot search a `--config-dir`, and nothing public splits a multirun into jobs or
+reads Hydra's flags without running; so these four names are used. pyproject.toml admits Hydra >=1.3.2,<1.4.
+"""
+
+from __future__ import annotations
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.types import Override
+
+from biotune.cli.arguments import Parser
+
+
+def search_path(configs: str) -> ConfigSearchPath:
+    """Where Hydra looks for configs, those of plugins included.
+
+    Args:
+        configs: The primary folder, such as `pkg://biotune.configs`.
+    """
+    path: ConfigSearchPath = create_config_search_path(configs)
+    return path
+
+
+def use_search_path(path: ConfigSearchPath) -> None:
+    """Let `hydra.compose` search a path, by way of Hydra's global instance."""
+    Hydra.create_main_hydra2(task_name="biotune", config_search_path=path)
+
+
+def parser_of(command: str) -> Parser:
+    """Hydra's own parser of flags and overrides, with our errors."""
+    return Parser(f"biotune {command}", help_shows="what can be set", parents=[get_args_parser()], add_help=False)
+
+
+def jobs_of(overrides: list[Override]) -> list[list[str]]:
+    """The overrides of every job of a multirun, in the order in which Hydra runs them."""
+    return [list(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
