@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from biotune.cli.launch.compose import CONFIGS, register
+from biotune.cli.launch.hydra_internals import run_single
 from biotune.cli.launch.interrupts import end_cleanly
 from biotune.cli.launch.perform import perform, perform_apart
 from biotune.cli.launch.precheck import flags_first, precheck
@@ -52,7 +53,11 @@ def run_command(command: str, arguments: list[str]) -> int:
     outcome = _Outcome(checked.prepared)
     end_cleanly()
     try:
-        _hydra_main(COMMANDS[command], mode, outcome)()
+        job = _job(COMMANDS[command], mode, outcome)
+        if checked.single is None:
+            hydra.main(version_base="1.3", config_path=CONFIGS, config_name=command)(job)()
+        else:  # composed already
+            run_single(*checked.single, job)
     except KeyboardInterrupt:
         if outcome.sweep is not None:
             raise KeyboardInterrupt(f"The same command with hydra.sweep.dir={outcome.sweep} goes on with the sweep.") from None
@@ -84,8 +89,8 @@ class _Outcome:
         self.sweep: Path | None = None
 
 
-def _hydra_main(command: Command, mode: OutputMode, outcome: _Outcome) -> Callable[[], None]:
-    """Hydra's main function for a command; its jobs leave their results in `outcome`."""
+def _job(command: Command, mode: OutputMode, outcome: _Outcome) -> Callable[[DictConfig], None]:
+    """What Hydra calls for each job of a command; jobs leave their results in `outcome`."""
 
     def job(cfg: DictConfig) -> None:
         if command.leaves_folder:
@@ -93,8 +98,7 @@ def _hydra_main(command: Command, mode: OutputMode, outcome: _Outcome) -> Callab
         else:
             _show(command, cfg, mode, outcome)
 
-    main: Callable[[], None] = hydra.main(version_base="1.3", config_path=CONFIGS, config_name=command.name)(job)
-    return main
+    return job
 
 
 def _show(command: Command, cfg: DictConfig, mode: OutputMode, outcome: _Outcome) -> None:

@@ -1,16 +1,23 @@
 """All that biotune needs of Hydra's private modules, which any release may move. Known for Hydra 1.3.2 and later 1.3 releases.
 
 `hydra.compose` of Hydra's public API cannot search a `--config-dir`, and nothing public splits a multirun into jobs or
-reads Hydra's flags without running; so these four names are used. pyproject.toml admits Hydra >=1.3.2,<1.4.
+reads Hydra's flags without running; so these five names are used. pyproject.toml admits Hydra >=1.3.2,<1.4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, open_dict, read_write
 
 from biotune.cli.arguments import Parser
 
@@ -28,6 +35,27 @@ def search_path(configs: str) -> ConfigSearchPath:
 def use_search_path(path: ConfigSearchPath) -> None:
     """Let `hydra.compose` search a path, by way of Hydra's global instance."""
     Hydra.create_main_hydra2(task_name="biotune", config_search_path=path)
+
+
+def run_single(config: DictConfig, loader: ConfigLoader, task: Callable[[DictConfig], None]) -> None:
+    """Run one job as `hydra.main` would, with a config that is composed already.
+
+    Args:
+        config: The whole config, Hydra's own part included.
+        loader: What composed it.
+        task: Called with the config without Hydra's part, once the job's folder and `.hydra` are written.
+
+    Raises:
+        Exception: Whatever the task raises.
+    """
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.mode = RunMode.RUN
+    callbacks = Callbacks(config)
+    context = HydraContext(config_loader=loader, callbacks=callbacks)
+    callbacks.on_run_start(config=config, config_name=config.hydra.job.config_name)
+    done = run_job(hydra_context=context, task_function=task, config=config, job_dir_key="hydra.run.dir", job_subdir_key=None)
+    callbacks.on_run_end(config=config, config_name=config.hydra.job.config_name, job_return=done)
+    _ = done.return_value  # raises what the task has raised
 
 
 def parser_of(command: str) -> Parser:

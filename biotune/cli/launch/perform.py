@@ -8,11 +8,11 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biotune.cli.launch.interrupts import INTERRUPTED, end_cleanly
+from biotune.cli.registry import COMMANDS, load
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.executors.processes import end_with_parent, how_it_ended
@@ -48,7 +48,7 @@ def perform(
     from biotune.cli.terminal.results import show_result
     from biotune.cli.terminal.view import View
 
-    recipe: Callable[..., Any] = getattr(import_module(f"biotune.recipes.{command}"), command)
+    recipe: Callable[..., Any] = load(str(COMMANDS[command].job))
     handler = _log_to(folder)
     try:
         with View(mode=mode) as view:

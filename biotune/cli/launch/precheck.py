@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra import compose
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -39,9 +40,11 @@ class Checked:
 
     Attributes:
         prepared: What its jobs work on; None for commands that train nothing.
+        single: The whole config of a single job and what composed it; None where Hydra runs several, or only shows something.
     """
 
     prepared: Prepared | None = None
+    single: tuple[DictConfig, ConfigLoader] | None = None
 
 
 def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.NORMAL) -> Checked:
@@ -66,14 +69,14 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
         composed = [_compose(command, name, job) for job in jobs[:_MOST_JOBS_CHECKED]]
     if options.info or options.cfg:
         return Checked()
-    check_use(command, overrides, [config for config, _ in composed])
-    for number, (config, hydra_config) in enumerate(composed):
+    configs = [config for config, _ in composed]
+    check_use(command, overrides, configs)
+    for number, (config, whole) in enumerate(composed):
         check(config)
         if command in WITH_FOLDER:
-            check_folder(hydra_config, number if options.multirun else None, config)
-    if command in WITH_FOLDER:
-        return Checked(_check_inputs([config for config, _ in composed], mode))
-    return Checked()
+            check_folder(whole.hydra, number if options.multirun else None, config)
+    prepared = _check_inputs(configs, mode) if command in WITH_FOLDER else None
+    return Checked(prepared, None if options.multirun else (composed[0][1], loader))
 
 
 def flags_first(command: str, arguments: list[str]) -> list[str]:
@@ -116,11 +119,11 @@ def _jobs(overrides: list[Override], multirun: bool) -> list[list[str]]:
 
 
 def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictConfig]:
-    """The typed config of one job, and Hydra's own part."""
+    """The typed config of one job, and the whole one with Hydra's own part."""
     meaning = {item.path: item.metadata["meaning"] for item in keys_of(SCHEMAS[command])}
     try:
-        hydra_config = compose(name, overrides=overrides, return_hydra_config=True)
-        job = copy.copy(hydra_config)
+        whole = compose(name, overrides=overrides, return_hydra_config=True)
+        job = copy.copy(whole)
         with read_write(job), open_dict(job):
             del job["hydra"]
         missing = sorted(OmegaConf.missing_keys(job))
@@ -129,7 +132,7 @@ def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictCo
         config = OmegaConf.to_object(job)
         if not isinstance(config, SCHEMAS[command]):
             raise ConfigError(f"--config-name {name}: is no config of 'biotune {command}'; its defaults need {command}_schema.")
-        return config, hydra_config.hydra
+        return config, whole
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"the config cannot be composed: {one_line(error)}") from None
     except yaml.YAMLError as error:

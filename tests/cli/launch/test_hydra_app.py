@@ -108,12 +108,10 @@ def test_a_failing_job_of_a_multirun_keeps_the_others_and_the_status_tells(
     from biotune.recipes import run as recipe
     from biotune.recipes.run import run
 
-    run = run
-
-    def second_one_fails(config: Any, folder: Path, view: Any) -> Any:
+    def second_one_fails(config: Any, folder: Path, *others: Any) -> Any:
         if config.seed == 1:
             raise DataError("the disk is gone.")
-        return run(config, folder, view)
+        return run(config, folder, *others)
 
     monkeypatch.setattr(recipe, "run", second_one_fails)
     # with a pool the jobs run in this process, where the recipe can be replaced

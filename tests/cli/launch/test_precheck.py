@@ -23,8 +23,8 @@ def _registered(here: Path) -> None:
 
 
 def test_a_command_line_in_order_passes_and_writes_nothing(here: Path) -> None:
-    assert not precheck("run", ["experiment=smoke"]).multirun
-    assert precheck("run", ["-m", "experiment=smoke", "seed=1,2"]).multirun
+    assert precheck("run", ["experiment=smoke"]).single is not None
+    assert precheck("run", ["-m", "experiment=smoke", "seed=1,2"]).single is None
     assert list(here.iterdir()) == []
 
 
@@ -52,7 +52,7 @@ def test_a_run_must_keep_the_folder_it_is_recognised_by(here: Path) -> None:
 
 def test_an_empty_folder_that_is_there_already_is_taken(here: Path) -> None:
     (here / "empty").mkdir()
-    assert not precheck("run", ["experiment=smoke", "hydra.run.dir=empty"]).multirun
+    assert precheck("run", ["experiment=smoke", "hydra.run.dir=empty"]).prepared is not None
     assert list((here / "empty").iterdir()) == []
 
 
