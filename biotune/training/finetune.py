@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from biotune.config.schema import TrainingConfig
 from biotune.datasets.data import Data
 from biotune.errors import BiotuneError
-from biotune.schedule.param_groups import apply_schedule, freeze, prove_coverage
+from biotune.schedule.param_groups import freeze, param_groups, prove_coverage
 from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
 from biotune.training.augment import standard
@@ -115,7 +115,8 @@ def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, lo
     """What the trial's strategy makes of the network, or nothing but its schedule."""
     network, training = workspace.network, workspace.training
     lr = training.base_lr if trial.lr is None else trial.lr
-    groups = apply_schedule(network.module, trial.schedule, lr, training.frozen_norm)
+    schedule = trial.schedule
+    groups = param_groups(network.module, schedule.blocks, schedule.lr_weights, lr, training.frozen_norm)
     if trial.method is None:
         return _in_order(trial, workspace, groups)
 
