@@ -12,6 +12,45 @@ from torch import nn
 from biotune.errors import BackboneError, ScheduleError
 from biotune.schedule.block import Block
 
+NORMALISATION = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+)
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Whether a module is a normalisation layer: one of torch's types, or a layer without children that is called a Norm.
+
+    Norms of torchvision's, timm's and a user's own (FrozenBatchNorm2d, RmsNorm) are told by their names; a block that merely
+    holds one (Conv2dNormActivation), or does without (NormFreeBlock), is none.
+    """
+    if isinstance(module, NORMALISATION):
+        return True
+    return "Norm" in type(module).__name__ and not any(True for _ in module.children())
+
+
+def has_running_statistics(module: nn.Module) -> bool:
+    """Whether a module is a normalisation layer whose running statistics move in train mode."""
+    return is_normalisation(module) and getattr(module, "running_mean", None) is not None
+
+
+def part_at(module: nn.Module, path: str) -> nn.Module | nn.Parameter:
+    """The submodule, or the single parameter, at a dotted path.
+
+    Raises:
+        BackboneError: The path names neither.
+    """
+    parent_path, _, leaf = path.rpartition(".")
+    try:
+        found = getattr(module.get_submodule(parent_path), leaf, None)
+    except AttributeError:
+        found = None
+    if not isinstance(found, nn.Module | nn.Parameter):
+        raise BackboneError(f"the network has no module {path!r}.")
+    return found
+
 
 def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]]:
     """The named parameters of the submodule, or the single parameter, at a dotted path.
@@ -19,17 +58,10 @@ def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]
     Raises:
         BackboneError: The path names neither.
     """
-    parent_path, _, leaf = path.rpartition(".")
-    try:
-        parent = module.get_submodule(parent_path)
-    except AttributeError:
-        raise BackboneError(f"the network has no module {path!r}.") from None
-    found = getattr(parent, leaf, None)
+    found = part_at(module, path)
     if isinstance(found, nn.Parameter):
         return [(path, found)]
-    if isinstance(found, nn.Module):
-        return [(f"{path}.{name}", parameter) for name, parameter in found.named_parameters()]
-    raise BackboneError(f"the network has no module {path!r}.")
+    return [(f"{path}.{name}", parameter) for name, parameter in found.named_parameters()]
 
 
 def block_parameters(module: nn.Module, blocks: Sequence[Block]) -> dict[str, list[tuple[str, nn.Parameter]]]:
@@ -136,8 +168,8 @@ def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 def _modules(model: nn.Module, block: Block) -> list[nn.Module]:
     """The modules of a block; a bare parameter among its paths has no mode to hold."""
-    modules = dict(model.named_modules())
-    return [modules[path] for path in block.modules if path in modules]
+    parts = [part_at(model, path) for path in block.modules]
+    return [part for part in parts if isinstance(part, nn.Module)]
 
 
 def hold_in_eval(module: nn.Module, frozen_norm: str = "eval") -> None:
@@ -157,6 +189,6 @@ def _stay(module: nn.Module, frozen_norm: str, mode: bool = True) -> nn.Module:
     type(module).train(module, False)
     if frozen_norm == "train" and mode:
         for inner in module.modules():
-            if isinstance(inner, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
+            if has_running_statistics(inner):
                 type(inner).train(inner, True)
     return module

@@ -14,13 +14,6 @@ from biotune.schedule.plan import Method
 
 Groups = list[dict[str, Any]]
 
-NORMALISATION = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.GroupNorm,
-    nn.LayerNorm,
-)
-
 
 @dataclass(frozen=True)
 class TrainingContext:

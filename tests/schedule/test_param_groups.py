@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision import models
-from torchvision.ops import StochasticDepth
+from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, StochasticDepth
 
 import biotune
 from biotune.backbones import torchvision
 from biotune.backbones.glyphnet import ARCHITECTURES, GlyphNet
 from biotune.errors import ScheduleError
 from biotune.schedule.block import Block
-from biotune.schedule.param_groups import param_groups, prove_coverage
+from biotune.schedule.param_groups import has_running_statistics, is_normalisation, param_groups, prove_coverage
 from biotune.schedule.schedule import Schedule, decode
 from biotune.training.finetune import finetune
 from biotune.training.optimizer import build_optimizer
@@ -387,3 +387,28 @@ def test_bare_parameters_are_frozen_and_trained_like_modules() -> None:
     param_groups(module, row.blocks, (0.0, *(1.0,) * 5), 1e-3)
     frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
     assert frozen == {"class_token", "encoder.pos_embedding", "conv_proj.weight", "conv_proj.bias"}
+
+
+class PlainNorm(nn.Module):
+    """A norm of a user's own, with a weight and running statistics and no type of torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.register_buffer("running_mean", torch.zeros(2))
+
+
+def test_one_rule_tells_normalisation_layers_by_type_or_by_name() -> None:
+    own = type("Scale", (nn.BatchNorm1d,), {})(2)
+    norms = [nn.BatchNorm2d(2), nn.InstanceNorm2d(2), nn.GroupNorm(1, 2), nn.LayerNorm(2), nn.RMSNorm(2), own, PlainNorm()]
+    norms += [FrozenBatchNorm2d(2), models.convnext.LayerNorm2d(2)]
+    assert [module for module in norms if not is_normalisation(module)] == []
+    # what holds a norm among other layers is none itself, nor is what is named for having none
+    free = type("NormFreeBlock", (nn.Sequential,), {})(nn.Conv2d(2, 2, 1), nn.Dropout())
+    assert [module for module in (Conv2dNormActivation(3, 2), free, nn.Conv2d(2, 2, 1)) if is_normalisation(module)] == []
+
+
+def test_only_layers_with_running_statistics_have_a_state_that_moves() -> None:
+    moving = [nn.BatchNorm2d(2), nn.InstanceNorm2d(2, track_running_stats=True), PlainNorm()]
+    still = [nn.BatchNorm2d(2, track_running_stats=False), nn.InstanceNorm2d(2), nn.LayerNorm(2), nn.Conv2d(2, 2, 1)]
+    assert [has_running_statistics(module) for module in moving + still] == [True] * 3 + [False] * 4
