@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from biotune.backbones.network import Preprocessing
-
 # an image of this many pixels is refused as a decompression bomb rather than warned about
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+class Geometry(Protocol):
+    """The size and crop that a network takes: what datasets need to know of its geometry."""
+
+    @property
+    def resize(self) -> int:
+        """The shorter side is resized to so many pixels."""
+
+    @property
+    def crop(self) -> int:
+        """Side of the centre crop in pixels."""
+
+    @property
+    def interpolation(self) -> str:
+        """PIL's name of the filter: bilinear or bicubic."""
+
+    def scaled_to(self, image_size: int | None) -> Geometry:
+        """The same for another image size; None changes nothing."""
 
 
 def open_image(path: Path) -> Image.Image:
@@ -49,18 +67,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
 _LONGEST_RATIO = 16
 
 
-def prepare(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+def prepare(image: Image.Image, geometry: Geometry) -> Image.Image:
     """Resize the shorter side and crop the centre of one image, as torchvision's presets do.
 
     Args:
         image: As PIL opened it.
-        preprocessing: Sizes and filter.
+        geometry: Sizes and filter.
 
     Returns:
         An RGB image of crop × crop pixels.
     """
     rgb = to_rgb(image)
-    if rgb.size == (preprocessing.crop, preprocessing.crop) and preprocessing.resize == preprocessing.crop:
+    if rgb.size == (geometry.crop, geometry.crop) and geometry.resize == geometry.crop:
         return rgb
     # seconds to import, and not needed where the cache has the images or they are of the right size
     from torchvision.transforms import InterpolationMode
@@ -70,6 +88,6 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     if max(rgb.size) > _LONGEST_RATIO * short:
         # resizing all of a very long image could take gigabytes, and only its centre is kept
         rgb = functional.center_crop(rgb, [min(side, _LONGEST_RATIO * short) for side in (rgb.height, rgb.width)])
-    resized = functional.resize(rgb, [preprocessing.resize], InterpolationMode(preprocessing.interpolation))
-    cropped: Image.Image = functional.center_crop(resized, [preprocessing.crop, preprocessing.crop])
+    resized = functional.resize(rgb, [geometry.resize], InterpolationMode(geometry.interpolation))
+    cropped: Image.Image = functional.center_crop(resized, [geometry.crop, geometry.crop])
     return cropped

@@ -137,9 +137,8 @@ class Model:
 
     def prepare(self, image: Image.Image) -> Tensor:
         """An image as the network takes it: (3, H, W) float, resized, cropped and normalised."""
-        pixels = np.asarray(prepare(image, self.preprocessing))
-        mean, std = (torch.tensor(values) * 255 for values in (self.preprocessing.mean, self.preprocessing.std))
-        return ((torch.from_numpy(pixels.copy()).float() - mean) / std).permute(2, 0, 1)
+        pixels = np.array(prepare(image, self.preprocessing))
+        return self.preprocessing.normalise(torch.from_numpy(pixels)[None])[0]
 
     @torch.inference_mode()
     def probabilities(self, files: Sequence[str | os.PathLike[str]]) -> Tensor:
