@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from biotune.config.schema import DatasetConfig
-from biotune.datasets.catalogue import Facts, facts_of
+from biotune.datasets.catalogue import Facts
 from biotune.datasets.decoded import in_parallel
 from biotune.datasets.images import to_rgb
-from biotune.datasets.source import SPLITS, load_source
+from biotune.datasets.registry import facts_of, load_source
+from biotune.datasets.source import SPLITS
 from biotune.errors import one_line
 
 

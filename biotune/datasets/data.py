@@ -11,7 +11,8 @@ import numpy as np
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.decoded import Pixels, decode
 from biotune.datasets.images import Geometry
-from biotune.datasets.source import Indices, Source, load_source
+from biotune.datasets.registry import load_source
+from biotune.datasets.source import Indices, Source
 from biotune.datasets.splits import SplitIndices, check_classes, check_fold_sizes, partition, resplits, stratified_folds
 
 
