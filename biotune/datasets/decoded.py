@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from biotune.datasets.images import Geometry, prepare
+from biotune.datasets.images import Geometry, bombs_refused, prepare
 from biotune.datasets.source import Indices, Source
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.scratch import cache_folder
@@ -214,15 +214,17 @@ def _decode_all(
             return np.asarray(prepare(image, geometry))
 
     broken: dict[int, str] = {}
-    for row, outcome in in_parallel(decoded, len(members)):
-        if isinstance(outcome, MemoryError) or (isinstance(outcome, OSError) and outcome.errno is not None):
-            # no fault of the image's, and gone when its cause is: must not be kept as a property of the data
-            raise DataError(f"{source.name}: {source.names[members[row]]} cannot be read ({one_line(outcome)}).") from outcome
-        if isinstance(outcome, Exception):
-            broken[row] = one_line(outcome) or type(outcome).__name__
-        else:
-            put(row, outcome)
-        on_progress(row + 1, len(members))
+    with bombs_refused():
+        for row, outcome in in_parallel(decoded, len(members)):
+            if isinstance(outcome, MemoryError) or (isinstance(outcome, OSError) and outcome.errno is not None):
+                # no fault of the image's, and gone when its cause is: must not be kept as a property of the data
+                name = source.names[members[row]]
+                raise DataError(f"{source.name}: {name} cannot be read ({one_line(outcome)}).") from outcome
+            if isinstance(outcome, Exception):
+                broken[row] = one_line(outcome) or type(outcome).__name__
+            else:
+                put(row, outcome)
+            on_progress(row + 1, len(members))
     return broken
 
 

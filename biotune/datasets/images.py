@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
 
-# an image of this many pixels is refused as a decompression bomb rather than warned about
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+@contextmanager
+def bombs_refused() -> Iterator[None]:
+    """While images are decoded, whatever opens them: one with too many pixels is an error and not a warning of Pillow's.
+
+    Filters that the user has set come first. They are the process's, so this one is set around a whole loop over threads, and
+    never within one of them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning, append=True)
+        yield
 
 
 class Geometry(Protocol):
@@ -40,7 +51,7 @@ def open_image(path: Path) -> Image.Image:
         OSError: It is no image, or not there.
     """
     image = Image.open(path)
-    # said once more: the filter above is the process's, and may have been changed
+    # Pillow only warns, and a filter may silence it
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         image.close()
         raise ValueError(f"{image.width}×{image.height} pixels are more than the {Image.MAX_IMAGE_PIXELS:,} allowed")

@@ -23,7 +23,7 @@ from biotune.backbones.network import Preprocessing, main_output
 from biotune.backbones.registry import build_network
 from biotune.backbones.weights_file import load_weights
 from biotune.config.schema import BackboneConfig
-from biotune.datasets.images import prepare
+from biotune.datasets.images import bombs_refused, prepare
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS, UNFINISHED, write_table, write_whole
 from biotune.training.device import resolve_device
@@ -155,7 +155,7 @@ class Model:
 
     def _open(self, file: Path) -> Tensor:
         try:
-            with Image.open(file) as image:
+            with bombs_refused(), Image.open(file) as image:
                 return self.prepare(image)
         except Exception as error:  # Pillow's decoders raise whatever they like on malformed files
             raise DataError(f"{file}: cannot be decoded ({one_line(error)}).") from error

@@ -112,5 +112,5 @@ def test_a_transition_is_one_layer_and_a_bare_norm_joins_the_unit_before_it():
 
 
 def test_every_library_lists_names_it_can_find():
-    assert "resnet50" in LIBRARIES["torchvision"].names()
-    assert LIBRARIES["biotune"].names() == ["glyphnet"]
+    assert "resnet50" in LIBRARIES["torchvision"]().names()
+    assert LIBRARIES["biotune"]().names() == ["glyphnet"]
