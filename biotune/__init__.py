@@ -10,7 +10,8 @@ from biotune.schedule.schedule_file import load_schedule
 if TYPE_CHECKING:
     from biotune.backbones.network import Architecture, Preprocessing
     from biotune.backbones.registry import register_backbone
-    from biotune.datasets.source import Source, register_dataset
+    from biotune.datasets.registry import register_dataset
+    from biotune.datasets.source import Source
     from biotune.strategies.registry import register_strategy
     from biotune.training.model import Model, load_model
 
@@ -35,7 +36,7 @@ _LAZY = {  # these need torch, which is slow to import and not needed for every 
     "Preprocessing": "biotune.backbones.network",
     "register_backbone": "biotune.backbones.registry",
     "Source": "biotune.datasets.source",
-    "register_dataset": "biotune.datasets.source",
+    "register_dataset": "biotune.datasets.registry",
     "Model": "biotune.training.model",
     "load_model": "biotune.training.model",
     "register_strategy": "biotune.strategies.registry",

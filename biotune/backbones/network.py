@@ -38,6 +38,22 @@ class Preprocessing:
         resize = round(self.resize * image_size / self.crop)
         return Preprocessing(resize, image_size, self.mean, self.std, self.interpolation)
 
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels as the network takes them: (pixels − 255 mean) / (255 std), channel by channel.
+
+        Args:
+            pixels: (N, H, W, 3) uint8, on any device.
+
+        Returns:
+            (N, 3, H, W) float32 on the same device; a view with its channels last.
+        """
+        return self.normaliser(pixels.device)(pixels)
+
+    def normaliser(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """`normalise` for one device, with its constants sent there once: sent for every batch, a GPU would wait for them."""
+        mean, std = (torch.tensor(values, device=device) * 255 for values in (self.mean, self.std))
+        return lambda pixels: ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+
 
 @dataclass(frozen=True)
 class Architecture:

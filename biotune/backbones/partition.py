@@ -9,7 +9,7 @@ from torch import nn
 
 from biotune.errors import BackboneError
 from biotune.schedule.block import Block
-from biotune.schedule.param_groups import block_parameters
+from biotune.schedule.param_groups import block_parameters, is_normalisation, part_at
 
 
 def check_partition(module: nn.Module, blocks: Sequence[Block], head: str) -> None:
@@ -44,7 +44,7 @@ def finer(module: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
     for block in middle:
         units: list[tuple[str, ...]] = []
         for path in (unit for whole in block.modules for unit in _units(module, whole)):
-            if units and "Norm" in type(module.get_submodule(path)).__name__:
+            if units and _follows_on(part_at(module, path)):
                 units[-1] = (*units[-1], path)
             else:
                 units.append((path,))
@@ -122,7 +122,7 @@ def by_structure(module: nn.Module, head: str) -> tuple[Block, ...]:
     stages += [bare] if bare else []
     position = next(index for index, stage in enumerate(stages) if any(_holds(path, head) for path in stage))
     first_of_head = position
-    while first_of_head > 1 and all(_is_norm(module, path) for path in stages[first_of_head - 1]):
+    while first_of_head > 1 and all(_follows_on(part_at(module, path)) for path in stages[first_of_head - 1]):
         first_of_head -= 1
     return _named([*stages[:first_of_head], [path for stage in stages[first_of_head:] for path in stage]])
 
@@ -167,9 +167,12 @@ def _holds(path: str, head: str) -> bool:
     return head == path or head.startswith(path + ".")
 
 
-def _is_norm(module: nn.Module, path: str) -> bool:
-    parent, _, leaf = path.rpartition(".")
-    return "Norm" in type(getattr(module.get_submodule(parent), leaf)).__name__
+def _follows_on(part: nn.Module | nn.Parameter) -> bool:
+    """Whether a part is no unit of its own: a normalisation layer, or a small unit named for one (Conv2dNormActivation).
+
+    Schedules on disk name the blocks that this rule makes; it must not change.
+    """
+    return isinstance(part, nn.Module) and (is_normalisation(part) or "Norm" in type(part).__name__)
 
 
 def _named(stages: Sequence[Sequence[str]]) -> tuple[Block, ...]:

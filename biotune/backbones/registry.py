@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from biotune.backbones.network import Architecture, Network, Preprocessing, skeleton
+from biotune.backbones.network import Architecture, Network, skeleton
 from biotune.backbones.partition import check_partition, finer, finer_steps
 from biotune.backbones.weights_file import load_weights, read_weights
 from biotune.config.schema import BackboneConfig
@@ -31,29 +30,40 @@ class Library:
     names: Callable[[], list[str]]
 
 
-def _own(module: str) -> Library:
-    """The library that a module here describes; imported when it is needed, as what is behind it can take seconds."""
+# imported when they are needed, as what is behind some of them takes seconds
+def _biotune() -> Library:
+    from biotune.backbones import glyphnet
 
-    def find(name: str) -> Architecture | None:
-        found: Architecture | None = import_module(f"biotune.backbones.{module}").find(name)
-        return found
+    return Library(glyphnet.find, glyphnet.names)
 
-    def names() -> list[str]:
-        found: list[str] = import_module(f"biotune.backbones.{module}").names()
-        return found
 
-    return Library(find, names)
+def _torchvision() -> Library:
+    from biotune.backbones import torchvision
+
+    return Library(torchvision.find, torchvision.names)
+
+
+def _timm() -> Library:
+    from biotune.backbones import timm
+
+    return Library(timm.find, timm.names)
+
+
+def _lite0() -> Library:
+    from biotune.backbones import lite0
+
+    return Library(lite0.find, lite0.names)
 
 
 REGISTERED: dict[str, Architecture] = {}
 
 
-LIBRARIES: dict[str, Library] = {
-    "biotune": _own("glyphnet"),
-    "torchvision": _own("torchvision"),
-    "timm": _own("timm"),
-    "lite0": _own("lite0"),
-    "plugin": Library(REGISTERED.get, lambda: list(REGISTERED)),
+LIBRARIES: dict[str, Callable[[], Library]] = {
+    "biotune": _biotune,
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "lite0": _lite0,
+    "plugin": lambda: Library(REGISTERED.get, lambda: list(REGISTERED)),
 }
 
 
@@ -81,9 +91,9 @@ def find_architecture(config: BackboneConfig) -> Architecture:
     Raises:
         BackboneError: There is none of that name.
     """
-    library = LIBRARIES.get(config.library)
-    if library is None:
+    if config.library not in LIBRARIES:
         raise BackboneError(f"backbone.library={config.library}: must be one of {', '.join(LIBRARIES)}.")
+    library = LIBRARIES[config.library]()
     row = library.find(config.name)
     if row is None:
         near = did_you_mean(config.name, library.names())
@@ -91,11 +101,6 @@ def find_architecture(config: BackboneConfig) -> Architecture:
             near = " Name the module that registers it: plugins=[MODULE], or --plugins MODULE for 'biotune predict'."
         raise BackboneError(f"backbone.name={config.name}: no such network in {config.library}.{near}")
     return row
-
-
-def preprocessing(config: BackboneConfig) -> Preprocessing:
-    """What the chosen weights expect of images; random weights and files are taken to expect what the best ones do."""
-    return find_architecture(config).preprocessing(config.weights)
 
 
 def build_network(config: BackboneConfig, num_classes: int) -> Network:
@@ -134,7 +139,15 @@ def build_network(config: BackboneConfig, num_classes: int) -> Network:
     if config.granularity == "layer":
         # layers that a row declares may cut through a unit, where there is no place to begin
         steps = None if row.layers else finer_steps(module, row.blocks, row.steps)
-    return Network(module, blocks, row.head, row.preprocessing(config.weights), counts, fresh_head, steps)
+    return Network(
+        module=module,
+        blocks=blocks,
+        head=row.head,
+        preprocessing=row.preprocessing(config.weights),
+        parameters=counts,
+        fresh_head=fresh_head,
+        steps=steps,
+    )
 
 
 def _state(row: Architecture, config: BackboneConfig) -> dict[str, torch.Tensor] | None:

@@ -123,14 +123,14 @@ def _pretrained(name: str, weights: str) -> dict[str, torch.Tensor]:
 def _row(name: str, blocks: Blocks, head: str, steps: dict[str, str] | None = None, **options: Any) -> Architecture:
     choices = models.get_model_weights(name)
     return Architecture(
-        name,
-        "torchvision",
-        partial(models.get_model, name, weights=None, **options),
-        blocks,
-        head,
-        partial(_preprocessing, name),
-        partial(_pretrained, name),
-        _drop_auxiliary_heads,
+        name=name,
+        library="torchvision",
+        build=partial(models.get_model, name, weights=None, **options),
+        blocks=blocks,
+        head=head,
+        preprocessing=partial(_preprocessing, name),
+        pretrained=partial(_pretrained, name),
+        prepare=_drop_auxiliary_heads,
         source=f"torchvision {choices.DEFAULT.name}",
         named_weights=tuple(choices.__members__),
         steps=steps,

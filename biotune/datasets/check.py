@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from biotune.config.schema import DatasetConfig
-from biotune.datasets.catalogue import Facts, facts_of
+from biotune.datasets.catalogue import Facts
 from biotune.datasets.decoded import in_parallel
-from biotune.datasets.images import to_rgb
-from biotune.datasets.source import SPLITS, load_source
+from biotune.datasets.images import bombs_refused, to_rgb
+from biotune.datasets.registry import facts_of, load_source
+from biotune.datasets.source import SPLITS
 from biotune.errors import one_line
 
 
@@ -64,10 +65,11 @@ def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = 
         with source.read(index) as image:
             to_rgb(image)
 
-    for index, outcome in in_parallel(decoded, len(source.names)):
-        if isinstance(outcome, Exception):
-            broken[source.names[index]] = one_line(outcome) or type(outcome).__name__
-        on_progress(index + 1, len(source.names))
+    with bombs_refused():
+        for index, outcome in in_parallel(decoded, len(source.names)):
+            if isinstance(outcome, Exception):
+                broken[source.names[index]] = one_line(outcome) or type(outcome).__name__
+            on_progress(index + 1, len(source.names))
     used = int(np.unique(source.labels).size)
     counts = [Count("classes", used, len(source.classes) if facts is None or facts.classes is None else facts.classes)]
     # images without an official split are those that training and hold-outs share

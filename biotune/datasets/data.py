@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biotune.backbones.network import Preprocessing
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.decoded import Pixels, decode
-from biotune.datasets.source import Indices, Source, load_source
+from biotune.datasets.images import Geometry
+from biotune.datasets.registry import load_source
+from biotune.datasets.source import Indices, Source
 from biotune.datasets.splits import SplitIndices, check_classes, check_fold_sizes, partition, resplits, stratified_folds
 
 
@@ -102,13 +103,13 @@ def find_dataset(config: DatasetConfig, num_folds: int, resplit: bool = False) -
 
 
 def load_dataset(
-    plan: FoundDataset, preprocessing: Preprocessing, on_progress: Callable[[int, int], None] = lambda done, total: None
+    plan: FoundDataset, geometry: Geometry, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Data:
     """Decode what was found and cut it into folds.
 
     Args:
         plan: What `find_dataset` found.
-        preprocessing: What the backbone's weights expect; `dataset.image_size` rescales it.
+        geometry: What the backbone's weights expect; `dataset.image_size` rescales it.
         on_progress: Told how many of how many images are decoded.
 
     Raises:
@@ -116,7 +117,7 @@ def load_dataset(
     """
     source, config, cut = plan.source, plan.config, plan.cut
     members = np.sort(np.concatenate([cut.train, cut.val, cut.test]))
-    decoded = decode(source, members, preprocessing.scaled_to(config.image_size), config.skip_broken, on_progress)
+    decoded = decode(source, members, geometry.scaled_to(config.image_size), config.skip_broken, on_progress)
     if decoded.broken:
         good = np.setdiff1d(members, members[list(decoded.broken)])
         cut = SplitIndices(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))

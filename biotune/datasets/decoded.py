@@ -20,8 +20,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from biotune.backbones.network import Preprocessing
-from biotune.datasets.images import prepare
+from biotune.datasets.images import Geometry, bombs_refused, prepare
 from biotune.datasets.source import Indices, Source
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.scratch import cache_folder
@@ -66,7 +65,7 @@ class Decoded:
 def decode(
     source: Source,
     members: Indices,
-    preprocessing: Preprocessing,
+    geometry: Geometry,
     skip_broken: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Decoded:
@@ -75,7 +74,7 @@ def decode(
     Args:
         source: The dataset.
         members: Indices of the images wanted; row i of the result is image members[i].
-        preprocessing: Geometry and filter.
+        geometry: Size, crop and filter.
         skip_broken: Leave out what cannot be decoded instead of refusing it.
         on_progress: Told how many of how many images are done, while decoding.
 
@@ -83,12 +82,12 @@ def decode(
         DataError: An image cannot be decoded, and skip_broken is off.
     """
     if not source.on_disk:
-        pixels = np.zeros(_shape(members, preprocessing), dtype=np.uint8)
-        decoded = Decoded(pixels, _decode_all(source, members, preprocessing, pixels.__setitem__, on_progress))
+        pixels = np.zeros(_shape(members, geometry), dtype=np.uint8)
+        decoded = Decoded(pixels, _decode_all(source, members, geometry, pixels.__setitem__, on_progress))
     else:
-        folder = cache_folder() / "decoded" / _cache_key(source, members, preprocessing)
-        found = _open(folder, _shape(members, preprocessing))
-        decoded = _fill(folder, source, members, preprocessing, on_progress) if found is None else found
+        folder = cache_folder() / "decoded" / _cache_key(source, members, geometry)
+        found = _open(folder, _shape(members, geometry))
+        decoded = _fill(folder, source, members, geometry, on_progress) if found is None else found
     if decoded.broken and not skip_broken:
         shown = [f"{source.names[members[row]]} ({reason})" for row, reason in list(decoded.broken.items())[:_SHOWN]]
         more = f" and {len(decoded.broken) - _SHOWN} more" if len(decoded.broken) > _SHOWN else ""
@@ -96,13 +95,13 @@ def decode(
     return decoded
 
 
-def _shape(members: Indices, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
-    return len(members), preprocessing.crop, preprocessing.crop, 3
+def _shape(members: Indices, geometry: Geometry) -> tuple[int, int, int, int]:
+    return len(members), geometry.crop, geometry.crop, 3
 
 
-def _cache_key(source: Source, members: Indices, preprocessing: Preprocessing) -> str:
-    geometry = [_FORMAT, preprocessing.resize, preprocessing.crop, preprocessing.interpolation]
-    digest = hashlib.sha256(json.dumps([source.fingerprint, geometry]).encode())
+def _cache_key(source: Source, members: Indices, geometry: Geometry) -> str:
+    facts = [_FORMAT, geometry.resize, geometry.crop, geometry.interpolation]
+    digest = hashlib.sha256(json.dumps([source.fingerprint, facts]).encode())
     digest.update(members.tobytes())
     # a user's own name may hold what no folder's name can
     name = re.sub(r"[^\w.-]", "_", source.name).lstrip(".") or "unnamed"
@@ -130,7 +129,7 @@ def _fill(
     folder: Path,
     source: Source,
     members: Indices,
-    preprocessing: Preprocessing,
+    geometry: Geometry,
     on_progress: Callable[[int, int], None],
 ) -> Decoded:
     """Decode into a folder of another name and rename it when it is complete: nobody ever sees half of it."""
@@ -139,10 +138,10 @@ def _fill(
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder.parent)
         unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=UNFINISHED))
-        shape = _shape(members, preprocessing)
-        broken = _decode_to_file(unfinished / _PIXELS, source, members, preprocessing, on_progress)
+        shape = _shape(members, geometry)
+        broken = _decode_to_file(unfinished / _PIXELS, source, members, geometry, on_progress)
         (unfinished / _BROKEN).write_text(json.dumps(broken), encoding="utf-8")
-        facts = {"dataset": source.name, "resize": preprocessing.resize, "interpolation": preprocessing.interpolation}
+        facts = {"dataset": source.name, "resize": geometry.resize, "interpolation": geometry.interpolation}
         (unfinished / ABOUT).write_text(json.dumps(facts), encoding="utf-8")
         with suppress(OSError):  # where another process was faster, its pixels are the same
             unfinished.rename(folder)
@@ -179,11 +178,11 @@ def _decode_to_file(
     path: Path,
     source: Source,
     members: Indices,
-    preprocessing: Preprocessing,
+    geometry: Geometry,
     on_progress: Callable[[int, int], None],
 ) -> dict[int, str]:
     """Write an npy file image by image: a mapping would keep all of its pages resident."""
-    shape = _shape(members, preprocessing)
+    shape = _shape(members, geometry)
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -195,7 +194,7 @@ def _decode_to_file(
             file.seek(begin + row * size)
             file.write(image.tobytes())
 
-        broken = _decode_all(source, members, preprocessing, put, on_progress)
+        broken = _decode_all(source, members, geometry, put, on_progress)
         file.flush()
         os.fsync(file.fileno())
     return broken
@@ -204,7 +203,7 @@ def _decode_to_file(
 def _decode_all(
     source: Source,
     members: Indices,
-    preprocessing: Preprocessing,
+    geometry: Geometry,
     put: Callable[[int, Pixels], None],
     on_progress: Callable[[int, int], None],
 ) -> dict[int, str]:
@@ -212,18 +211,20 @@ def _decode_all(
 
     def decoded(row: int) -> Pixels:
         with source.read(int(members[row])) as image:
-            return np.asarray(prepare(image, preprocessing))
+            return np.asarray(prepare(image, geometry))
 
     broken: dict[int, str] = {}
-    for row, outcome in in_parallel(decoded, len(members)):
-        if isinstance(outcome, MemoryError) or (isinstance(outcome, OSError) and outcome.errno is not None):
-            # no fault of the image's, and gone when its cause is: must not be kept as a property of the data
-            raise DataError(f"{source.name}: {source.names[members[row]]} cannot be read ({one_line(outcome)}).") from outcome
-        if isinstance(outcome, Exception):
-            broken[row] = one_line(outcome) or type(outcome).__name__
-        else:
-            put(row, outcome)
-        on_progress(row + 1, len(members))
+    with bombs_refused():
+        for row, outcome in in_parallel(decoded, len(members)):
+            if isinstance(outcome, MemoryError) or (isinstance(outcome, OSError) and outcome.errno is not None):
+                # no fault of the image's, and gone when its cause is: must not be kept as a property of the data
+                name = source.names[members[row]]
+                raise DataError(f"{source.name}: {name} cannot be read ({one_line(outcome)}).") from outcome
+            if isinstance(outcome, Exception):
+                broken[row] = one_line(outcome) or type(outcome).__name__
+            else:
+                put(row, outcome)
+            on_progress(row + 1, len(members))
     return broken
 
 

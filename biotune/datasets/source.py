@@ -1,17 +1,13 @@
-"""What a dataset is before it is split: labelled images that can be opened one by one; the loaders by name."""
+"""What a dataset is before it is split: labelled images that can be opened one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from biotune.config.schema import DatasetConfig
-from biotune.errors import DataError, did_you_mean
 
 Indices = NDArray[np.int64]
 
@@ -44,44 +40,3 @@ class Source:
     fingerprint: str
     groups: NDArray[np.int64] | None = None
     on_disk: bool = True
-
-
-def _own(name: str) -> Callable[[DatasetConfig], Source]:
-    """The loader of a module here, which is imported when it is needed: the libraries behind some take seconds."""
-
-    def load_by(config: DatasetConfig) -> Source:
-        found: Source = import_module(f"biotune.datasets.loaders.{name}").load(config)
-        return found
-
-    return load_by
-
-
-LOADERS: dict[str, Callable[[DatasetConfig], Source]] = {
-    name: _own(name) for name in ("cub", "digits", "folder", "isic2020", "medmnist", "torchvision")
-}
-
-
-def register_dataset(name: str, loader: Callable[[DatasetConfig], Source]) -> None:
-    """Make a dataset of the user's own available as `dataset.loader=NAME`.
-
-    Args:
-        name: Its name.
-        loader: From the dataset's config to its labelled images.
-
-    Raises:
-        DataError: The name is taken.
-    """
-    if LOADERS.get(name, loader) is not loader:
-        raise DataError(f"dataset loader {name}: is registered already.")
-    LOADERS[name] = loader
-
-
-def load_source(config: DatasetConfig) -> Source:
-    """Find a dataset without decoding any image.
-
-    Raises:
-        DataError: Unknown loader, or data missing or malformed.
-    """
-    if config.loader not in LOADERS:
-        raise DataError(f"dataset.loader={config.loader}: no such loader.{did_you_mean(config.loader, LOADERS)}")
-    return LOADERS[config.loader](config)

@@ -1,4 +1,4 @@
-"""A schedule meets a model: frozen state, normalisation mode and optimizer groups, with a proof of full, single coverage."""
+"""Blocks on a model: frozen state, normalisation mode and optimizer groups, with a proof of full, single coverage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,45 @@ from torch import nn
 
 from biotune.errors import BackboneError, ScheduleError
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule
+
+NORMALISATION = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+)
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Whether a module is a normalisation layer: one of torch's types, or a layer without children that is called a Norm.
+
+    Norms of torchvision's, timm's and a user's own (FrozenBatchNorm2d, RmsNorm) are told by their names; a block that merely
+    holds one (Conv2dNormActivation), or does without (NormFreeBlock), is none.
+    """
+    if isinstance(module, NORMALISATION):
+        return True
+    return "Norm" in type(module).__name__ and not any(True for _ in module.children())
+
+
+def has_running_statistics(module: nn.Module) -> bool:
+    """Whether a module is a normalisation layer whose running statistics move in train mode."""
+    return is_normalisation(module) and getattr(module, "running_mean", None) is not None
+
+
+def part_at(module: nn.Module, path: str) -> nn.Module | nn.Parameter:
+    """The submodule, or the single parameter, at a dotted path.
+
+    Raises:
+        BackboneError: The path names neither.
+    """
+    parent_path, _, leaf = path.rpartition(".")
+    try:
+        found = getattr(module.get_submodule(parent_path), leaf, None)
+    except AttributeError:
+        found = None
+    if not isinstance(found, nn.Module | nn.Parameter):
+        raise BackboneError(f"the network has no module {path!r}.")
+    return found
 
 
 def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]]:
@@ -20,17 +58,10 @@ def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]
     Raises:
         BackboneError: The path names neither.
     """
-    parent_path, _, leaf = path.rpartition(".")
-    try:
-        parent = module.get_submodule(parent_path)
-    except AttributeError:
-        raise BackboneError(f"the network has no module {path!r}.") from None
-    found = getattr(parent, leaf, None)
+    found = part_at(module, path)
     if isinstance(found, nn.Parameter):
         return [(path, found)]
-    if isinstance(found, nn.Module):
-        return [(f"{path}.{name}", parameter) for name, parameter in found.named_parameters()]
-    raise BackboneError(f"the network has no module {path!r}.")
+    return [(f"{path}.{name}", parameter) for name, parameter in found.named_parameters()]
 
 
 def block_parameters(module: nn.Module, blocks: Sequence[Block]) -> dict[str, list[tuple[str, nn.Parameter]]]:
@@ -60,43 +91,34 @@ def block_parameters(module: nn.Module, blocks: Sequence[Block]) -> dict[str, li
     return parameters
 
 
-def apply_schedule(model: nn.Module, schedule: Schedule, base_lr: float, frozen_norm: str = "eval") -> list[dict[str, Any]]:
-    """Freeze what the schedule freezes and group what it trains, in forward order.
+def param_groups(
+    model: nn.Module, blocks: Sequence[Block], lr_weights: Sequence[float], base_lr: float, frozen_norm: str = "eval"
+) -> list[dict[str, Any]]:
+    """Freeze the blocks of weight 0 and group the others for an optimizer, in forward order.
 
     A frozen block has no gradients, and its modules (normalisation, dropout, stochastic depth) stay in eval mode
-    through every later `model.train()`. Applying another schedule undoes the one before.
+    through every later `model.train()`. A second call undoes the one before.
 
     Args:
-        model: A network with the modules that the schedule's blocks name.
-        schedule: What is trained at which weight.
-        base_lr: λ_0; a block's rate is λ_b = W_b · λ_0 (BioTune, section 1).
+        model: A network with the modules that the blocks name, each parameter in one block.
+        blocks: (B,) the blocks in forward order.
+        lr_weights: (B,) the weight W_b of each block's learning rate; 0 means frozen.
+        base_lr: λ_0; a block's learning rate is λ_b = W_b · λ_0 (BioTune, section 1).
         frozen_norm: eval, or train: frozen normalisation layers go on updating their statistics, as published.
 
     Returns:
-        A parameter group a trained block: `{"params", "lr", "name"}`.
+        One parameter group per trained block: `{"params", "lr", "name"}`.
 
     Raises:
         ScheduleError: The blocks do not fit the model.
     """
-    freeze_but(model, schedule, schedule.selected, frozen_norm)
-    parameters = block_parameters(model, schedule.blocks)
+    freeze(model, blocks, [weight > 0 for weight in lr_weights], frozen_norm)
+    parameters = block_parameters(model, blocks)
     return [
         {"params": own, "lr": weight * base_lr, "name": block.name}
-        for block, weight in zip(schedule.blocks, schedule.lr_weights, strict=True)
+        for block, weight in zip(blocks, lr_weights, strict=True)
         if weight > 0 and (own := [parameter for _, parameter in parameters[block.name]])
     ]
-
-
-def freeze_but(model: nn.Module, schedule: Schedule, selected: Sequence[bool], frozen_norm: str = "eval") -> None:
-    """`freeze` all blocks of a schedule but the selected ones.
-
-    Raises:
-        ScheduleError: The blocks do not fit the model.
-    """
-    try:
-        freeze(model, schedule.blocks, selected, frozen_norm)
-    except BackboneError as error:
-        raise ScheduleError(f"the schedule (blocks {', '.join(schedule.names)}) does not fit the network: {error}") from None
 
 
 def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], frozen_norm: str = "eval") -> None:
@@ -104,11 +126,18 @@ def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], 
 
     Args:
         model: A network with the modules that the blocks name, each parameter in one block.
-        blocks: The blocks in forward order.
-        selected: Whether each is trained.
-        frozen_norm: See `apply_schedule`.
+        blocks: (B,) the blocks in forward order.
+        selected: (B,) whether each is trained.
+        frozen_norm: See `param_groups`.
+
+    Raises:
+        ScheduleError: The blocks do not fit the model.
     """
-    parameters = block_parameters(model, blocks)
+    try:
+        parameters = block_parameters(model, blocks)
+    except BackboneError as error:
+        names = ", ".join(block.name for block in blocks)
+        raise ScheduleError(f"the schedule (blocks {names}) does not fit the network: {error}") from None
     for module in model.modules():
         _release(module)
     for block, trained in zip(blocks, selected, strict=True):
@@ -139,12 +168,12 @@ def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 def _modules(model: nn.Module, block: Block) -> list[nn.Module]:
     """The modules of a block; a bare parameter among its paths has no mode to hold."""
-    modules = dict(model.named_modules())
-    return [modules[path] for path in block.modules if path in modules]
+    parts = [part_at(model, path) for path in block.modules]
+    return [part for part in parts if isinstance(part, nn.Module)]
 
 
 def hold_in_eval(module: nn.Module, frozen_norm: str = "eval") -> None:
-    """Keep a module in eval mode through every later `train()`, until `freeze` or `apply_schedule` releases it."""
+    """Keep a module in eval mode through every later `train()`, until `freeze` or `param_groups` releases it."""
     module.train = partial(_stay, module, frozen_norm)  # type: ignore[method-assign]
     module.train(module.training)
 
@@ -160,6 +189,6 @@ def _stay(module: nn.Module, frozen_norm: str, mode: bool = True) -> nn.Module:
     type(module).train(module, False)
     if frozen_norm == "train" and mode:
         for inner in module.modules():
-            if isinstance(inner, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
+            if has_running_statistics(inner):
                 type(inner).train(inner, True)
     return module

@@ -128,9 +128,9 @@ class Schedule:
         Raises:
             ScheduleError: The blocks do not fit the model.
         """
-        from biotune.schedule.param_groups import freeze_but
+        from biotune.schedule.param_groups import freeze
 
-        freeze_but(model, self, self.trained_in(epoch, epochs))
+        freeze(model, self.blocks, self.trained_in(epoch, epochs))
 
     def apply(self, model: torch.nn.Module, base_lr: float | None = None) -> list[dict[str, Any]]:
         """Freeze and group a model's parameters as this schedule says.
@@ -152,9 +152,9 @@ class Schedule:
             raise ScheduleError("apply() needs base_lr: this schedule comes from no file that states one.")
         if not (math.isfinite(rate) and rate > 0):
             raise ScheduleError(f"base_lr={rate}: must be a positive number.")
-        from biotune.schedule.param_groups import apply_schedule
+        from biotune.schedule.param_groups import param_groups
 
-        return apply_schedule(model, self, float(rate))
+        return param_groups(model, self.blocks, self.lr_weights, float(rate))
 
 
 def lr_weight(importance: float) -> float:

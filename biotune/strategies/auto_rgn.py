@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from biotune.strategies.hooks import NORMALISATION, Groups, Hooks, TrainingContext
+from biotune.schedule.param_groups import is_normalisation
+from biotune.strategies.hooks import Groups, Hooks, TrainingContext
 
 _STABLE = 1e-8  # keeps a variance of 0 from being divided by
 
@@ -34,9 +35,9 @@ def hooks(context: TrainingContext) -> Hooks:
 
 
 def without_normalisation(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The trainable parameters by name; those of normalisation layers, told by the layer's type, are frozen and left out."""
+    """The trainable parameters by name; those of normalisation layers are frozen and left out."""
     for module in model.modules():
-        if isinstance(module, NORMALISATION):
+        if is_normalisation(module):
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(False)
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

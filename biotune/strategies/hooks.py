@@ -14,13 +14,6 @@ from biotune.schedule.plan import Method
 
 Groups = list[dict[str, Any]]
 
-NORMALISATION = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.GroupNorm,
-    nn.LayerNorm,
-)
-
 
 @dataclass(frozen=True)
 class TrainingContext:
@@ -35,7 +28,7 @@ class TrainingContext:
         lr: The base rate λ_0.
         epochs: The budget, the most epochs.
         method: The strategy's name and settings.
-        frozen_norm: eval or train, see `apply_schedule`.
+        frozen_norm: eval or train, see `param_groups`.
         losses: From an epoch and a number of batches to the loss of each of these batches, with its graph, drawn apart from
             the training's own batches.
         example: Makes a small batch of images.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from biotune.schedule.param_groups import freeze, hold_in_eval
-from biotune.strategies.hooks import NORMALISATION, Hooks, TrainingContext
+from biotune.schedule.param_groups import freeze, hold_in_eval, is_normalisation
+from biotune.strategies.hooks import Hooks, TrainingContext
 
 
 def hooks(context: TrainingContext) -> Hooks:
@@ -22,7 +22,7 @@ def hooks(context: TrainingContext) -> Hooks:
         elif epoch == half:
             freeze(context.model, context.blocks, [True] * len(context.blocks), context.frozen_norm)
             for module in context.model.modules():
-                if isinstance(module, NORMALISATION):
+                if is_normalisation(module):
                     hold_in_eval(module)
 
     return Hooks(context.groups, before_epoch, stop_from=half)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from biotune.config.schema import StrategyConfig
@@ -27,12 +26,12 @@ class Strategy:
 
     Attributes:
         schedules: From the blocks, the settings and whether the head is new to the schedules that validation data choose from.
-        hooks: The module in this folder whose `hooks` reach into the training loop; None where there is none.
+        hooks: Makes its hooks on the training loop; None where there are none.
         settings: Its own keys of `StrategyConfig`.
     """
 
     schedules: Schedules
-    hooks: str | None = None
+    hooks: Callable[[TrainingContext], Hooks] | None = None
     settings: tuple[str, ...] = ()
 
 
@@ -40,18 +39,43 @@ def _one(make: Callable[[Sequence[Block]], Schedule]) -> Schedules:
     return lambda blocks, settings, fresh_head: [make(blocks)]
 
 
+# imported when they are needed: this module is read where there is no torch
+def _lp_ft(context: TrainingContext) -> Hooks:
+    from biotune.strategies import lp_ft
+
+    return lp_ft.hooks(context)
+
+
+def _l2_sp(context: TrainingContext) -> Hooks:
+    from biotune.strategies import l2_sp
+
+    return l2_sp.hooks(context)
+
+
+def _auto_rgn(context: TrainingContext) -> Hooks:
+    from biotune.strategies import auto_rgn
+
+    return auto_rgn.hooks(context)
+
+
+def _lora(context: TrainingContext) -> Hooks:
+    from biotune.strategies import lora
+
+    return lora.hooks(context)
+
+
 STRATEGIES: dict[str, Strategy] = {
     "full": Strategy(_one(fixed.full)),
     "linear_probe": Strategy(_one(fixed.linear_probe)),
-    "lp_ft": Strategy(_one(fixed.full), "lp_ft"),
+    "lp_ft": Strategy(_one(fixed.full), _lp_ft),
     "gradual_last_to_first": Strategy(_one(fixed.gradual_last_to_first)),
     "gradual_first_to_last": Strategy(_one(fixed.gradual_first_to_last)),
-    "l2_sp": Strategy(_one(fixed.full), "l2_sp", ("alpha", "beta")),
-    "l1_sp": Strategy(_one(fixed.full), "l2_sp", ("alpha", "beta")),
-    "auto_rgn": Strategy(_one(fixed.full), "auto_rgn", ("batches",)),
-    "auto_snr": Strategy(_one(fixed.full), "auto_rgn", ("batches", "floor")),
+    "l2_sp": Strategy(_one(fixed.full), _l2_sp, ("alpha", "beta")),
+    "l1_sp": Strategy(_one(fixed.full), _l2_sp, ("alpha", "beta")),
+    "auto_rgn": Strategy(_one(fixed.full), _auto_rgn, ("batches",)),
+    "auto_snr": Strategy(_one(fixed.full), _auto_rgn, ("batches", "floor")),
     "surgical": Strategy(lambda blocks, settings, fresh_head: fixed.surgical(blocks, fresh_head)),
-    "lora": Strategy(_one(fixed.full), "lora", ("rank", "scale")),
+    "lora": Strategy(_one(fixed.full), _lora, ("rank", "scale")),
     "layer_decay": Strategy(lambda blocks, settings, fresh_head: [fixed.layer_decay(blocks, settings.decay)], None, ("decay",)),
     "discriminative": Strategy(
         lambda blocks, settings, fresh_head: [fixed.discriminative(blocks, settings.spread)], None, ("spread",)
@@ -107,10 +131,11 @@ def fixed_schedule(name: str, blocks: Sequence[Block]) -> Schedule:
 
 
 def hooks_of(context: TrainingContext) -> Hooks:
-    """The hooks of the strategy that a training names."""
-    module = _find(context.method.name).hooks
-    hooks: Hooks = import_module(f"biotune.strategies.{module}").hooks(context)
-    return hooks
+    """The hooks of the strategy that a training run names; of one that has none, the groups of its schedule."""
+    from biotune.strategies.hooks import Hooks
+
+    make = _find(context.method.name).hooks or (lambda context: Hooks(context.groups))
+    return make(context)
 
 
 def _find(name: str) -> Strategy:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from biotune.backbones.chain import Chain
 from biotune.errors import RunFolderError
 from biotune.schedule.block import Block
+from biotune.schedule.param_groups import has_running_statistics, part_at
 
 Indices = NDArray[np.int64]
 GB = 10**9
@@ -108,16 +109,10 @@ def first_moving_block(module: nn.Module, blocks: Sequence[Block], frozen_norm: 
         return len(blocks)
     for index, block in enumerate(blocks):
         for path in block.modules:
-            found: Any = module
-            for name in path.split("."):
-                found = getattr(found, name)
-            if isinstance(found, nn.Module) and any(_has_running_statistics(part) for part in found.modules()):
+            found = part_at(module, path)
+            if isinstance(found, nn.Module) and any(has_running_statistics(part) for part in found.modules()):
                 return index
     return len(blocks)
-
-
-def _has_running_statistics(module: nn.Module) -> bool:
-    return getattr(module, "running_mean", None) is not None
 
 
 class SharedActivations:

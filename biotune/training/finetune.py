@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from biotune.config.schema import TrainingConfig
 from biotune.datasets.data import Data
 from biotune.errors import TrialError
-from biotune.schedule.param_groups import apply_schedule, freeze, prove_coverage
+from biotune.schedule.param_groups import freeze, param_groups, prove_coverage
 from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
 from biotune.training.augment import standard
@@ -128,7 +128,8 @@ def _entries(trial: Trial, workspace: Workspace) -> list[EntryPoint]:
 def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, loss_function: nn.Module) -> Hooks:
     """What the trial's strategy makes of the network, or nothing but its schedule."""
     network, training = workspace.network, workspace.training
-    groups = apply_schedule(network.module, trial.schedule, trial.lr, training.frozen_norm)
+    schedule = trial.schedule
+    groups = param_groups(network.module, schedule.blocks, schedule.lr_weights, trial.lr, training.frozen_norm)
     if trial.method is None:
         return _in_order(trial, workspace, groups)
 

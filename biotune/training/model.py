@@ -22,7 +22,7 @@ from biotune.backbones.network import Preprocessing, main_output
 from biotune.backbones.registry import build_network
 from biotune.backbones.weights_file import load_weights
 from biotune.config.schema import BackboneConfig
-from biotune.datasets.images import IMAGE_SUFFIXES, prepare
+from biotune.datasets.images import IMAGE_SUFFIXES, bombs_refused, prepare
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS, UNFINISHED, write_table, write_whole
 from biotune.training.device import resolve_device
@@ -136,9 +136,8 @@ class Model:
 
     def prepare(self, image: Image.Image) -> Tensor:
         """An image as the network takes it: (3, H, W) float, resized, cropped and normalised."""
-        pixels = np.asarray(prepare(image, self.preprocessing))
-        mean, std = (torch.tensor(values) * 255 for values in (self.preprocessing.mean, self.preprocessing.std))
-        return ((torch.from_numpy(pixels.copy()).float() - mean) / std).permute(2, 0, 1)
+        pixels = np.array(prepare(image, self.preprocessing))
+        return self.preprocessing.normalise(torch.from_numpy(pixels)[None])[0]
 
     @torch.inference_mode()
     def probabilities(self, files: Sequence[str | os.PathLike[str]]) -> Tensor:
@@ -155,7 +154,7 @@ class Model:
 
     def _open(self, file: Path) -> Tensor:
         try:
-            with Image.open(file) as image:
+            with bombs_refused(), Image.open(file) as image:
                 return self.prepare(image)
         except Exception as error:  # Pillow's decoders raise whatever they like on malformed files
             raise DataError(f"{file}: cannot be decoded ({one_line(error)}).") from error

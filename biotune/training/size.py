@@ -7,7 +7,7 @@ import copy
 import torch
 
 from biotune.backbones.network import Network
-from biotune.schedule.param_groups import apply_schedule
+from biotune.schedule.param_groups import param_groups
 from biotune.schedule.plan import Plan
 from biotune.strategies.hooks import TrainingContext
 from biotune.strategies.registry import hooks_of
@@ -22,7 +22,7 @@ def trainable_parameters(plan: Plan, network: Network, image_size: int) -> int:
         image_size: Side of the images in pixels.
     """
     model = copy.deepcopy(network.module)
-    groups = apply_schedule(model, plan.schedule, 1.0)
+    groups = param_groups(model, plan.schedule.blocks, plan.schedule.lr_weights, 1.0)
     if plan.method is not None:
         context = TrainingContext(
             model=model,

@@ -103,10 +103,8 @@ class Workspace:
         return workspace
 
     def __post_init__(self) -> None:
+        self._normalise = self.network.preprocessing.normaliser(self.device)
         self._labels = torch.from_numpy(self.data.labels).to(self.device)
-        preprocessing = self.network.preprocessing
-        self._mean = torch.tensor(preprocessing.mean, device=self.device) * 255
-        self._std = torch.tensor(preprocessing.std, device=self.device) * 255
 
     def reset(self) -> None:
         """Give the network its initial weights again."""
@@ -119,7 +117,7 @@ class Workspace:
     def images(self, rows: Rows) -> Tensor:
         """(B, 3, H, W) normalised float images on the device."""
         pixels = self.placement.take("pixels", self.data.pixels, rows, torch.uint8)
-        return ((pixels.float() - self._mean) / self._std).permute(0, 3, 1, 2)
+        return self._normalise(pixels)
 
     def whole(self) -> EntryPoint:
         """The entry before the first block: for any schedule, and for weights of any origin."""

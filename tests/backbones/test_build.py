@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from biotune.backbones.network import Preprocessing
-from biotune.backbones.registry import build_network, find_architecture, preprocessing
+from biotune.backbones.registry import build_network, find_architecture
 from biotune.config.schema import BackboneConfig
 from biotune.errors import BackboneError
 
@@ -106,6 +106,10 @@ def test_default_weights_without_internet_name_the_key_and_both_ways_out(
     assert "backbone.weights=PATH" in message
     assert "backbone.weights=none" in message
     assert "\n" not in message
+
+
+def preprocessing(config: BackboneConfig) -> Preprocessing:
+    return find_architecture(config).preprocessing(config.weights)
 
 
 def test_preprocessing_is_what_the_weights_state() -> None:

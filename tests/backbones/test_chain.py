@@ -5,8 +5,7 @@ from biotune.backbones.chain import link
 from biotune.backbones.registry import LIBRARIES, build_network
 from biotune.backbones.torchvision import ARCHITECTURES
 from biotune.config.schema import BackboneConfig
-from biotune.schedule.param_groups import apply_schedule
-from biotune.schedule.schedule import Schedule
+from biotune.schedule.param_groups import param_groups
 
 NAMED = [("torchvision", name) for name in ARCHITECTURES] + [("lite0", "efficientnet_lite0"), ("biotune", "glyphnet")]
 
@@ -32,7 +31,7 @@ def test_every_named_network_trains_one_step_freezes_and_is_a_chain_of_its_block
     assert network.steps is not None
     frozen = {names[0], names[-2]}
     weights = tuple(0.0 if name in frozen else 1.0 for name in names)
-    optimizer = torch.optim.SGD(apply_schedule(module, Schedule(network.blocks, weights), 1e-2))
+    optimizer = torch.optim.SGD(param_groups(module, network.blocks, weights, 1e-2))
     before = {name: value.clone() for name, value in module.state_dict().items()}
     inputs = images(network)
     module.train()
@@ -113,5 +112,5 @@ def test_a_transition_is_one_layer_and_a_bare_norm_joins_the_unit_before_it():
 
 
 def test_every_library_lists_names_it_can_find():
-    assert "resnet50" in LIBRARIES["torchvision"].names()
-    assert LIBRARIES["biotune"].names() == ["glyphnet"]
+    assert "resnet50" in LIBRARIES["torchvision"]().names()
+    assert LIBRARIES["biotune"]().names() == ["glyphnet"]

@@ -15,9 +15,9 @@ from trees import cub_config, cub_tree, folder_config, folder_tree
 
 from biotune.config.checks import check
 from biotune.config.schema import DataConfig, DatasetConfig
-from biotune.datasets.catalogue import CATALOGUE, facts_of
+from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.check import check_copy
-from biotune.datasets.source import LOADERS
+from biotune.datasets.registry import LOADERS, facts_of
 from biotune.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "dataset"

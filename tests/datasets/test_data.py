@@ -11,7 +11,7 @@ from trees import cub_config, cub_tree, folder_config, folder_tree
 from biotune.backbones.network import Preprocessing
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
-from biotune.datasets.source import load_source
+from biotune.datasets.registry import load_source
 from biotune.errors import DataError
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from PIL import Image
 from trees import write_image
 
-from biotune.datasets.images import to_rgb
+from biotune.datasets.images import bombs_refused, open_image, to_rgb
 from biotune.datasets.loaders.files import fingerprint
 
 
@@ -91,3 +94,31 @@ def test_a_fingerprint_follows_name_size_and_time(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"other size")
     os.utime(tmp_path / "a.png", (1000, 1001))
     assert fingerprint(tmp_path, names) != touched
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> Path:
+    """100 million white pixels in a few kilobytes."""
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
+    return tmp_path / "bomb.png"
+
+
+def test_importing_biotune_leaves_the_users_warning_filters_alone() -> None:
+    modules = "biotune.datasets.images, biotune.datasets.decoded, biotune.datasets.check"
+    code = f"import warnings; import sys; import {modules}; "
+    code += "sys.exit(any(f[2].__name__.startswith('Decompression') for f in warnings.filters))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_too_many_pixels_are_an_error_while_images_are_decoded_and_a_warning_again_afterwards(bomb: Path) -> None:
+    before = list(warnings.filters)
+    with bombs_refused(), pytest.raises(Image.DecompressionBombWarning):
+        Image.open(bomb)
+    assert list(warnings.filters) == before
+
+
+def test_an_image_with_too_many_pixels_is_refused_where_warnings_are_silenced(bomb: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match="10000×10000 pixels are more than"):
+            open_image(bomb)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision import models
-from torchvision.ops import StochasticDepth
+from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, StochasticDepth
 
 import biotune
 from biotune.backbones import torchvision
 from biotune.backbones.glyphnet import ARCHITECTURES, GlyphNet
 from biotune.errors import ScheduleError
 from biotune.schedule.block import Block
-from biotune.schedule.param_groups import apply_schedule, prove_coverage
+from biotune.schedule.param_groups import has_running_statistics, is_normalisation, param_groups, prove_coverage
 from biotune.schedule.schedule import Schedule, decode
 from biotune.training.finetune import finetune
 from biotune.training.optimizer import build_optimizer
@@ -56,7 +56,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_update_sizes_follow_the_weights_after_one_sgd_step(row: int, vectors: dict[str, Any]) -> None:
     case, base_lr = vectors["decode"][row], 1e-3
     model = GlyphNet(3).double()
-    optimizer = torch.optim.SGD(apply_schedule(model, decode(case["genotype"], BLOCKS), base_lr))
+    optimizer = torch.optim.SGD(param_groups(model, BLOCKS, decode(case["genotype"], BLOCKS).lr_weights, base_lr))
     before = {name: value.clone() for name, value in model.named_parameters()}
     loss(model.train()).backward()
     optimizer.step()
@@ -94,7 +94,7 @@ def test_frozen_blocks_are_bit_identical_after_epochs_of_fine_tuning(
 def test_frozen_blocks_hold_no_optimizer_state(optimizer: str, make_workspace: Callable[..., Any]) -> None:
     workspace = make_workspace(optimizer=optimizer)
     model = workspace.network.module
-    groups = apply_schedule(model, schedule(MIXED), 1e-3)
+    groups = param_groups(model, BLOCKS, MIXED, 1e-3)
     built = build_optimizer(groups, workspace.training, workspace.device)
     model.train()
     for _ in range(2):
@@ -107,7 +107,7 @@ def test_frozen_blocks_hold_no_optimizer_state(optimizer: str, make_workspace: C
 
 def test_frozen_parameters_get_no_gradient_and_selected_ones_do() -> None:
     model = GlyphNet(3)
-    apply_schedule(model, schedule(MIXED), 1e-3)
+    param_groups(model, BLOCKS, MIXED, 1e-3)
     loss(model.train()).backward()
     for name, p in model.named_parameters():
         assert (p.grad is not None) == name.startswith(TRAINED), name
@@ -116,7 +116,7 @@ def test_frozen_parameters_get_no_gradient_and_selected_ones_do() -> None:
 def test_momentum_and_weight_decay_never_move_a_frozen_block_even_with_all_parameters_in_the_optimizer() -> None:
     model = GlyphNet(3).train()
     loss(model).backward()  # stale gradients, from before the freezing
-    apply_schedule(model, schedule(MIXED), 1e-3)
+    param_groups(model, BLOCKS, MIXED, 1e-3)
     assert all(p.grad is None for p in model.parameters())
     before = snapshot(model, FROZEN)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
@@ -132,7 +132,7 @@ def modes(model: nn.Module, path: str) -> set[bool]:
 
 def test_frozen_blocks_stay_in_eval_mode_through_every_later_train_and_eval() -> None:
     model = GlyphNet(3).train()
-    apply_schedule(model, schedule(MIXED), 1e-3)
+    param_groups(model, BLOCKS, MIXED, 1e-3)
     for change in (lambda: None, model.train, model.eval, model.train, lambda: model.train(True)):
         change()
         assert all(modes(model, name) == {False} for name in FROZEN)
@@ -144,7 +144,7 @@ def test_frozen_blocks_stay_in_eval_mode_through_every_later_train_and_eval() ->
 
 def test_a_copy_of_the_model_keeps_its_own_frozen_blocks_in_eval_mode() -> None:
     model = GlyphNet(3)
-    apply_schedule(model, schedule(MIXED), 1e-3)
+    param_groups(model, BLOCKS, MIXED, 1e-3)
     twin = copy.deepcopy(model)
     model.eval()
     twin.train()
@@ -156,7 +156,7 @@ def test_a_copy_of_the_model_keeps_its_own_frozen_blocks_in_eval_mode() -> None:
     loss(twin)
     assert same(snapshot(twin, FROZEN), before)
     # and a schedule on the copy leaves the original's alone
-    apply_schedule(twin, schedule((1.0,) * 6), 1e-3)
+    param_groups(twin, BLOCKS, (1.0,) * 6, 1e-3)
     twin.train()
     model.train()
     assert all(modes(twin, name) == {True} for name in FROZEN)
@@ -171,7 +171,7 @@ def test_dropout_and_stochastic_depth_of_frozen_blocks_are_off(name: str) -> Non
     assert any(isinstance(inner, StochasticDepth) for inner in module.features.modules())
     images = torch.randn(2, 3, 32, 32)
     weights = (0.0,) * (len(row.blocks) - 1) + (1.0,)
-    apply_schedule(module, schedule(weights, row.blocks), 1e-3)
+    param_groups(module, row.blocks, weights, 1e-3)
     module.train()
     before = snapshot(module, ("features",))
     with torch.no_grad():
@@ -179,7 +179,7 @@ def test_dropout_and_stochastic_depth_of_frozen_blocks_are_off(name: str) -> Non
         assert torch.equal(first, second)
         assert same(snapshot(module, ("features",)), before)
         # trained again, the same blocks are random
-        apply_schedule(module, schedule((1.0,) * len(row.blocks), row.blocks), 1e-3)
+        param_groups(module, row.blocks, (1.0,) * len(row.blocks), 1e-3)
         module.train()
         assert not torch.equal(module.features(images), module.features(images))
 
@@ -187,7 +187,7 @@ def test_dropout_and_stochastic_depth_of_frozen_blocks_are_off(name: str) -> Non
 def test_dropout_of_a_frozen_head_is_off_too() -> None:
     row = torchvision.ARCHITECTURES["efficientnet_b0"]
     module = row.build()
-    apply_schedule(module, schedule((1.0,) * (len(row.blocks) - 1) + (0.0,), row.blocks), 1e-3)
+    param_groups(module, row.blocks, (1.0,) * (len(row.blocks) - 1) + (0.0,), 1e-3)
     module.train()
     features = torch.randn(3, 1280)
     assert torch.equal(module.classifier(features), module.classifier(features))
@@ -195,8 +195,8 @@ def test_dropout_of_a_frozen_head_is_off_too() -> None:
 
 def test_another_schedule_undoes_the_one_before() -> None:
     model = GlyphNet(3)
-    apply_schedule(model, schedule(MIXED), 1e-3)
-    groups = apply_schedule(model, schedule((1.0,) * 6), 1e-3)
+    param_groups(model, BLOCKS, MIXED, 1e-3)
+    groups = param_groups(model, BLOCKS, (1.0,) * 6, 1e-3)
     prove_coverage(model, torch.optim.SGD(groups))
     model.train()
     assert all(p.requires_grad for p in model.parameters())
@@ -213,8 +213,8 @@ def test_another_schedule_undoes_the_one_before() -> None:
 def test_a_schedule_over_finer_blocks_undoes_a_coarser_one() -> None:
     layers = ARCHITECTURES["glyphnet"].layers
     model = GlyphNet(3)
-    apply_schedule(model, schedule((0.0,) * 5 + (1.0,)), 1e-3)
-    apply_schedule(model, schedule((1.0,) * 3 + (0.0,) + (1.0,) * 6, layers), 1e-3)
+    param_groups(model, BLOCKS, (0.0,) * 5 + (1.0,), 1e-3)
+    param_groups(model, layers, (1.0,) * 3 + (0.0,) + (1.0,) * 6, 1e-3)
     model.train()
     frozen = {name for name, module in model.named_modules() if not module.training}
     assert frozen == {"layer2.conv1", "layer2.bn1"}
@@ -233,7 +233,7 @@ def test_frozen_norm_train_updates_the_statistics_of_frozen_layers_and_nothing_e
 def test_frozen_norm_train_still_keeps_frozen_dropout_off_and_obeys_eval() -> None:
     row = torchvision.ARCHITECTURES["efficientnet_b0"]
     module = row.build()
-    apply_schedule(module, schedule((0.0,) * (len(row.blocks) - 1) + (1.0,), row.blocks), 1e-3, frozen_norm="train")
+    param_groups(module, row.blocks, (0.0,) * (len(row.blocks) - 1) + (1.0,), 1e-3, frozen_norm="train")
     module.train()
     training = {type(inner) for stage in module.features for inner in stage.modules() if inner.training}
     assert training == {nn.BatchNorm2d}
@@ -243,7 +243,7 @@ def test_frozen_norm_train_still_keeps_frozen_dropout_off_and_obeys_eval() -> No
 
 def test_one_group_a_trained_block_in_forward_order_with_its_rate(vectors: dict[str, Any]) -> None:
     for case in vectors["decode"]:
-        groups = apply_schedule(GlyphNet(3), decode(case["genotype"], BLOCKS), 2e-3)
+        groups = param_groups(GlyphNet(3), BLOCKS, decode(case["genotype"], BLOCKS).lr_weights, 2e-3)
         expected = [(block.name, weight) for block, weight in zip(BLOCKS, case["lr_weights"], strict=True) if weight]
         assert [group["name"] for group in groups] == [name for name, _ in expected]
         assert [group["lr"] for group in groups] == pytest.approx([2e-3 * weight for _, weight in expected], rel=1e-9)
@@ -254,7 +254,7 @@ def test_groups_hold_their_block_in_the_same_order_each_time() -> None:
     name_of = {id(p): name for name, p in model.named_parameters()}
     shown = []
     for _ in range(3):
-        groups = apply_schedule(model, schedule((1.0,) * 6), 1e-3)
+        groups = param_groups(model, BLOCKS, (1.0,) * 6, 1e-3)
         shown.append([(group["name"], [name_of[id(p)] for p in group["params"]]) for group in groups])
     assert shown[0] == shown[1] == shown[2]
     assert [name for _, names in shown[0] for name in names] == [name for name, _ in model.named_parameters()]
@@ -263,7 +263,7 @@ def test_groups_hold_their_block_in_the_same_order_each_time() -> None:
 
 def test_coverage_is_proved_for_a_schedule_and_a_flaw_is_named() -> None:
     model = GlyphNet(3)
-    groups = apply_schedule(model, schedule(MIXED), 1e-3)
+    groups = param_groups(model, BLOCKS, MIXED, 1e-3)
     prove_coverage(model, torch.optim.SGD(groups))
     with pytest.raises(ScheduleError, match=r"layer3\.conv1\.weight is trainable but in no"):
         prove_coverage(model, torch.optim.SGD([groups[0], {"params": groups[1]["params"][1:]}, groups[2]], lr=0.1))
@@ -271,7 +271,7 @@ def test_coverage_is_proved_for_a_schedule_and_a_flaw_is_named() -> None:
         doubled = torch.optim.SGD(groups, lr=0.1)
         doubled.param_groups[0]["params"].append(model.head.weight)
         prove_coverage(model, doubled)
-    groups = apply_schedule(model, schedule(MIXED), 1e-3)
+    groups = param_groups(model, BLOCKS, MIXED, 1e-3)
     with pytest.raises(ScheduleError, match="frozen parameter"):
         prove_coverage(model, torch.optim.SGD([*groups, {"params": [model.stem.conv.weight]}], lr=0.1))
 
@@ -279,7 +279,7 @@ def test_coverage_is_proved_for_a_schedule_and_a_flaw_is_named() -> None:
 @pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate parameters")
 def test_a_parameter_twice_in_one_group_is_caught() -> None:
     model = GlyphNet(3)
-    groups = apply_schedule(model, schedule(MIXED), 1e-3)
+    groups = param_groups(model, BLOCKS, MIXED, 1e-3)
     groups[0]["params"].append(groups[0]["params"][0])
     with pytest.raises(ScheduleError, match="two optimizer groups"):
         prove_coverage(model, torch.optim.SGD(groups))
@@ -368,7 +368,7 @@ def test_a_network_that_does_not_fit_is_refused_with_the_block_and_left_as_it_wa
 def test_saving_the_weights_is_not_disturbed(tmp_path: Path) -> None:
     model = GlyphNet(3)
     plain = snapshot(model)
-    apply_schedule(model, schedule(MIXED), 1e-3)
+    param_groups(model, BLOCKS, MIXED, 1e-3)
     assert same(snapshot(model), plain)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     other = GlyphNet(3)
@@ -386,6 +386,31 @@ def test_bare_parameters_are_frozen_and_trained_like_modules() -> None:
     row = torchvision.ARCHITECTURES["vit_b_16"]
     with torch.device("meta"):
         module = row.build()
-    apply_schedule(module, schedule((0.0, *(1.0,) * 5), row.blocks), 1e-3)
+    param_groups(module, row.blocks, (0.0, *(1.0,) * 5), 1e-3)
     frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
     assert frozen == {"class_token", "encoder.pos_embedding", "conv_proj.weight", "conv_proj.bias"}
+
+
+class PlainNorm(nn.Module):
+    """A norm of a user's own, with a weight and running statistics and no type of torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.register_buffer("running_mean", torch.zeros(2))
+
+
+def test_one_rule_tells_normalisation_layers_by_type_or_by_name() -> None:
+    own = type("Scale", (nn.BatchNorm1d,), {})(2)
+    norms = [nn.BatchNorm2d(2), nn.InstanceNorm2d(2), nn.GroupNorm(1, 2), nn.LayerNorm(2), nn.RMSNorm(2), own, PlainNorm()]
+    norms += [FrozenBatchNorm2d(2), models.convnext.LayerNorm2d(2)]
+    assert [module for module in norms if not is_normalisation(module)] == []
+    # what holds a norm among other layers is none itself, nor is what is named for having none
+    free = type("NormFreeBlock", (nn.Sequential,), {})(nn.Conv2d(2, 2, 1), nn.Dropout())
+    assert [module for module in (Conv2dNormActivation(3, 2), free, nn.Conv2d(2, 2, 1)) if is_normalisation(module)] == []
+
+
+def test_only_layers_with_running_statistics_have_a_state_that_moves() -> None:
+    moving = [nn.BatchNorm2d(2), nn.InstanceNorm2d(2, track_running_stats=True), PlainNorm()]
+    still = [nn.BatchNorm2d(2, track_running_stats=False), nn.InstanceNorm2d(2), nn.LayerNorm(2), nn.Conv2d(2, 2, 1)]
+    assert [has_running_statistics(module) for module in moving + still] == [True] * 3 + [False] * 4

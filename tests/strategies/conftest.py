@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from biotune.schedule.block import Block
-from biotune.schedule.param_groups import apply_schedule
+from biotune.schedule.param_groups import param_groups
 from biotune.schedule.plan import Method
-from biotune.schedule.schedule import Schedule
 from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
 
@@ -42,7 +41,7 @@ def stage(toy: nn.Sequential, images: Tensor) -> Stage:
     """Sets a strategy up on the toy network."""
 
     def make(name: str, epochs: int = 6, fresh_head: bool = True, **settings: float) -> tuple[TrainingContext, Hooks]:
-        groups = apply_schedule(toy, Schedule(BLOCKS, (1.0, 1.0, 1.0)), 0.1)
+        groups = param_groups(toy, BLOCKS, (1.0, 1.0, 1.0), 0.1)
         labels = torch.tensor([0, 1] * 4)
 
         def losses(epoch: int, batches: int) -> Iterator[Tensor]:

@@ -100,7 +100,7 @@ def test_sizes_count_what_is_trained(make_workspace: Callable[..., Any]) -> None
 @pytest.mark.parametrize("name", HOOKED)
 def test_every_strategy_takes_a_step_on_other_networks(backbone: str, name: str) -> None:
     from biotune.backbones.registry import build_network
-    from biotune.schedule.param_groups import apply_schedule
+    from biotune.schedule.param_groups import param_groups
     from biotune.strategies.hooks import TrainingContext
     from biotune.strategies.registry import hooks_of
 
@@ -108,7 +108,7 @@ def test_every_strategy_takes_a_step_on_other_networks(backbone: str, name: str)
     side = 224 if backbone == "vit_b_16" else 64
     images, labels = torch.rand(4, 3, side, side), torch.tensor([0, 1, 2, 0])
     plan = plans(StrategyConfig(name), network.blocks, True)[0]
-    groups = apply_schedule(network.module, plan.schedule, 0.01)
+    groups = param_groups(network.module, plan.schedule.blocks, plan.schedule.lr_weights, 0.01)
 
     def losses(epoch: int, batches: int) -> Any:
         for _ in range(batches):

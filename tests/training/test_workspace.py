@@ -381,7 +381,7 @@ class TestAPretendedGpu:
         workspace = self.workspace(data, tmp_path, network)
         assert workspace.placement.on_device == {"pixels", *(f"activations before block {block}" for block in range(1, 6))}
         there = [*network.module.parameters(), *network.module.buffers(), *workspace.initial.values()]
-        there += [workspace._mean, workspace._std, workspace._labels]
+        there += [workspace._labels]
         rows = data.whole.train[:7]
         images, labels = workspace.images(rows), workspace.labels(rows)
         assert (images.shape, images.dtype) == ((7, 3, 16, 16), torch.float32)

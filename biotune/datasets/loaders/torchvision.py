@@ -1,7 +1,7 @@
 """Datasets that torchvision has a class for, a row each: how its splits are built and where their labels are.
 
 Images in files are listed by torchvision's class and opened one by one. Images packed into few files are read in place
-where the format allows it. What is known of each dataset beforehand stands in `biotune.catalogue`.
+where the format allows it. What is known of each dataset beforehand stands in `catalogue`.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _mnist(row: Row, root: Path, config: DatasetConfig) -> Source:
         split: Pack(
             idx(raw / f"{prefix}-labels-idx1-ubyte").astype(np.int64), partial(idx, raw / f"{prefix}-images-idx3-ubyte")
         )
-        for split, prefix in (("train", "train"), ("test", "t10k"))
+        for split, prefix in zip(row.splits, ("train", "t10k"), strict=True)
     }
     return source_of(config.name, DIGITS, root, CATALOGUE[config.name].needs, packs)
 
