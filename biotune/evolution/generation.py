@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from biotune.config.schema import EvolutionConfig
 from biotune.evolution.history import HallEntry
-from biotune.evolution.individual import Individual
+from biotune.evolution.individual import Individual, Origin
 from biotune.evolution.surrogate import Observation
 from biotune.schedule.schedule import Schedule
-from biotune.trial import Evaluation
+from biotune.trial import Evaluation, Status
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Candidate:
 
     Attributes:
         individual: Serial number of the genotype.
-        origin: initial, elite, probe, child or newcomer.
+        origin: How it came about.
         genes: Importances in forward order, threshold last; each in [0, 1].
         schedule: What they decode to.
         evaluation: Its fitness and cost; an elite that was not evaluated anew shows its last one at no cost.
@@ -29,7 +29,7 @@ class Candidate:
     """
 
     individual: int
-    origin: str
+    origin: Origin
     genes: tuple[float, ...]
     schedule: Schedule
     evaluation: Evaluation
@@ -103,10 +103,10 @@ class OpenGeneration:
             "fold": self.fold,
             "evaluations": len(statuses),
             "trainings": sum(evaluation.trainings for evaluation in self.evaluations),
-            "cache_hits": statuses.count("cached"),
+            "cache_hits": statuses.count(Status.CACHED),
             "saved": sum(len(one.scores) - one.trainings for one in self.evaluations if one.scores),
-            "pruned": statuses.count("pruned"),
-            "failures": statuses.count("failed"),
+            "pruned": statuses.count(Status.PRUNED),
+            "failures": statuses.count(Status.FAILED),
             "seconds": sum(evaluation.seconds for evaluation in self.evaluations),
         }
 

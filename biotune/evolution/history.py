@@ -12,7 +12,7 @@ from deap import tools
 from biotune.evolution.individual import Fitness, Individual
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
 from biotune.schedule.schedule import Schedule
-from biotune.trial import WORST
+from biotune.trial import WORST, Status
 
 OverFolds = Callable[[Sequence[float]], float]
 
@@ -75,14 +75,14 @@ class History:
     def remember(self, schedule: Schedule, individual: Individual) -> None:
         """Note an evaluation; empty, failed and pruned candidates make no entry, but pruning on another fold counts in one."""
         evaluation = individual.evaluation
-        if evaluation is not None and evaluation.scores and evaluation.status != "failed":
+        if evaluation is not None and evaluation.scores and evaluation.status != Status.FAILED:
             self.observations.append(Observation(schedule, individual.fold, evaluation.fitness))
         entry = self._entries.get(schedule.key)
-        if evaluation is not None and evaluation.status == "pruned" and entry is not None:
+        if evaluation is not None and evaluation.status == Status.PRUNED and entry is not None:
             # an estimate stands where nothing was measured: else a lucky fold would keep its rank
             entry.by_fold.setdefault(individual.fold, individual.score)
             entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
-        if evaluation is None or evaluation.status not in ("ok", "cached"):
+        if evaluation is None or evaluation.status not in (Status.OK, Status.CACHED):
             return
         if entry is None:
             entry = self._entries[schedule.key] = HallEntry(schedule, individual.number, {}, Fitness((WORST,)))

@@ -15,7 +15,7 @@ import numpy as np
 from biotune.config.schema import EvolutionConfig
 from biotune.evolution.generation import Generation, OpenGeneration, Outcome, Steps, survivor_states
 from biotune.evolution.history import History, OverFolds
-from biotune.evolution.individual import Individual
+from biotune.evolution.individual import Individual, Origin
 from biotune.evolution.population import Population
 from biotune.evolution.searchers import build_searcher
 from biotune.evolution.toolbox import build_toolbox
@@ -152,7 +152,7 @@ class Search:
         first = warm_starts(num_blocks)[: size - 2] if self._settings.seeded else []
         genes = [*first, *(self._toolbox.genes() for _ in range(size - len(first)))]
         newborn, order = self._population.newborn, self._population.order_in_turn
-        individuals = [newborn(own, "initial", order()) for own in genes]
+        individuals = [newborn(own, Origin.INITIAL, order()) for own in genes]
         yield individuals
         return Outcome(individuals, individuals)
 

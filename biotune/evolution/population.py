@@ -9,11 +9,11 @@ import numpy as np
 from biotune.config.schema import EvolutionConfig
 from biotune.evolution.decoding import constrain, express
 from biotune.evolution.generation import Candidate
-from biotune.evolution.individual import Genes, Individual, by_fitness
+from biotune.evolution.individual import Genes, Individual, Origin, by_fitness
 from biotune.evolution.operators import ORDERS
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import TOGETHER, Schedule
-from biotune.trial import Evaluation
+from biotune.trial import Evaluation, Status
 
 
 class Population:
@@ -45,12 +45,12 @@ class Population:
         """The N − E places that the elites leave to others."""
         return len(self.members) - len(self.elites)
 
-    def newborn(self, genes: Genes, origin: str, unfreezing: str = TOGETHER, momentum: Genes | None = None) -> Individual:
+    def newborn(self, genes: Genes, origin: Origin, unfreezing: str = TOGETHER, momentum: Genes | None = None) -> Individual:
         """An individual with the next serial number, not a member yet.
 
         Args:
             genes: (n,) in [0, 1], the threshold last; settings that fix the threshold overrule it.
-            origin: initial, probe, child or newcomer.
+            origin: How it came about.
             unfreezing: In which order its blocks join, where that evolves.
             momentum: (n,); by default it is at rest.
         """
@@ -74,7 +74,7 @@ class Population:
         """Begin a generation: the elites that must be evaluated anew; the others show their last evaluation at no cost."""
         anew = self.elites if fold_changed and self._settings.reevaluate_elites else []
         for elite in self.elites:
-            elite.origin = "elite"
+            elite.origin = Origin.ELITE
             if not anew:
                 elite.evaluation = _at_no_cost(elite.evaluation)
         return anew
@@ -101,7 +101,7 @@ class Population:
                 one.origin,
                 tuple(one.genes.tolist()),
                 self.schedule_of(one),
-                one.evaluation or Evaluation(float("nan"), "failed"),
+                one.evaluation or Evaluation(float("nan"), Status.FAILED),
                 one.fold,
                 one.number in kept,
             )
@@ -113,5 +113,5 @@ def _at_no_cost(evaluation: Evaluation | None) -> Evaluation | None:
     """What an elite carries over: the same scores, answered from memory."""
     if evaluation is None:
         return None
-    status = "cached" if evaluation.status == "ok" else evaluation.status
+    status = Status.CACHED if evaluation.status == Status.OK else evaluation.status
     return Evaluation(evaluation.fitness, status, evaluation.scores, error=evaluation.error)

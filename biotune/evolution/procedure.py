@@ -11,7 +11,7 @@ from deap import base
 from biotune.config.schema import EvolutionConfig
 from biotune.evolution.generation import Outcome, Steps
 from biotune.evolution.history import History
-from biotune.evolution.individual import Individual, by_fitness
+from biotune.evolution.individual import Individual, Origin, by_fitness
 from biotune.evolution.population import Population
 from biotune.evolution.surrogate import most_promising
 from biotune.evolution.toolbox import Bred, breed
@@ -63,7 +63,7 @@ class BioTune:
         """Two individuals to either side of an elite; none beside an empty one, which has no block to step along."""
         if not self._settings.exploitation or self._population.schedule_of(elite).is_empty:
             return []
-        return [self._population.newborn(genes, "probe", elite.unfreezing) for genes in self._toolbox.probe(elite.genes)]
+        return [self._population.newborn(genes, Origin.PROBE, elite.unfreezing) for genes in self._toolbox.probe(elite.genes)]
 
     def _mate_brood(self, fold: int) -> Generator[list[Individual], None, list[Individual]]:
         """Steps 2 and 3: all children drawn, then evaluated in one batch."""
@@ -88,7 +88,7 @@ class BioTune:
         for _ in range(self._population.places):
             parents: tuple[int, ...] = ()
             if len(pool) < _FEWEST_IN_POOL:
-                child = self._population.newborn(self._toolbox.genes(), "newcomer", self._population.order_in_turn())
+                child = self._population.newborn(self._toolbox.genes(), Origin.NEWCOMER, self._population.order_in_turn())
             else:
                 first, second, prototype = self._toolbox.select(pool)
                 child, parents = self._born(self._bred(first, second, prototype)), (first, second)
@@ -102,7 +102,7 @@ class BioTune:
         return breed(self._toolbox, members[first], members[second], members[prototype])
 
     def _born(self, bred: Bred) -> Individual:
-        return self._population.newborn(bred.genes, "child", bred.unfreezing, bred.momentum)
+        return self._population.newborn(bred.genes, Origin.CHILD, bred.unfreezing, bred.momentum)
 
 
 def _snapshot(individual: Individual) -> Individual:

@@ -18,7 +18,7 @@ from numpy.random import Generator
 from biotune.config.schema import EvolutionConfig
 from biotune.evolution.generation import Outcome, Steps, most_candidates
 from biotune.evolution.history import History
-from biotune.evolution.individual import Fitness, Genes, Individual, by_fitness
+from biotune.evolution.individual import Fitness, Genes, Individual, Origin, by_fitness
 from biotune.evolution.operators import random_genes
 from biotune.evolution.population import Population
 from biotune.evolution.procedure import BioTune
@@ -82,7 +82,7 @@ class Proposals:
         members = self._population.members
         latest = self._latest or sorted(members, key=lambda one: one.number)  # all of generation 0, in the order of birth
         genes = self._proposer.propose(members, latest, most_candidates(self._settings) - len(anew))
-        self._latest = [self._population.newborn(own, "child") for own in genes]
+        self._latest = [self._population.newborn(own, Origin.CHILD) for own in genes]
         yield self._latest
         best = sorted(self._latest, key=by_fitness)[: self._population.places]
         return Outcome(self._population.elites + self._latest, self._population.elites + best)

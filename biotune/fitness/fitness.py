@@ -16,7 +16,7 @@ from biotune.errors import SearchError
 from biotune.fitness.pruning import median_floor
 from biotune.fitness.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule.schedule import Schedule
-from biotune.trial import WORST, Evaluation, Executor, Trial, TrialResult, sample_sd
+from biotune.trial import WORST, Evaluation, Executor, Status, Trial, TrialResult, sample_sd
 
 Alike = tuple[int, int, str]  # fold, seed and order of unfreezing: training runs whose curves may be compared epoch by epoch
 
@@ -170,7 +170,7 @@ class ScheduleFitness:
 
     def _aggregate(self, index: int, schedule: Schedule, fold: int, owners: Mapping[str, int]) -> Evaluation:
         if schedule.is_empty:
-            return Evaluation(WORST, "empty")
+            return Evaluation(WORST, Status.EMPTY)
         results = self._results(schedule, fold)
         keys = {position: Trial(schedule, fold, self.seeds[position], self.epochs).key for position in results}
         own = [result for position, result in results.items() if owners.get(keys[position]) == index]
@@ -179,22 +179,22 @@ class ScheduleFitness:
             "trainings": len(own),
             "epochs": sum(len(result.curve) for result in own),
         }
-        errors = [result.error for result in results.values() if result.status == "failed"]
+        errors = [result.error for result in results.values() if result.status == Status.FAILED]
         if errors:
-            return Evaluation(WORST, "failed", error=errors[0], **cost)
+            return Evaluation(WORST, Status.FAILED, error=errors[0], **cost)
         scores = {position: result.score for position, result in results.items()}
         values = tuple(scores.values())
         if len(scores) == len(self.seeds) and _all_ok(results.values()):
             fitness = fitness_by(self.metric, list(results.values()))
-            return Evaluation(fitness, "ok" if own else "cached", values, **cost)
+            return Evaluation(fitness, Status.OK if own else Status.CACHED, values, **cost)
         if self.metric == "loss":
-            return Evaluation(fitness_by("loss", list(results.values())), "pruned", values, **cost)
+            return Evaluation(fitness_by("loss", list(results.values())), Status.PRUNED, values, **cost)
         expected = expected_mean(scores, list(self._complete[fold].values()))
-        return Evaluation(1.0 - expected, "pruned", values, **cost)
+        return Evaluation(1.0 - expected, Status.PRUNED, values, **cost)
 
 
 def _all_ok(results: Iterable[TrialResult]) -> bool:
-    return all(result.status == "ok" for result in results)
+    return all(result.status == Status.OK for result in results)
 
 
 def stop_if_too_many_failed(evaluations: Sequence[Evaluation], max_failed_share: float) -> None:
@@ -207,7 +207,7 @@ def stop_if_too_many_failed(evaluations: Sequence[Evaluation], max_failed_share:
     Raises:
         SearchError: With the commonest reason.
     """
-    errors = [evaluation.error or "unknown" for evaluation in evaluations if evaluation.status == "failed"]
+    errors = [evaluation.error or "unknown" for evaluation in evaluations if evaluation.status == Status.FAILED]
     if evaluations and len(errors) / len(evaluations) > max_failed_share:
         reason, times = Counter(errors).most_common(1)[0]
         raise SearchError(

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from statistics import median
 
-WARMUP_EPOCHS = (
-    2  # epochs that are never judged: a fresh head's first epochs tell more of its initial weights than of the schedule
-)
+WARMUP_EPOCHS = 2  # not judged: a fresh head's first epochs tell more of its initial weights than of the schedule
 FEWEST_CURVES = 5  # a median of fewer is mostly chance; Optuna's MedianPruner waits for as many trials
 
 
