@@ -10,12 +10,23 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from biotune.schedule.plan import Method
 from biotune.schedule.schedule import Schedule
 
 WORST = 1.0  # the fitness of a candidate that was not or could not be trained (BioTune, section 1)
+
+
+class Status(StrEnum):
+    """How a trial or an evaluation ended; tables and journals hold the plain text."""
+
+    OK = "ok"
+    CACHED = "cached"  # no training run was needed
+    EMPTY = "empty"  # no block is trained
+    PRUNED = "pruned"  # not trained to the end, or not with all seeds
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -99,16 +110,16 @@ class Evaluation:
     Attributes:
         fitness: By default Φ = 1 − mean ψ, see `fitness_by`; smaller is better, 1 for an empty or failed candidate, an estimate
             for a pruned one.
-        status: ok, cached (no training was needed), pruned (not trained to the end, or not with all seeds), empty or failed.
+        status: How it ended.
         scores: ψ of every training seed, in [0, 1], of the seeds trained where pruned; empty where empty or failed.
-        seconds: Wall time of the trainings made for it.
-        trainings: Trainings made for it.
-        epochs: Epochs of these trainings.
+        seconds: Wall-clock time of the training runs made for it.
+        trainings: Number of training runs made for it.
+        epochs: Epochs of these runs.
         error: The reason of a failure.
     """
 
     fitness: float
-    status: str
+    status: Status
     scores: tuple[float, ...] = ()
     seconds: float = 0.0
     trainings: int = 0

@@ -24,11 +24,11 @@ def constrain(settings: EvolutionConfig, genes: Genes) -> Genes:
 def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block], unfreezing: str = TOGETHER) -> Schedule:
     """The schedule of some genes (BioTune, section 1), with what the settings switch off.
 
-    A schedule that no genotype decodes to tells of no importances.
+    A schedule that no genotype decodes to has no importances.
 
     Args:
         settings: The switches.
-        genes: An importance a block and the threshold last.
+        genes: (n,), one importance per block and the threshold last.
         blocks: The network's blocks in forward order.
         unfreezing: The order in which the blocks join, where it evolves.
     """

@@ -1,4 +1,4 @@
-"""What a search remembers: DEAP's Statistics and Logbook a generation, its HallOfFame over all generations."""
+"""What a search remembers: all evaluations, the regression over them, DEAP's Statistics and Logbook, its HallOfFame."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from deap import tools
 
 from biotune.evolution.individual import Fitness, Individual
-from biotune.evolution.surrogate import Surrogate
+from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
 from biotune.schedule.schedule import Schedule
-from biotune.trial import WORST
+from biotune.trial import WORST, Status
 
 OverFolds = Callable[[Sequence[float]], float]
 
@@ -42,9 +42,23 @@ def same_schedule(one: HallEntry, other: HallEntry) -> bool:
 
 
 class History:
-    """Statistics, Logbook and HallOfFame of one search."""
+    """All evaluations, Statistics, Logbook and HallOfFame of one search.
+
+    Attributes:
+        observations: Every evaluation of a trained candidate so far, pruned ones included.
+        logbook: DEAP's, one line per generation.
+        hall: DEAP's, the best distinct schedules.
+    """
 
     def __init__(self, hall_size: int, over_folds: OverFolds) -> None:
+        """Begin with nothing.
+
+        Args:
+            hall_size: Distinct schedules to remember, at least 1.
+            over_folds: How the fitness values of one schedule on several folds become the one it is ranked by.
+        """
+        self.observations: list[Observation] = []
+        self._fitted: tuple[int, Surrogate] | None = None
         self.logbook = tools.Logbook()
         self.hall = tools.HallOfFame(maxsize=hall_size, similar=same_schedule)
         self._over_folds = over_folds
@@ -61,17 +75,32 @@ class History:
     def remember(self, schedule: Schedule, individual: Individual) -> None:
         """Note an evaluation; empty, failed and pruned candidates make no entry, but pruning on another fold counts in one."""
         evaluation = individual.evaluation
+        if evaluation is not None and evaluation.scores and evaluation.status != Status.FAILED:
+            self.observations.append(Observation(schedule, individual.fold, evaluation.fitness))
         entry = self._entries.get(schedule.key)
-        if evaluation is not None and evaluation.status == "pruned" and entry is not None:
+        if evaluation is not None and evaluation.status == Status.PRUNED and entry is not None:
             # an estimate stands where nothing was measured: else a lucky fold would keep its rank
             entry.by_fold.setdefault(individual.fold, individual.score)
             entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
-        if evaluation is None or evaluation.status not in ("ok", "cached"):
+        if evaluation is None or evaluation.status not in (Status.OK, Status.CACHED):
             return
         if entry is None:
             entry = self._entries[schedule.key] = HallEntry(schedule, individual.number, {}, Fitness((WORST,)))
         entry.by_fold[individual.fold] = individual.score
         entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
+
+    def surrogate(self) -> Surrogate | None:
+        """The regression over all evaluations so far, fitted once between two of them; None while they are too few."""
+        count = len(self.observations)
+        if count < FEWEST:
+            return None
+        if self._fitted is None or self._fitted[0] != count:
+            self._fitted = count, Surrogate(self.observations)
+        return self._fitted[1]
+
+    def known(self, fold: int) -> set[str]:
+        """Canonical keys of the schedules whose fitness on a fold is known."""
+        return {one.schedule.key for one in self.observations if one.fold == fold}
 
     def close_generation(self, survivors: Sequence[Individual], **facts: Any) -> dict[str, Any]:
         """Write a generation's line into the logbook and rank the hall of fame anew."""

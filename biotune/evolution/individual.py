@@ -1,6 +1,7 @@
 """What evolves: genes with momentum, extinction factor and fitness. The DEAP types of the project, made once."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 from deap import base
@@ -18,26 +19,36 @@ class Fitness(base.Fitness):
     weights = (-1.0,)
 
 
+class Origin(StrEnum):
+    """How a candidate came about; tables and journals hold the plain text."""
+
+    INITIAL = "initial"
+    ELITE = "elite"
+    PROBE = "probe"
+    CHILD = "child"
+    NEWCOMER = "newcomer"
+
+
 @dataclass(eq=False)
 class Individual:
     """One member of the population.
 
     Attributes:
-        genes: (n,) in [0, 1], an importance a block and the threshold last.
-        momentum: (n,), the v of BioTune, section 2.
+        genes: (n,) in [0, 1], one importance per block and the threshold last.
+        momentum: (n,), the v of BioTune, section 2; unbounded.
         number: Serial number of the genotype within the run; lower means older.
-        origin: initial, elite, probe, child or newcomer.
+        origin: How it came about.
         extinction: e of the last ranking, 0 for the best and 1 for the worst.
         fitness: DEAP's fitness, valid once `evaluation` is set.
         evaluation: What the fitness function said.
         fold: The fold it said so on.
-        unfreezing: In which order the blocks join the training, where that evolves.
+        unfreezing: In which order the blocks join, where that evolves.
     """
 
     genes: Genes
     momentum: Genes
     number: int
-    origin: str
+    origin: Origin
     extinction: float = 0.0
     fitness: Fitness = field(default_factory=Fitness)
     evaluation: Evaluation | None = None

@@ -76,13 +76,13 @@ def draw_mates(rng: Generator, ranks: Sequence[int], population_size: int) -> tu
 
 
 def crossover(rng: Generator, first: Genes, second: Genes) -> Genes:
-    """C = U∘p1 + (1 − U)∘p2, U fresh a gene."""
+    """C = U∘p1 + (1 − U)∘p2 with a fresh U per gene: (n,)."""
     u = rng.random(first.size)
     return u * first + (1 - u) * second
 
 
 def inherit_momentum(rng: Generator, first: Genes, second: Genes) -> Genes:
-    """V = U∘v_p1 + U∘v_p2, both U fresh a gene."""
+    """V = U∘v_p1 + U∘v_p2 with two fresh U per gene: (n,)."""
     return rng.random(first.size) * first + rng.random(second.size) * second
 
 

@@ -1,7 +1,7 @@
-"""Other searchers behind the same loop, for comparison: random draws, DEAP's genetic algorithm and DEAP's CMA-ES.
+"""All searchers by name: BioTune, and for comparison random draws, DEAP's genetic algorithm and DEAP's CMA-ES.
 
-Each proposes genes for a whole generation. DEAP draws from the global generators of `random` and `numpy.random`; they are
-seeded from the search's own one and put back as they were.
+Those compared propose genes for a whole generation, and their best survive beside the elites. DEAP draws from the global
+generators of `random` and `numpy.random`; they are seeded from the search's own one and put back as they were.
 """
 
 from __future__ import annotations
@@ -12,25 +12,80 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
-from deap import cma, tools
+from deap import base, cma, tools
 from numpy.random import Generator
 
-from biotune.evolution.individual import Fitness, Genes, Individual
+from biotune.config.schema import EvolutionConfig
+from biotune.evolution.generation import Outcome, Steps, most_candidates
+from biotune.evolution.history import History
+from biotune.evolution.individual import Fitness, Genes, Individual, Origin, by_fitness
 from biotune.evolution.operators import random_genes
+from biotune.evolution.population import Population
+from biotune.evolution.procedure import BioTune
 
 
 class Searcher(Protocol):
-    """Proposes genes."""
+    """Makes the generations after the initial one out of the population."""
+
+    def generation(self, fold: int, fold_changed: bool) -> Steps:
+        """The steps of one generation.
+
+        Args:
+            fold: The fold it works on.
+            fold_changed: Whether the generation before worked on another one.
+
+        Returns:
+            A generator of batches of individuals, at least one batch; it goes on once each of them has received its
+            evaluation, and at last returns who was considered and who survives.
+        """
+        ...
+
+
+class Proposer(Protocol):
+    """Proposes genes for a whole generation."""
 
     def propose(self, population: Sequence[Individual], latest: Sequence[Individual], count: int) -> list[Genes]:
         """Genes to evaluate next.
 
         Args:
             population: The survivors, best first.
-            latest: The individuals that were evaluated for the generation before.
+            latest: The individuals that were evaluated for the generation before, oldest first.
             count: How many are wanted.
+
+        Returns:
+            `count` arrays (n,) in [0, 1], the threshold last.
         """
         ...
+
+
+class Proposals:
+    """What a proposer proposes, at the cost of BioTune's generation; the elites and the best of it survive."""
+
+    def __init__(self, settings: EvolutionConfig, proposer: Proposer, population: Population) -> None:
+        """Begin with a population of which generation 0 is still to come.
+
+        Args:
+            settings: Sizes, which give the cost of a generation.
+            proposer: What proposes.
+            population: Who survives.
+        """
+        self._settings = settings
+        self._proposer = proposer
+        self._population = population
+        self._latest: list[Individual] = []
+
+    def generation(self, fold: int, fold_changed: bool) -> Steps:
+        """The steps of a generation, see `Searcher`."""
+        anew = self._population.carry_over_elites(fold_changed)
+        if anew:
+            yield anew
+        members = self._population.members
+        latest = self._latest or sorted(members, key=lambda one: one.number)  # all of generation 0, in the order of birth
+        genes = self._proposer.propose(members, latest, most_candidates(self._settings) - len(anew))
+        self._latest = [self._population.newborn(own, Origin.CHILD) for own in genes]
+        yield self._latest
+        best = sorted(self._latest, key=by_fitness)[: self._population.places]
+        return Outcome(self._population.elites + self._latest, self._population.elites + best)
 
 
 class RandomDraws:
@@ -113,8 +168,32 @@ def _global_generators(rng: Generator) -> Iterator[None]:
         np.random.set_state(before[1])
 
 
-SEARCHERS: dict[str, type[RandomDraws] | type[Genetic] | type[CmaEs]] = {
+_PROPOSERS: dict[str, type[RandomDraws] | type[Genetic] | type[CmaEs]] = {
     "random": RandomDraws,
     "genetic": Genetic,
     "cma_es": CmaEs,
 }
+
+
+def build_searcher(
+    settings: EvolutionConfig,
+    rng: Generator,
+    num_genes: int,
+    toolbox: base.Toolbox,
+    population: Population,
+    history: History,
+) -> Searcher:
+    """The searcher of the name `settings.algorithm`; anything but the proposers' names is BioTune.
+
+    Args:
+        settings: Sizes and switches.
+        rng: The search's own generator, which all random draws come from.
+        num_genes: n, the number of blocks and one.
+        toolbox: BioTune's operators, on the same generator.
+        population: What the searcher reads parents and elites from.
+        history: All evaluations so far.
+    """
+    proposer = _PROPOSERS.get(settings.algorithm)
+    if proposer is None:
+        return BioTune(settings, toolbox, population, history)
+    return Proposals(settings, proposer(rng, num_genes), population)

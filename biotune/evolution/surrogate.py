@@ -18,9 +18,12 @@ from biotune.schedule.schedule import UNFREEZING, Schedule
 Floats = NDArray[np.float64]
 FEWEST = 8  # evaluations before a regression says anything
 _LARGEST = 400  # evaluations that are fitted, the latest ones: the cost grows with the cube
-_JITTER = 1e-6
+_JITTER = 1e-6  # on the covariance's diagonal, so that it can be inverted
 _ROUNDS = 3  # of fitting the process and the folds' means by turns
-_EXPLORATION = 2.0  # standard deviations by which an unknown schedule may be better than its mean guess
+# κ of the lower confidence bound mean − κ sd: GP-UCB (Srinivas et al., "Gaussian process optimization in the bandit setting",
+# 2010) for a minimum, with a constant in place of a slowly growing √β. scripts/compare_searchers.py measures the search with
+# it (searcher "default"); no script compares other values.
+_EXPLORATION = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Surrogate:
         """Fit.
 
         Args:
-            observations: `FEWEST` at least; of more than some hundred the latest count.
+            observations: `FEWEST` at least, in the order of evaluation; of more than 400 the latest count.
         """
         # imported here: workers never need it, and it takes a second
         from sklearn.exceptions import ConvergenceWarning
@@ -85,9 +88,12 @@ class Surrogate:
         Plain means would tell as much of which schedules came on which fold: later ones are better.
 
         Args:
-            points: (N, inputs).
+            points: (N, 2 · blocks + 2), see `inputs`.
             values: (N,) fitness values.
             indicator: (N, folds), 1 for the fold of each.
+
+        Returns:
+            (folds,) mean fitness values.
         """
         covariance = self._regression.kernel_(points) + _JITTER * np.eye(len(points))
         weighted = np.linalg.solve(covariance, indicator)
@@ -110,7 +116,7 @@ class Surrogate:
         return self._middle + self._scale * np.asarray(mean)
 
     def most_promising(self, schedules: Sequence[Schedule], count: int) -> list[int]:
-        """Which schedules to evaluate together: lowest mean − 2 sd first, where each choice makes its neighbours less unknown.
+        """Which schedules to evaluate together: lowest mean − κ sd first, where each choice makes its neighbours less unknown.
 
         Their evaluations come in all at once, and several of one neighbourhood say little more than one does
         (Desautels et al., "Parallelizing exploration-exploitation tradeoffs in Gaussian process bandit optimization", 2014).
@@ -136,8 +142,8 @@ class Surrogate:
             position = int(np.argmin(np.where(open_ones, bound, np.inf)))
             chosen.append(position)
             open_ones[position] = False
-            indicator = covariance[:, position]
-            covariance = covariance - np.outer(indicator, indicator) / (max(indicator[position], 0.0) + noise + _JITTER)
+            column = covariance[:, position]
+            covariance = covariance - np.outer(column, column) / (max(column[position], 0.0) + noise + _JITTER)
         return chosen
 
 

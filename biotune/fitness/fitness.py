@@ -16,9 +16,9 @@ from biotune.errors import SearchError
 from biotune.fitness.pruning import median_floor
 from biotune.fitness.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule.schedule import Schedule
-from biotune.trial import WORST, Evaluation, Executor, Trial, TrialResult, sample_sd
+from biotune.trial import WORST, Evaluation, Executor, Status, Trial, TrialResult, sample_sd
 
-Alike = tuple[int, int, str]  # fold, seed and order of unfreezing: trainings whose curves may be compared epoch by epoch
+Alike = tuple[int, int, str]  # fold, seed and order of unfreezing: training runs whose curves may be compared epoch by epoch
 
 
 METRICS = {  # what 1 − fitness is, by `fitness.metric`
@@ -29,12 +29,12 @@ METRICS = {  # what 1 − fitness is, by `fitness.metric`
 
 
 def fitness_by(metric: str, results: Sequence[TrialResult]) -> float:
-    """The fitness of a candidate from its trainings, in [0, 1], smaller is better.
+    """The fitness of a candidate from its training runs, in [0, 1], smaller is better.
 
     Args:
         metric: acc, 1 − mean ψ (BioTune, section 1); acc+std, that plus the deviation of ψ over the seeds, at most 1; loss,
             1 − mean of exp(−least validation loss), the geometric mean of the probabilities given to the true classes.
-        results: One training a seed.
+        results: One per training seed.
     """
     if metric == "loss":
         return 1.0 - statistics.fmean(math.exp(-min(result.losses)) for result in results)
@@ -48,8 +48,8 @@ class Economy:
     """What is spared on candidates that cannot win.
 
     Attributes:
-        prune: none, or median: a training is given up once its best score so far is below the median of earlier generations'
-            on the same fold with the same seed and order of unfreezing.
+        prune: none, or median: a training run is given up once its best score so far is below the median of those of earlier
+            generations on the same fold with the same seed and order of unfreezing.
         racing: Whether seeds are added one by one, only for candidates that can still matter.
         places: How many of the best matter: elites, and what is confirmed.
     """
@@ -73,7 +73,7 @@ class ScheduleFitness:
         fingerprint: The data's fingerprint, part of the cache key.
         economy: What is spared on candidates that cannot win; by default nothing.
         metric: What fitness is made of, see `fitness_by`.
-        trainings: Trainings made so far.
+        trainings: Training runs made so far.
     """
 
     executor: Executor
@@ -90,7 +90,7 @@ class ScheduleFitness:
     _new_curves: list[tuple[Alike, tuple[float, ...]]] = field(default_factory=list)
 
     def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
-        """Evaluate a whole batch on one fold; duplicates and known trainings are not trained again."""
+        """Evaluate a whole batch on one fold; duplicates and known ones are not trained again."""
         owners: dict[str, int] = {}
         distinct: dict[str, Schedule] = {}
         for schedule in schedules:
@@ -112,7 +112,7 @@ class ScheduleFitness:
         return [self._aggregate(index, schedule, fold, owners) for index, schedule in enumerate(schedules)]
 
     def close_generation(self) -> None:
-        """A generation is over: from now on its trainings are earlier ones, which later ones are measured against."""
+        """A generation is over: from now on its training runs are earlier ones, which later ones are measured against."""
         for alike, curve in self._new_curves:
             self._curves.setdefault(alike, []).append(curve)
         self._new_curves.clear()
@@ -157,8 +157,8 @@ class ScheduleFitness:
             results = self._results(schedule, fold, seeds)
             if _all_ok(results.values()):
                 scores[key] = tuple(result.score for result in results.values())
-        rivals = [row for key, row in self._complete.get(fold, {}).items() if key not in scores]
-        chosen = still_in(scores, rivals, self.economy.places, len(self.seeds), sd)
+        others = [row for key, row in self._complete.get(fold, {}).items() if key not in scores]
+        chosen = still_in(scores, others, self.economy.places, len(self.seeds), sd)
         return {key: schedule for key, schedule in distinct.items() if key in chosen}
 
     def _results(self, schedule: Schedule, fold: int, seeds: Sequence[int] | None = None) -> dict[int, TrialResult]:
@@ -172,7 +172,7 @@ class ScheduleFitness:
 
     def _aggregate(self, index: int, schedule: Schedule, fold: int, owners: Mapping[str, int]) -> Evaluation:
         if schedule.is_empty:
-            return Evaluation(WORST, "empty")
+            return Evaluation(WORST, Status.EMPTY)
         results = self._results(schedule, fold)
         keys = {position: Trial(schedule, fold, self.seeds[position], self.epochs, self.lr).key for position in results}
         own = [result for position, result in results.items() if owners.get(keys[position]) == index]
@@ -181,22 +181,22 @@ class ScheduleFitness:
             "trainings": len(own),
             "epochs": sum(len(result.curve) for result in own),
         }
-        errors = [result.error for result in results.values() if result.status == "failed"]
+        errors = [result.error for result in results.values() if result.status == Status.FAILED]
         if errors:
-            return Evaluation(WORST, "failed", error=errors[0], **cost)
+            return Evaluation(WORST, Status.FAILED, error=errors[0], **cost)
         scores = {position: result.score for position, result in results.items()}
         values = tuple(scores.values())
         if len(scores) == len(self.seeds) and _all_ok(results.values()):
             fitness = fitness_by(self.metric, list(results.values()))
-            return Evaluation(fitness, "ok" if own else "cached", values, **cost)
+            return Evaluation(fitness, Status.OK if own else Status.CACHED, values, **cost)
         if self.metric == "loss":
-            return Evaluation(fitness_by("loss", list(results.values())), "pruned", values, **cost)
+            return Evaluation(fitness_by("loss", list(results.values())), Status.PRUNED, values, **cost)
         expected = expected_mean(scores, list(self._complete[fold].values()))
-        return Evaluation(1.0 - expected, "pruned", values, **cost)
+        return Evaluation(1.0 - expected, Status.PRUNED, values, **cost)
 
 
 def _all_ok(results: Iterable[TrialResult]) -> bool:
-    return all(result.status == "ok" for result in results)
+    return all(result.status == Status.OK for result in results)
 
 
 def stop_if_too_many_failed(evaluations: Sequence[Evaluation], max_failed_share: float) -> None:
@@ -209,7 +209,7 @@ def stop_if_too_many_failed(evaluations: Sequence[Evaluation], max_failed_share:
     Raises:
         SearchError: With the commonest reason.
     """
-    errors = [evaluation.error or "unknown" for evaluation in evaluations if evaluation.status == "failed"]
+    errors = [evaluation.error or "unknown" for evaluation in evaluations if evaluation.status == Status.FAILED]
     if evaluations and len(errors) / len(evaluations) > max_failed_share:
         reason, times = Counter(errors).most_common(1)[0]
         raise SearchError(

@@ -1,24 +1,29 @@
-"""Giving up trainings that fall behind: the floor below which the best score so far must not be."""
+"""Giving up training runs that fall behind: the floor below which the best score so far must not be.
+
+The median stopping rule (Golovin et al., "Google Vizier: a service for black-box optimization", 2017), with the best score so
+far in place of the running mean. scripts/bench_prune.py measures what it spares and costs with the two constants below; no
+script compares other values of them.
+"""
 
 from collections.abc import Sequence
 from itertools import accumulate
 from statistics import median
 
-WARMUP_EPOCHS = 2  # a fresh head's first epochs tell more of its initial weights than of the schedule
-FEWEST_CURVES = 5  # a median of fewer is mostly chance
+WARMUP_EPOCHS = 2  # not judged: a fresh head's first epochs tell more of its initial weights than of the schedule
+FEWEST_CURVES = 5  # a median of fewer is mostly chance; Optuna's MedianPruner waits for as many trials
 
 
 def median_floor(curves: Sequence[Sequence[float]], epochs: int) -> tuple[float, ...]:
-    """The median of the best scores that earlier trainings had reached by each epoch.
+    """The median of the best scores that earlier training runs had reached by each epoch.
 
-    A training that had ended by then counts with its best score, so that the floor is never above the true median.
+    A run that had ended by then counts with its best score, so that the floor is never above the true median.
 
     Args:
-        curves: Scores by epoch, in [0, 1], of earlier trainings with the same data and the same training seed.
-        epochs: The budget.
+        curves: For each earlier run with the same data and the same training seed its scores by epoch, at least one, in [0, 1].
+        epochs: The most epochs of a run.
 
     Returns:
-        The floor after each epoch, 0 where nothing is given up; empty where there are too few curves.
+        `epochs` floors, one after each epoch, 0 where nothing is given up; empty where there are too few curves.
     """
     if len(curves) < FEWEST_CURVES:
         return ()

@@ -1,7 +1,7 @@
 """Further training seeds only for candidates that can still matter.
 
 All candidates of a batch are trained with the first seed, then those that can still come among the best with the second, and
-so on. What is decided between two seeds depends on scores alone, never on the order in which trainings end.
+so on. What is decided between two seeds depends on scores alone, never on the order in which training runs end.
 """
 
 from __future__ import annotations
@@ -12,67 +12,71 @@ from statistics import fmean
 
 Scores = tuple[float, ...]
 FEWEST_COMPLETE = 3  # candidates with all seeds, on one fold, before their spread says anything
-CAUTION = 0.5  # standard deviations that a candidate may lie behind before it is let go
+# standard deviations that a candidate may lie behind before it is let go: scripts/bench_prune.py measures what racing spares
+# and costs with this value; no script compares others
+CAUTION = 0.5
 
 
-def residual_sd(tables: Iterable[Sequence[Scores]]) -> float | None:
+def residual_sd(scores_by_fold: Iterable[Sequence[Scores]]) -> float | None:
     """How far apart seeds lie, once what they have in common and what candidates differ in is taken off.
 
     Args:
-        tables: For each fold the scores of the candidates that have all seeds, a score a seed.
+        scores_by_fold: For each fold one row per candidate that has all seeds, with one score per seed, in [0, 1].
 
     Returns:
         The standard deviation of the residuals of an additive model (candidate + seed), pooled over the folds; None where
         no fold has enough candidates, or where there is one seed only.
     """
     squares, freedom = 0.0, 0
-    for table in tables:
-        if len(table) < FEWEST_COMPLETE or len(table[0]) < 2:
+    for rows in scores_by_fold:
+        if len(rows) < FEWEST_COMPLETE or len(rows[0]) < 2:
             continue
-        seeds = [fmean(column) for column in zip(*table, strict=True)]
-        grand = fmean(seeds)
-        for row in table:
-            own = fmean(row)
-            squares += sum((score - own - seed + grand) ** 2 for score, seed in zip(row, seeds, strict=True))
-        freedom += (len(table) - 1) * (len(seeds) - 1)
+        seed_means = [fmean(column) for column in zip(*rows, strict=True)]
+        grand_mean = fmean(seed_means)
+        for row in rows:
+            own_mean = fmean(row)
+            squares += sum((score - own_mean - mean + grand_mean) ** 2 for score, mean in zip(row, seed_means, strict=True))
+        freedom += (len(rows) - 1) * (len(seed_means) - 1)
     return math.sqrt(squares / freedom) if freedom else None
 
 
-def still_in(scores: Mapping[str, Scores], others: Iterable[Scores], places: int, num_seeds: int, sd: float) -> set[str]:
+def still_in(
+    scores: Mapping[str, Scores], scores_of_others: Iterable[Scores], places: int, num_seeds: int, seed_sd: float
+) -> set[str]:
     """Which candidates can still come among the best once all seeds are in.
 
     Args:
-        scores: The candidates' scores so far, all with the same first seeds.
-        others: Scores of other candidates on the same fold, with at least these seeds.
+        scores: The candidates' scores so far by key, in [0, 1], all with the same first seeds.
+        scores_of_others: Scores of other candidates on the same fold, with at least these seeds.
         places: How many of the best matter.
         num_seeds: How many seeds there are in all.
-        sd: Residual standard deviation of one score.
+        seed_sd: Standard deviation of one score over the seeds, see `residual_sd`.
 
     Returns:
-        The keys of those whose mean lies within `CAUTION` standard deviations of what comes of a difference of two means
-        when the remaining seeds are added, below the score of the last place.
+        The keys of those whose mean so far lies at most `CAUTION` standard deviations below that of the last place. The
+        deviation is the one by which the difference of two means still changes when the remaining seeds are added.
     """
     done = len(next(iter(scores.values()), ()))
     if not done:
         return set(scores)
     means = {key: fmean(own) for key, own in scores.items()}
-    ranked = sorted([*means.values(), *(fmean(other[:done]) for other in others)], reverse=True)
+    ranked = sorted([*means.values(), *(fmean(other[:done]) for other in scores_of_others)], reverse=True)
     last_place = ranked[min(places, len(ranked)) - 1]
-    slack = CAUTION * sd * math.sqrt(2 * (1 / done - 1 / num_seeds))
+    slack = CAUTION * seed_sd * math.sqrt(2 * (1 / done - 1 / num_seeds))
     return {key for key, mean in means.items() if mean + slack >= last_place}
 
 
-def expected_mean(scores: Mapping[int, float], complete: Sequence[Scores]) -> float:
-    """What the mean over all seeds should be, from some of them: seeds are not equally kind.
+def expected_mean(score_by_seed: Mapping[int, float], complete: Sequence[Scores]) -> float:
+    """What the mean over all seeds should be, from some of them: with some seeds every candidate scores higher.
 
     Args:
-        scores: Scores so far by the position of their seed, at least one.
-        complete: Scores of other candidates on the same fold that have all seeds; none makes no correction.
+        score_by_seed: Scores so far by the position of their seed, at least one.
+        complete: Rows of other candidates on the same fold that have all seeds; without any there is no correction.
 
     Returns:
         The mean so far, moved by how much these seeds differ from all seeds in the other candidates; in [0, 1].
     """
-    mean = fmean(scores.values())
+    mean = fmean(score_by_seed.values())
     if complete:
-        mean += fmean(fmean(row) - fmean(row[position] for position in scores) for row in complete)
+        mean += fmean(fmean(row) - fmean(row[position] for position in score_by_seed) for row in complete)
     return min(1.0, max(0.0, mean))

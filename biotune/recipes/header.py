@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from biotune.config.schema import AUTO, CompareConfig, RunConfig
-from biotune.evolution.loop import most_evaluations
+from biotune.evolution.generation import most_evaluations
 from biotune.recipes.base_rate import rates_to_try
 from biotune.recipes.final import BASELINES
 from biotune.recipes.search import confirming

@@ -12,8 +12,9 @@ from typing import Any
 from biotune.config.key import show
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig
 from biotune.errors import SearchError
+from biotune.evolution.generation import Generation, most_candidates, most_evaluations
 from biotune.evolution.history import HallEntry
-from biotune.evolution.loop import Generation, evolve, most_candidates, most_evaluations
+from biotune.evolution.loop import evolve
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
 from biotune.fitness.fitness import Economy, ScheduleFitness, fitness_by, stop_if_too_many_failed
 from biotune.recipes import tables

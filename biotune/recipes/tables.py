@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from biotune.evolution.loop import Candidate, Generation
+from biotune.evolution.generation import Candidate, Generation
 from biotune.report.statistics import spread
 from biotune.schedule.schedule import TOGETHER, Schedule
 from biotune.trial import Evaluation, Trial, TrialResult

@@ -18,7 +18,7 @@ from biotune.config.checks import check
 from biotune.config.key import keys_of
 from biotune.config.schema import RunConfig, TrainingConfig
 from biotune.errors import ConfigError
-from biotune.evolution.loop import most_evaluations
+from biotune.evolution.generation import most_evaluations
 
 ROOT = Path(str(files("biotune.configs")))
 GROUPS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("_"))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from biotune.config.schema import EvolutionConfig
-from biotune.evolution.loop import Candidate, Generation, evolve, most_evaluations
+from biotune.evolution.generation import Candidate, Generation, most_evaluations
+from biotune.evolution.loop import evolve
 from biotune.evolution.operators import random_genes
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule, decode

@@ -11,7 +11,8 @@ import pytest
 
 from biotune.config.schema import EvolutionConfig
 from biotune.evolution.decoding import express
-from biotune.evolution.loop import Generation, evolve
+from biotune.evolution.generation import Generation
+from biotune.evolution.loop import evolve
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation

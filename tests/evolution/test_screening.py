@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from biotune.config.schema import EvolutionConfig
-from biotune.evolution.loop import Generation, evolve
+from biotune.evolution.generation import Generation
+from biotune.evolution.loop import evolve
 from biotune.evolution.warm_start import warm_starts
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule

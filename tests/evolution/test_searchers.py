@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from biotune.config.schema import EvolutionConfig
-from biotune.evolution.loop import Generation, evolve, most_evaluations
+from biotune.evolution.generation import Generation, most_evaluations
+from biotune.evolution.loop import evolve
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation

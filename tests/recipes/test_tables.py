@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from biotune.config.schema import EvolutionConfig
-from biotune.evolution.loop import Generation, evolve
+from biotune.evolution.generation import Generation
+from biotune.evolution.loop import evolve
 from biotune.recipes import tables
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule, decode

@@ -17,7 +17,7 @@ from rich.text import Text
 from biotune.cli.terminal.dashboard import Dashboard
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.sparklines import duration, strip
-from biotune.evolution.loop import Generation
+from biotune.evolution.generation import Generation
 from biotune.fitness.fitness import METRICS
 from biotune.schedule.schedule import Schedule
 

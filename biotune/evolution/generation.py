@@ -1,0 +1,137 @@
+"""A generation: its size, the steps that make it, and the record that is kept of it. Knows no searcher."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from biotune.config.schema import EvolutionConfig
+from biotune.evolution.history import HallEntry
+from biotune.evolution.individual import Individual, Origin
+from biotune.evolution.surrogate import Observation
+from biotune.schedule.schedule import Schedule
+from biotune.trial import Evaluation, Status
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate considered in a generation, as it stood there.
+
+    Attributes:
+        individual: Serial number of the genotype.
+        origin: How it came about.
+        genes: Importances in forward order, threshold last; each in [0, 1].
+        schedule: What they decode to.
+        evaluation: Its fitness and cost; an elite that was not evaluated anew shows its last one at no cost.
+        fold: The fold the fitness was measured on.
+        kept: Whether it is in the population after this generation.
+    """
+
+    individual: int
+    origin: Origin
+    genes: tuple[float, ...]
+    schedule: Schedule
+    evaluation: Evaluation
+    fold: int
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One finished generation.
+
+    Attributes:
+        number: 0 for the initial one.
+        fold: The fold it worked on.
+        candidates: All candidates considered: elites, their probes, then the others.
+        record: The logbook's line: statistics of the survivors and counts.
+        hall: The best distinct schedules seen so far, best first.
+        observations: Every evaluation of a trained candidate so far, for a regression.
+        survivors: State of the population: number, extinction factor and momentum of each, best first.
+        random_state: State of the search's random number generator after this generation.
+    """
+
+    number: int
+    fold: int
+    candidates: list[Candidate]
+    record: dict[str, Any]
+    hall: list[HallEntry]
+    observations: list[Observation]
+    survivors: list[dict[str, Any]]
+    random_state: dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """What the steps of a generation come to.
+
+    Attributes:
+        considered: Everyone who was considered, in the order of the tables.
+        survivors: Who makes up the next population, in any order.
+    """
+
+    considered: list[Individual]
+    survivors: list[Individual]
+
+
+# The steps of a generation: each yields the individuals to be evaluated next, at least one, and goes on once each of them has
+# received its evaluation.
+Steps = Generator[list[Individual], None, Outcome]
+
+
+@dataclass
+class OpenGeneration:
+    """A generation that is being made.
+
+    Attributes:
+        number: 0 for the initial one.
+        fold: The fold it works on.
+        steps: What makes it.
+        evaluations: Those received so far.
+    """
+
+    number: int
+    fold: int
+    steps: Steps
+    evaluations: list[Evaluation] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """What it took, for the logbook: numbers of evaluations, of training runs made and spared, and seconds."""
+        statuses = [evaluation.status for evaluation in self.evaluations]
+        return {
+            "generation": self.number,
+            "fold": self.fold,
+            "evaluations": len(statuses),
+            "trainings": sum(evaluation.trainings for evaluation in self.evaluations),
+            "cache_hits": statuses.count(Status.CACHED),
+            "saved": sum(len(one.scores) - one.trainings for one in self.evaluations if one.scores),
+            "pruned": statuses.count(Status.PRUNED),
+            "failures": statuses.count(Status.FAILED),
+            "seconds": sum(evaluation.seconds for evaluation in self.evaluations),
+        }
+
+
+def survivor_states(population: Sequence[Individual]) -> list[dict[str, Any]]:
+    """Number, fitness, extinction factor and momentum of each, in plain values."""
+    return [
+        {
+            "individual": individual.number,
+            "fitness": individual.score,
+            "extinction": individual.extinction,
+            "momentum": individual.momentum.tolist(),
+        }
+        for individual in population
+    ]
+
+
+def most_candidates(settings: EvolutionConfig) -> int:
+    """The most evaluations of a generation after the initial one: 2E + N − E, plus E where the fold changes."""
+    n, e = settings.population_size, settings.elites
+    probes = 2 * e if settings.exploitation else 0
+    again = e if settings.reevaluate_elites and settings.folds > 1 else 0
+    return probes + n - e + again
+
+
+def most_evaluations(settings: EvolutionConfig) -> int:
+    """The most evaluations of a search: N + G (2E + N − E), plus E in each generation where the fold changes."""
+    return settings.population_size + settings.generations * most_candidates(settings)

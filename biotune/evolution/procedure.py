@@ -1,0 +1,110 @@
+"""BioTune's own procedure for a generation (BioTune, section 2): exploitation of the elites, then mating."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator
+from dataclasses import replace
+
+from deap import base
+
+from biotune.config.schema import EvolutionConfig
+from biotune.evolution.generation import Outcome, Steps
+from biotune.evolution.history import History
+from biotune.evolution.individual import Individual, Origin, by_fitness
+from biotune.evolution.population import Population
+from biotune.evolution.surrogate import most_promising
+from biotune.evolution.toolbox import Bred, breed
+
+_FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer left, newcomers are random
+
+
+class BioTune:
+    """Probes beside the elites, then children of the whole population."""
+
+    def __init__(self, settings: EvolutionConfig, toolbox: base.Toolbox, population: Population, history: History) -> None:
+        """Begin with a population of which generation 0 is still to come.
+
+        Args:
+            settings: The switches.
+            toolbox: The operators, see `build_toolbox`.
+            population: Who parents are drawn from.
+            history: All evaluations so far, which the screen of children learns from.
+        """
+        self._settings = settings
+        self._toolbox = toolbox
+        self._population = population
+        self._history = history
+
+    def generation(self, fold: int, fold_changed: bool) -> Steps:
+        """The steps of a generation, see `Searcher`."""
+        considered = yield from self._exploit(fold_changed)
+        children = yield from (self._mate_sequentially() if self._settings.mating == "sequential" else self._mate_brood(fold))
+        return Outcome(considered + children, self._population.elites + children)
+
+    def _exploit(self, fold_changed: bool) -> Generator[list[Individual], None, list[Individual]]:
+        """Step 1: two probes of each elite along one selected block, in one batch with the elites' re-evaluation."""
+        elites = self._population.elites
+        probes = [self._probes_of(elite) for elite in elites]
+        anew = self._population.carry_over_elites(fold_changed)
+        batch = [*anew, *(probe for pair in probes for probe in pair)]
+        if batch:
+            yield batch
+        considered = [_snapshot(elite) for elite in elites] + [probe for pair in probes for probe in pair]
+        for elite, pair in zip(elites, probes, strict=True):
+            better = min(pair, key=by_fitness, default=elite)
+            if better.score < elite.score:
+                elite.genes, elite.number = better.genes, better.number
+                elite.fold, elite.evaluation = better.fold, better.evaluation
+                elite.fitness.values = better.fitness.values
+        return considered
+
+    def _probes_of(self, elite: Individual) -> list[Individual]:
+        """Two individuals to either side of an elite; none beside an empty one, which has no block to step along."""
+        if not self._settings.exploitation or self._population.schedule_of(elite).is_empty:
+            return []
+        return [self._population.newborn(genes, Origin.PROBE, elite.unfreezing) for genes in self._toolbox.probe(elite.genes)]
+
+    def _mate_brood(self, fold: int) -> Generator[list[Individual], None, list[Individual]]:
+        """Steps 2 and 3: all children drawn, then evaluated in one batch."""
+        ranks, count = range(len(self._population.members)), self._population.places
+        surrogate = self._history.surrogate() if self._settings.screen > 1 else None
+        if surrogate is None:
+            # one after the other, as the published procedure draws them: order and number of random draws are an interface
+            children = [self._born(self._bred(*self._toolbox.select(ranks))) for _ in range(count)]
+        else:
+            drawn = [self._bred(*self._toolbox.select(ranks)) for _ in range(count * self._settings.screen)]
+            schedules = [self._population.schedule(one.genes, one.unfreezing) for one in drawn]
+            chosen = most_promising(surrogate, schedules, self._history.known(fold), count)
+            children = [self._born(drawn[position]) for position in chosen]
+        yield children
+        return children
+
+    def _mate_sequentially(self) -> Generator[list[Individual], None, list[Individual]]:
+        """The published loop, batches of one child: a parent strictly worse than its child leaves the mating pool."""
+        members = self._population.members
+        pool = list(range(len(members)))
+        children: list[Individual] = []
+        for _ in range(self._population.places):
+            parents: tuple[int, ...] = ()
+            if len(pool) < _FEWEST_IN_POOL:
+                child = self._population.newborn(self._toolbox.genes(), Origin.NEWCOMER, self._population.order_in_turn())
+            else:
+                first, second, prototype = self._toolbox.select(pool)
+                child, parents = self._born(self._bred(first, second, prototype)), (first, second)
+            yield [child]
+            pool = [rank for rank in pool if rank not in parents or members[rank].score <= child.score]
+            children.append(child)
+        return children
+
+    def _bred(self, first: int, second: int, prototype: int) -> Bred:
+        members = self._population.members
+        return breed(self._toolbox, members[first], members[second], members[prototype])
+
+    def _born(self, bred: Bred) -> Individual:
+        return self._population.newborn(bred.genes, Origin.CHILD, bred.unfreezing, bred.momentum)
+
+
+def _snapshot(individual: Individual) -> Individual:
+    """The individual as it stands, before a probe may replace its genes."""
+    return replace(individual, fitness=copy.deepcopy(individual.fitness))
