@@ -13,6 +13,11 @@ import pytest
 GOLDEN = Path(__file__).parent / "golden" / "vectors.json"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of our own."""
+    parser.addoption("--write-golden", action="store_true", help="keep the tables of tests/golden as they come out now")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _frugal_and_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One torch thread, and no test ever touches the user's own cache; commands in subprocesses inherit the folder."""
@@ -63,3 +68,19 @@ def make_workspace(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[
         return Workspace.of(network, data, settings, torch.device("cpu"), tmp_path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _blank_plots() -> Callable[..., None]:
+    def savefig(figure: Any, file: Any, *, format: str, **options: Any) -> None:
+        file.write("<svg xmlns='x'></svg>" if format == "svg" else b"no image")
+
+    return savefig
+
+
+@pytest.fixture(scope="module")
+def undrawn(_blank_plots: Callable[..., None]) -> Iterator[None]:
+    """Plots are blank: rendering them takes longer than a tiny run, and only the report's own tests look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", _blank_plots)
+        yield

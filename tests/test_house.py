@@ -226,4 +226,4 @@ def test_the_file_to_read_first_is_short() -> None:
 def test_folders_of_tests_carry_the_rooms_names() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     rooms = {room_of(module) for module in FILES if "." in module and (PACKAGE / room_of(module)).is_dir()}
-    assert folders - rooms == {"golden", "scripts", "smoke", "support"}
+    assert folders - rooms == {"archive", "golden", "scripts", "smoke", "support"}
