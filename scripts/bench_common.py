@@ -11,19 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from docs_tables import write_between_marks
 from PIL import Image, ImageFilter
 
 from biotune.datasets.data import Data
 from biotune.training.device import has_bf16
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """An argument parser with what every benchmark takes."""
     found = argparse.ArgumentParser(description=description)
     found.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    found.add_argument("--readme", type=Path, help="file to write the table into, between the benchmark's marks")
+    found.add_argument("--docs", type=Path, help="page to write the table into, between the benchmark's marks")
     return found
 
 
@@ -102,11 +101,9 @@ def labelled_files(root: Path, data: Data, rows: np.ndarray) -> list[tuple[Path,
     return [(root / data.names[row], int(data.labels[row])) for row in rows]
 
 
-def report(name: str, lines: Sequence[str], readme: Path | None) -> None:
+def report(name: str, lines: Sequence[str], page: Path | None) -> None:
     """Print a table and, if asked, write it between the benchmark's marks."""
     text = "\n".join(lines)
     print(text, flush=True)
-    if readme is not None:
-        from measure_default import write_between_marks
-
-        write_between_marks(readme, text, f"<!-- measured by scripts/{name}.py -->", f"<!-- end of {name} -->")
+    if page is not None:
+        write_between_marks(page, text, f"<!-- measured by scripts/{name}.py -->", f"<!-- end of {name} -->")

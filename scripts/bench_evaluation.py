@@ -59,7 +59,7 @@ def main() -> None:
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         lines = measure(Path(folder), given)
-    report("bench_evaluation", lines, given.readme)
+    report("bench_evaluation", lines, given.docs)
 
 
 def measure(folder: Path, given: argparse.Namespace) -> list[str]:
@@ -103,28 +103,39 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
         print(f"{name}: plain {plain:.1f} s, bare {bare:.1f} s, biotune {ours:.2f} s", file=sys.stderr, flush=True)
 
     pooled, pool_start = in_pool(setup, replace(config, executor=ExecutorConfig("process_pool")), device, network, trials)
-    plain_total, ours_total = sum(row[1] for row in rows), sum(row[3] for row in rows)
     precision = "bf16" if autocast_type(given.precision, device, sum(network.parameters.values())) else "fp32"
-    images = 2 * given.images * EPOCHS
-    lines = [
+    apart = (
+        f"biotune in {precision}; apart from this: {decoding:.1f} s of decoding {2 * given.images + CLASSES} images once, "
+        f"{starting:.1f} s of starting up in one process, {pool_start:.1f} s in workers. {machine(device)}."
+    )
+    speedup = sum(row[1] for row in rows) / pooled
+    in_workers = f"With the workers of the process pool the six took {pooled:.1f} s: {speedup:.1f}× the plain loop's speed."
+    lines = [*table(rows), f"{in_workers} {apart}"]
+    if device.type == "cuda":
+        speed = [f"{name} {2 * given.images * EPOCHS / ours:.0f}" for name, _, _, ours in rows]
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+        lines.append(f"Images a second: {', '.join(speed)}; peak GPU memory {peak:.0f} MiB.")
+    return lines
+
+
+def table(rows: Sequence[tuple[str, float, float, float]]) -> list[str]:
+    """One row per schedule, and one for all of them.
+
+    Args:
+        rows: Name of the schedule, then the seconds of the plain loop, of the bare loop and of biotune.
+    """
+    plain_total, bare_total, ours_total = (sum(row[column] for row in rows) for column in (1, 2, 3))
+    return [
         "| trained | plain loop | bare loop in memory | biotune, one process | over plain | over bare |",
         "|---|---|---|---|---|---|",
         *(
             f"| {name} | {plain:.1f} s | {bare:.1f} s | {ours:.2f} s | {plain / ours:.1f}× | {bare / ours:.2f}× |"
             for name, plain, bare, ours in rows
         ),
-        f"| all six | {plain_total:.1f} s | {sum(row[2] for row in rows):.1f} s | {ours_total:.1f} s | "
-        f"{plain_total / ours_total:.1f}× | {sum(row[2] for row in rows) / ours_total:.2f}× |",
+        f"| all six | {plain_total:.1f} s | {bare_total:.1f} s | {ours_total:.1f} s | {plain_total / ours_total:.1f}× "
+        f"| {bare_total / ours_total:.2f}× |",
         "",
-        f"With the workers of the process pool the six took {pooled:.1f} s: {plain_total / pooled:.1f}× the plain loop's "
-        f"speed. biotune in {precision}; apart from this: {decoding:.1f} s of decoding {2 * given.images + CLASSES} images "
-        f"once, {starting:.1f} s of starting up in one process, {pool_start:.1f} s in workers. {machine(device)}.",
     ]
-    if device.type == "cuda":
-        speed = [f"{name} {images / ours:.0f}" for name, _, _, ours in rows]
-        peak = torch.cuda.max_memory_allocated(device) / 2**20
-        lines.append(f"Images a second: {', '.join(speed)}; peak GPU memory {peak:.0f} MiB.")
-    return lines
 
 
 def chosen(blocks: Sequence[Block], name: str) -> Schedule:

@@ -51,7 +51,7 @@ def main() -> None:
         "",
         f"Growth: {(peaks[-1] - peaks[0]) / MIB:.0f} MiB. {machine(torch.device('cpu'))}.",
     ]
-    report("bench_memory", lines, given.readme)
+    report("bench_memory", lines, given.docs)
 
 
 def one_image_many_names(root: Path, count: int) -> None:

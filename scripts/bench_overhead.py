@@ -69,7 +69,7 @@ def main() -> None:
                 peak = torch.cuda.max_memory_allocated(device) / 2**20
                 lines.append(f"| | | {images / theirs:.0f} images/s | {images / mine:.0f} images/s | peak {peak:.0f} MiB |")
     lines += ["", f"Medians of {given.repeats} pairs in turn, one thread. {machine(device)}."]
-    report("bench_overhead", lines, given.readme)
+    report("bench_overhead", lines, given.docs)
 
 
 def bare_loop(workspace: Workspace, epochs: int) -> list[float]:

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench_common import ROOT, parser, report
-from measure_default import interval
+from bench_common import parser, report
+from docs_tables import ROOT, paired_interval
 
 SEARCH = ["evolution=plain", "confirm.choose=score"]  # long enough for what is spared to show
 KINDS = {
@@ -42,7 +42,7 @@ def main() -> None:
             overrides = [*SEARCH, *KINDS[kind], *own, *given.overrides]
             found[kind].append(run(given.out / f"{kind}-{seed}", overrides))
             print(kind, seed, found[kind][-1], file=sys.stderr, flush=True)
-    report("bench_prune", table(found), given.readme)
+    report("bench_prune", table(found), given.docs)
 
 
 def run(folder: Path, overrides: list[str]) -> dict[str, Any]:
@@ -82,11 +82,10 @@ def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
             for name in ("trainings", "search_epochs", "epochs", "seconds")
         }
         means = [run["test"] for run in runs]
-        differences = [run["test"] - other["test"] for run, other in zip(runs, first, strict=True)]
         lines.append(
             f"| {kind} | {shares['trainings']:.2f}× | {shares['search_epochs']:.2f}× | {shares['epochs']:.2f}× "
             f"| {shares['seconds']:.2f}× | {statistics.fmean(means):.4f} ± {statistics.stdev(means):.4f} "
-            f"| {'' if runs is first else interval(differences)} |"
+            f"| {'' if runs is first else paired_interval(means, [run['test'] for run in first])} |"
         )
     return [*lines, "", f"Over {len(first)} run and split seeds; ratios are of sums over them."]
 

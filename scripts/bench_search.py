@@ -84,7 +84,7 @@ def main() -> None:
         f"The plain loop's time is the mean of {given.sample} trials times all trainings of the run without pruning and "
         f"racing, ± its standard error. {machine(device)}.",
     ]
-    report("bench_search", lines, given.readme)
+    report("bench_search", lines, given.docs)
 
 
 def digits() -> Case:

@@ -64,7 +64,7 @@ def main() -> None:
         "",
         f"Medians of {given.repeats} pairs in turn, one thread a worker, workers started before. {machine(device)}.",
     ]
-    report("bench_workers", lines, given.readme)
+    report("bench_workers", lines, given.docs)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from draw_figures import FIGURES
+from docs_tables import FIGURES, write_between_marks
 from matplotlib.figure import Figure
-from measure_default import write_between_marks
 from numpy.typing import NDArray
 from tabulated_searchers import ABLATIONS, ALL_SEARCHERS, CONFIRM, SEARCHERS, Finalist, Known
 from tabulated_task import Simulated, Task, best_quality, read_task
@@ -122,7 +121,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100, help="searches a cell")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--figures", type=Path, default=FIGURES, help="where the figure goes")
-    parser.add_argument("--readme", type=Path, help="file to write the table into, between the script's marks")
+    parser.add_argument("--docs", type=Path, help="page to write the table into, between the script's marks")
     parser.add_argument("--small", action="store_true", help="few seeds and a small budget, to try it out")
     given = parser.parse_args()
     given.searchers = given.searchers or (["default", *ABLATIONS] if given.ablations else list(SEARCHERS))
@@ -133,10 +132,10 @@ def main() -> None:
         lines += compare(next(given.tables.glob(f"{task}.csv*")), given)
     text = "\n".join(lines).strip()
     print(text)
-    if given.readme is not None:
+    if given.docs is not None:
         option, end = (" --ablations", "ablations") if given.ablations else ("", "compared")
         begin, end = f"<!-- measured by scripts/compare_searchers.py{option} -->", f"<!-- end of {end} -->"
-        write_between_marks(given.readme, text, begin, end)
+        write_between_marks(given.docs, text, begin, end)
 
 
 def compare(path: Path, given: argparse.Namespace) -> list[str]:

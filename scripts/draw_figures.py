@@ -1,4 +1,4 @@
-"""Draw the README's figure of the method, and copy the images of a real run beside it.
+"""Draw the documentation's figure of the method, and copy the images of a real run beside it.
 
 python scripts/draw_figures.py RUN_FOLDER
 """
@@ -9,11 +9,11 @@ import argparse
 import shutil
 from pathlib import Path
 
+from docs_tables import FIGURES
 from matplotlib.figure import Figure
 
 from biotune import Schedule, load_schedule
 
-FIGURES = Path(__file__).parent / "figures"
 COPIED = ("schedule.png", "scores.png")
 _BLUE, _GREY = "#0072b2", "0.75"
 

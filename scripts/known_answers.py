@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from measure_default import interval, write_between_marks
+from docs_tables import ROOT, paired_interval, write_between_marks
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -34,7 +34,6 @@ from biotune.recipes.session import open_session
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
 
-ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- measured by scripts/known_answers.py -->", "<!-- end of known answers -->"
 SHIFTS = ("noise", "blur", "invert", "low_contrast", "permuted_labels", "none")
 RATES = (0.3, 1.0, 3.0, 10.0)  # multiples of the base rate
@@ -144,7 +143,7 @@ def main() -> None:
     parser.add_argument("--shifts", nargs="+", default=list(SHIFTS), choices=SHIFTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)), help="run seeds")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "known_answers", help="folder of images and runs")
-    parser.add_argument("--readme", type=Path, help="file to write the table into, between the script's marks")
+    parser.add_argument("--docs", type=Path, help="page to write the table into, between the script's marks")
     parser.add_argument("--small", action="store_true", help="a few short trainings, to try it out")
     parser.add_argument("overrides", nargs="*", help="further overrides of 'biotune run'")
     given = parser.parse_args()
@@ -157,8 +156,8 @@ def main() -> None:
             print(f"seed {seed}: {told(shift, answers[shift][-1])}", file=sys.stderr, flush=True)
     text = "\n".join(table(answers))
     print(text)
-    if given.readme is not None:
-        write_between_marks(given.readme, text, BEGIN, END)
+    if given.docs is not None:
+        write_between_marks(given.docs, text, BEGIN, END)
 
 
 def pre_train(out: Path, extent: Extent) -> Path:
@@ -306,11 +305,12 @@ def table(answers: dict[str, list[Answer]]) -> list[str]:
         exact = sum(one.fastest == one.best for one in rows)
         within = sum(one.fastest in one.as_good for one in rows)
         trained = sum(one.rates[one.best] > 0 for one in rows)
+        over = paired_interval([one.evolved for one in rows], [one.baseline for one in rows]) if count > 1 else ""
         means = [statistics.fmean(getattr(one, what) for one in rows) for what in ("share", "evolved", "alone")]
         lines.append(
             f"| {shift.replace('_', ' ')} | {names} | {exact} of {count} | {within} of {count} | {trained} of {count} "
             f"| {means[0]:.2f} | {means[1]:.3f} | {means[2]:.3f} "
-            f"| {interval([one.evolved - one.baseline for one in rows]) if count > 1 else ''} |"
+            f"| {over} |"
         )
     size = len(next(iter(answers.values()))[0].rates)
     as_good = statistics.fmean(len(one.as_good) for rows in answers.values() for one in rows)

@@ -1,4 +1,4 @@
-"""Run `biotune compare` on several tasks and write the README's table, with the baseline that validation data would choose.
+"""Run `biotune compare` on several tasks and write their table, with the baseline that validation data would choose.
 
 Finished comparisons are not run again, interrupted ones go on.
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from measure_default import ROOT, write_between_marks
+from docs_tables import ROOT, shown, write_between_marks
 
-from biotune.report.statistics import Difference, best_of, by_seed, difference
+from biotune.report.statistics import best_of, by_seed, difference
 
 BEGIN, END = "<!-- measured by scripts/measure_comparison.py -->", "<!-- end of comparison -->"
 TASKS = {
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "measure_comparison", help="folder of the comparisons")
-    parser.add_argument("--readme", type=Path, help="file to write the table into, between the script's marks")
+    parser.add_argument("--docs", type=Path, help="page to write the table into, between the script's marks")
     parser.add_argument("overrides", nargs="*", help="further overrides of 'biotune compare'")
     given = parser.parse_args()
     lines: list[str] = []
@@ -44,8 +44,8 @@ def main() -> None:
         lines += table(WORDS[task], [{str(name): value for name, value in row.items()} for row in rows])
     text = "\n".join(lines).strip()
     print(text)
-    if given.readme is not None:
-        write_between_marks(given.readme, text, BEGIN, END)
+    if given.docs is not None:
+        write_between_marks(given.docs, text, BEGIN, END)
 
 
 def compare(folder: Path, overrides: Sequence[str]) -> None:
@@ -123,11 +123,6 @@ def spread(scores: Mapping[int, float]) -> str:
     """Mean ± standard deviation over the seeds."""
     values = pd.Series(list(scores.values()))
     return f"{values.mean():.4f} ± {values.std():.4f}"
-
-
-def shown(over: Difference) -> str:
-    """A paired difference with its interval."""
-    return f"{over.mean:+.4f} ({over.low:+.4f} to {over.high:+.4f})"
 
 
 if __name__ == "__main__":

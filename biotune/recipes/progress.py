@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from biotune.evolution.loop import Generation
+from biotune.evolution.generation import Generation
 from biotune.trial import Trial, TrialResult
 
 

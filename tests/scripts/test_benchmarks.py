@@ -100,12 +100,12 @@ class TestCommon:
     def test_a_report_is_printed_and_written_between_its_marks_only(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        readme = tmp_path / "README.md"
+        page = tmp_path / "speed.md"
         begin, end = "<!-- measured by scripts/bench_x.py -->", "<!-- end of bench_x -->"
-        readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
-        script("bench_common").report("bench_x", ["| a |", "| b |"], readme)
+        page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+        script("bench_common").report("bench_x", ["| a |", "| b |"], page)
         assert capsys.readouterr().out == "| a |\n| b |\n"
-        assert readme.read_text() == f"before\n{begin}\n| a |\n| b |\n{end}\nafter\n"
+        assert page.read_text() == f"before\n{begin}\n\n| a |\n| b |\n\n{end}\nafter\n"
 
 
 def run(trainings: int, search_epochs: int, epochs: int, seconds: float, test: float) -> dict[str, Any]:
@@ -354,7 +354,7 @@ def test_help_says_what_is_measured_and_measures_nothing(
     assert ended.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     assert " ".join(str(module.__doc__).split("\n")[0].split()) in said
-    assert "--device" in said and "--readme" in said
+    assert "--device" in said and "--docs" in said
 
 
 @pytest.mark.parametrize(

@@ -227,26 +227,26 @@ def test_an_ablation_is_the_experiment_of_its_name(script: ModuleType) -> None:
 def test_the_small_preset_of_the_ablations_writes_between_its_own_marks(
     script: ModuleType, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- measured by scripts/compare_searchers.py --ablations -->\n<!-- end of ablations -->\n")
+    page = tmp_path / "searchers.md"
+    page.write_text("<!-- measured by scripts/compare_searchers.py --ablations -->\n<!-- end of ablations -->\n")
     chosen = ["--ablations", "--tasks", "made_up", "--searchers", "default", "no_rates", "--models", "gp", "--small"]
-    places = ["--tables", str(table.parent), "--figures", str(tmp_path), "--readme", str(readme)]
+    places = ["--tables", str(table.parent), "--figures", str(tmp_path), "--docs", str(page)]
     monkeypatch.setattr(sys, "argv", ["compare_searchers.py", *chosen, *places])
     script.main()
-    assert "| no rates, selection only |" in readme.read_text()
+    assert "| no rates, selection only |" in page.read_text()
     assert (tmp_path / "ablations_made_up.png").is_file()
 
 
 def test_the_small_preset_writes_table_and_figure(
     script: ModuleType, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- measured by scripts/compare_searchers.py -->\n<!-- end of compared -->\n")
+    page = tmp_path / "searchers.md"
+    page.write_text("<!-- measured by scripts/compare_searchers.py -->\n<!-- end of compared -->\n")
     chosen = ["--tasks", "made_up", "--searchers", "published", "random", "--models", "gp", "--small"]
-    places = ["--tables", str(table.parent), "--figures", str(tmp_path), "--readme", str(readme)]
+    places = ["--tables", str(table.parent), "--figures", str(tmp_path), "--docs", str(page)]
     monkeypatch.setattr(sys, "argv", ["compare_searchers.py", *chosen, *places])
     script.main()
-    rows = [line for line in readme.read_text().splitlines() if line.startswith("| ")]
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0] for row in rows[1:3]] == ["| published procedure (three seeds, two folds)", "| random draws"]
     assert len(rows) == 1 + 2 + 4
     assert (tmp_path / "searchers_made_up.png").read_bytes()[:4] == b"\x89PNG"

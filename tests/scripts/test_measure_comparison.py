@@ -1,4 +1,4 @@
-"""The README's comparison: what is said of made-up rows."""
+"""The documentation's comparison: what is said of made-up rows."""
 
 from __future__ import annotations
 

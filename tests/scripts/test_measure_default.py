@@ -15,11 +15,6 @@ def script():
     return module
 
 
-def test_the_interval_is_students(script):
-    # mean 0.02, sd 0.01, n = 3: half width 4.3027 * 0.01 / sqrt(3) = 0.0248
-    assert script.interval([0.01, 0.02, 0.03]) == "+0.0200 (-0.0048 to +0.0448)"
-
-
 def test_the_table_pairs_each_method_with_full_fine_tuning(script):
     results = [
         {"biotune": [0.9], "full": [0.8], "linear_probe": [0.5], "full_fast": [0.9]},
@@ -40,13 +35,3 @@ def test_finished_runs_are_read_and_not_run_again(script, tmp_path, monkeypatch)
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "result.json").write_text(json.dumps(content))
     assert script.run(3, tmp_path, []) == dict.fromkeys(script.METHODS, [0.5])
-
-
-def test_only_what_stands_between_the_marks_is_replaced(script, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n")
-    script.write_between_marks(readme, "new")
-    assert readme.read_text() == f"before\n{script.BEGIN}\nnew\n{script.END}\nafter\n"
-    readme.write_text("no marks")
-    with pytest.raises(SystemExit, match="has no marks"):
-        script.write_between_marks(readme, "new")

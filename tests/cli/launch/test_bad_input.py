@@ -215,6 +215,6 @@ def test_one_bad_job_of_many_is_found_before_the_first_begins(biotune: Callable[
     assert list(here.iterdir()) == []
 
 
-def test_the_readme_says_how_many_there_are() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    assert f"| {len(BAD)} wrong command lines (`tests/cli/test_bad_input.py`)" in readme
+def test_the_documentation_says_how_many_there_are() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "evidence" / "robustness.md").read_text(encoding="utf-8")
+    assert f"| {len(BAD)} wrong command lines (`tests/cli/launch/test_bad_input.py`)" in page
