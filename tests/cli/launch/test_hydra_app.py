@@ -102,13 +102,11 @@ def test_a_multirun_leaves_two_whole_runs_and_a_line_for_each(biotune: Callable[
 
 
 def test_a_failing_job_of_a_multirun_keeps_the_others_and_the_status_tells(
-    biotune: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+    biotune: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch, jobs_in_this_process: None
 ) -> None:
     from biotune.errors import DataError
     from biotune.recipes import run as recipe
     from biotune.recipes.run import run
-
-    run = run
 
     def second_one_fails(config: Any, folder: Path, view: Any) -> Any:
         if config.seed == 1:
@@ -116,10 +114,7 @@ def test_a_failing_job_of_a_multirun_keeps_the_others_and_the_status_tells(
         return run(config, folder, view)
 
     monkeypatch.setattr(recipe, "run", second_one_fails)
-    # with a pool the jobs run in this process, where the recipe can be replaced
-    said = biotune(
-        "run", "-m", "experiment=smoke", "executor=process_pool", "executor.workers=1", "seed=1,2", "hydra.sweep.dir=sweep"
-    )
+    said = biotune("run", "-m", "experiment=smoke", "seed=1,2", "hydra.sweep.dir=sweep")
     assert said.status == 1
     assert said.err == "biotune: the disk is gone.\n"
     assert (here / "sweep/1/result.json").is_file()
