@@ -1,4 +1,4 @@
-"""Write docs/reference/keys.md from the schema: every key with type, default, bounds, choices, meaning, commands and configs."""
+"""Write docs/reference/keys.md from the schema: every key with its type, default, bounds, meaning, commands and configs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pathlib import Path
 from docs_tables import DOCS
 
 from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings
+from biotune.cli.registry import SCHEMAS
 from biotune.config.key import MISSING, Key, keys_of, sections_of, show
-from biotune.config.schema import COMMANDS
 
 PAGE = DOCS / "reference" / "keys.md"
 BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 HEAD = """\
-<!-- Written by scripts/write_key_reference.py from biotune/config/schema.py. Do not edit: change the schema and run it again. -->
+<!-- Written by scripts/write_key_reference.py from biotune/config/schema.py. Do not edit. -->
 # Keys
 
-Every key is set on the command line as `KEY=VALUE`, or in a YAML file of a folder that `--config-dir` names. `biotune help KEY` says the same as this page.
+Every key is set on the command line as `KEY=VALUE`, or in a YAML file of a folder that `--config-dir` names.
+`biotune help KEY` says the same as this page.
 A value that is out of bounds, of a wrong type or at odds with another key is refused before anything runs.
 """
 TOP = "Keys without a section"
@@ -43,8 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
 def page() -> str:
     """The page as Markdown."""
     parts = [HEAD]
-    abouts = {name: about for schema in COMMANDS.values() for name, about in sections_of(schema).items()}
-    choosable = {group for command in COMMANDS for group in groups_of(command)}
+    abouts = {name: about for schema in SCHEMAS.values() for name, about in sections_of(schema).items()}
+    choosable = {group for command in SCHEMAS for group in groups_of(command)}
     found = entries()
     for section in ["", *dict.fromkeys(entry.key.path.partition(".")[0] for entry in found if "." in entry.key.path)]:
         parts.append(f"## {section or TOP}\n")
@@ -63,7 +64,7 @@ def entries() -> list[Entry]:
     """Every key of any command, once."""
     keys: dict[str, Key] = {}
     commands: dict[str, list[str]] = {}
-    for command, schema in COMMANDS.items():
+    for command, schema in SCHEMAS.items():
         for item in keys_of(schema):
             keys.setdefault(item.path, item)
             commands.setdefault(item.path, []).append("data check" if command == "data" else command)

@@ -1,4 +1,4 @@
-"""What a composed configuration may hold: the bounds of every key, and which keys must agree. Every complaint is a line."""
+"""What a composed configuration may hold: the bounds of every key, and which keys must agree. One line per error."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def check(config: Section) -> None:
     """Check every bound and every pair of keys that must agree.
 
     Raises:
-        ConfigError: With all that is wrong, a line each: the key, its value and the rule.
+        ConfigError: With one line per error: the key, its value and the rule.
     """
     problems = [problem for item in keys_of(type(config)) for problem in _out_of_bounds(item, value_at(config, item.path))]
     if not problems:

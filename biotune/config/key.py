@@ -113,7 +113,7 @@ def is_bool(item: Key) -> bool:
 
 
 def show(value: Any) -> str:
-    """A value as one would type it on the command line."""
+    """A value as it is typed on the command line."""
     if isinstance(value, list):
         return "[" + ",".join(show(entry) for entry in value) + "]"
     if value is None or isinstance(value, bool):

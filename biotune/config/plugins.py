@@ -11,7 +11,7 @@ from biotune.errors import BiotuneError, ConfigError, one_line
 
 
 def load_plugins(names: Sequence[str]) -> None:
-    """Import the modules, which register what they have to offer; the folder one stands in is searched too.
+    """Import the modules, which register networks, datasets or strategies; the working folder is searched too.
 
     Raises:
         ConfigError: A module cannot be imported.

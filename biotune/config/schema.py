@@ -24,9 +24,9 @@ class DatasetConfig:
     image_size: int | None = key(None, "Side of the square image in pixels; null follows the backbone.", ge=8, le=4096)
     train_fraction: float = key(1.0, "Share of the training images to use, stratified by class.", gt=0, le=1)
     max_classes: int | None = key(None, "Use only the first so many classes that have training images; null uses all.", ge=2)
-    max_per_class: int | None = key(None, "At most so many training images a class; null uses all.", ge=1)
+    max_per_class: int | None = key(None, "At most so many training images per class; null uses all.", ge=1)
     max_eval_per_class: int | None = key(
-        None, "At most so many validation and so many test images a class; null uses all.", ge=1
+        None, "At most so many validation and so many test images per class; null uses all.", ge=1
     )
     val_fraction: float = key(0.2, "Share held out for validation where the dataset has no such split.", gt=0, lt=1)
     test_fraction: float = key(0.2, "Share held out for testing where the dataset has no such split.", gt=0, lt=1)
@@ -101,8 +101,8 @@ class EvolutionConfig:
         choices=("none", "gp"),
     )
     screen: int = key(1, "Children drawn for each one that is evaluated, the most promising; 1 evaluates all.", ge=1, le=1000)
-    freezing: bool = key(True, "Let the threshold freeze blocks; otherwise all are trained, at their rates.")
-    rates: bool = key(True, "Give blocks rates of their own; otherwise trained blocks have the base rate.")
+    freezing: bool = key(True, "Let the threshold freeze blocks; otherwise all are trained, at their learning rates.")
+    rates: bool = key(True, "Give each block its own learning rate; otherwise all trained blocks have the base one.")
     fixed_threshold: float | None = key(None, "The freezing threshold of every individual; null lets it evolve.", ge=0, le=1)
     always_head: bool = key(False, "Train the head whatever the threshold says.")
     unfreezing: str = key(
@@ -126,21 +126,21 @@ class TrainingConfig:
         words=(AUTO,),
     )
     lr_grid: list[float] = key(
-        [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1], "Base rates that lr=auto tries, with each of seeds.", gt=0, le=100
+        [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1], "Base learning rates that lr=auto tries, with each of seeds.", gt=0, le=100
     )
     epochs: int = key(30, "Most epochs of one fine-tune.", ge=1)
     patience: int = key(3, "Stop after so many epochs without a better validation score.", ge=1)
-    batch_size: int = key(96, "Images a training batch.", ge=2)
-    eval_batch_size: int = key(256, "Images an evaluation batch; changes speed and memory, not scores.", ge=1)
+    batch_size: int = key(96, "Images per mini-batch in training.", ge=2)
+    eval_batch_size: int = key(256, "Images per mini-batch in evaluation; changes speed and memory, not scores.", ge=1)
     seeds: list[int] = key([684, 559, 629], "Training seeds of every candidate of the search.", ge=0, le=2**63 - 1)
     optimizer: str = key("adam", "Optimizer.", choices=("adam", "adamw", "sgd"))
     momentum: float = key(0.9, "Momentum of sgd.", ge=0, lt=1)
     weight_decay: float = key(0.0, "Weight decay of the trained parameters.", ge=0)
-    scheduler: str = key("cosine", "Course of the rates over the epochs.", choices=("cosine", "step", "constant"))
+    scheduler: str = key("cosine", "Course of the learning rates over the epochs.", choices=("cosine", "step", "constant"))
     cosine_epochs: int = key(100, "Epochs in which a cosine reaches 0 (T_max); may exceed epochs.", ge=1)
     step_epochs: int = key(10, "Epochs between two steps of the step scheduler.", ge=1)
     step_factor: float = key(0.1, "Factor of one step of the step scheduler.", gt=0, le=1)
-    warmup_epochs: int = key(0, "Epochs over which the rates rise linearly at the start.", ge=0)
+    warmup_epochs: int = key(0, "Epochs over which the learning rates rise linearly at the start.", ge=0)
     class_weights: str = key("none", "Weight classes in the loss by inverse frequency.", choices=("none", "balanced"))
     augment: str = key(
         "none", "Training augmentation: none, or random resized crop and flip (standard).", choices=("none", "standard")
@@ -188,7 +188,7 @@ class SearchFitnessConfig(FitnessConfig):
 
     prune: str = key(
         "median",
-        "Give up a training whose best score so far is below the median of earlier generations' (median), or none.",
+        "Stop a trial whose best score so far is below the median of earlier generations' (median), or none.",
         choices=("none", "median"),
     )
     racing: bool = key(True, "Train candidates with further seeds only while they can still come among the best.")
@@ -196,7 +196,7 @@ class SearchFitnessConfig(FitnessConfig):
 
 @dataclass
 class FeaturesConfig:
-    """What trainings share: the activations behind a frozen beginning, computed once."""
+    """What trials share: the activations behind the frozen first blocks, computed once."""
 
     max_gb: float = key(
         8.0,
@@ -208,20 +208,20 @@ class FeaturesConfig:
 
 @dataclass
 class ExecutorConfig:
-    """Where trainings run."""
+    """Where trials run."""
 
     name: str = key(MISSING, "Name of the executor.", choices=("in_process", "process_pool"))
-    threads: int = key(1, "CPU threads of one training; numbers can differ in the last digit between settings.", ge=1, le=1024)
+    threads: int = key(1, "CPU threads of one trial; numbers can differ in the last digit between settings.", ge=1, le=1024)
     workers: int | None = key(
         None,
-        "Worker processes of the process pool; null makes workers_per_gpu a GPU, or on a CPU one for each `threads` cores.",
+        "Worker processes of the process pool; null starts workers_per_gpu per GPU, or on a CPU one per `threads` cores.",
         ge=1,
         le=1024,
     )
     workers_per_gpu: int = key(1, "Worker processes that share a GPU.", ge=1, le=64)
     trial_timeout: float | None = key(
         None,
-        "Seconds after which a training counts as hung and its worker is replaced; null waits for ever. A worker has as "
+        "Seconds after which a trial counts as hung and its worker is replaced; null waits for ever. A worker has as "
         "long to set itself up, and ten minutes at least.",
         gt=0,
     )
@@ -243,11 +243,11 @@ class ConfirmConfig:
 
 @dataclass
 class FinalConfig:
-    """The final trainings, the only ones that are scored on the test split."""
+    """The final training runs, the only ones that are scored on the test set."""
 
     seeds: list[int] = key(
         [1, 2, 3, 4, 5],
-        "Training seeds of the final trainings; in a comparison each splits the data and drives the search too.",
+        "Training seeds of the final training runs; in a comparison each also splits the data and seeds the search.",
         ge=0,
         le=2**63 - 1,
     )
@@ -277,7 +277,7 @@ class DataConfig:
 
 @dataclass
 class TrialsConfig:
-    """Keys that every command with trainings shares."""
+    """Keys shared by the commands that train."""
 
     seed: int = key(0, "Seed of the search.", ge=0, le=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:INDEX or mps.", usual=("auto", "cpu", "cuda", "mps"))
@@ -310,8 +310,8 @@ class StrategyConfig:
     floor: float = key(0.95, "auto_snr: signal-to-noise ratio below which a parameter tensor stands still.", ge=0)
     rank: int = key(8, "lora: rank of the adapters.", ge=1)
     scale: float = key(8.0, "lora: alpha, the adapters' output is multiplied by alpha / rank.", gt=0)
-    decay: float = key(0.75, "layer_decay: factor between the rates of two neighbouring blocks.", gt=0, le=1)
-    spread: float = key(100.0, "discriminative: ratio of the head's rate to the first block's.", ge=1)
+    decay: float = key(0.75, "layer_decay: factor between the learning rates of two neighbouring blocks.", gt=0, le=1)
+    spread: float = key(100.0, "discriminative: ratio of the head's learning rate to the first block's.", ge=1)
 
 
 STRATEGY_KEYS = {  # which strategies use a key of their own
@@ -339,7 +339,7 @@ class TrainConfig(TrialsConfig):
 class EvaluateConfig(TrialsConfig):
     """Keys of `biotune evaluate`."""
 
-    genotypes: str = key(MISSING, "CSV file of genotypes: a column a block name, and threshold.", path="files")
+    genotypes: str = key(MISSING, "CSV file of genotypes: one column per block, and threshold.", path="files")
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
 
@@ -348,7 +348,9 @@ class EvaluateConfig(TrialsConfig):
 class ComparisonConfig:
     """How strategies are compared."""
 
-    tune_lr: bool = key(True, "Choose each strategy's base rate on validation data; a search chooses its rates itself.")
+    tune_lr: bool = key(
+        True, "Choose each strategy's base learning rate on validation data; a search chooses its rates itself."
+    )
     lr_factors: list[float] = key([0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that are tried.", gt=0, le=1e6)
     tune_seeds: list[int] = key([71], "Training seeds of these trials.", ge=0, le=2**63 - 1)
 

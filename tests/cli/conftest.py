@@ -62,6 +62,14 @@ def biotune(here: Path, capfd: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
+@pytest.fixture
+def jobs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the jobs of a sweep run here, which saves a start of Python and its libraries for each."""
+    from biotune.cli.launch import hydra_app
+
+    monkeypatch.setattr(hydra_app, "perform_apart", hydra_app.perform)
+
+
 def tree(root: Path) -> dict[str, bytes | None]:
     """Every file below a folder with its content, and every folder."""
     return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in sorted(root.rglob("*"))}

@@ -44,7 +44,7 @@ def within(key: Key) -> st.SearchStrategy[Any]:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_values_within_their_bounds_survive_yaml_and_keep_their_type(data: st.DataObject) -> None:
     config = default()
     chosen = data.draw(st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=6, unique_by=lambda key: key.path))

@@ -60,44 +60,63 @@ def test_what_a_command_composes_by_default_keeps_every_bound(command: str) -> N
     check(config)
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_with_every_command_it_belongs_to(group: str, choice: str) -> None:
-    commands = [command for command in PRIMARY if group in groups_of(command)]
-    assert commands, f"no command offers {group}"
-    for command in commands:
-        config = composed(command, f"{group}={choice}", *NEEDS.get((group, choice), []))
-        assert type(config) is SCHEMAS[command]
-        if (group, choice) == ("strategy", "biotune"):  # there is no training without a search
+def rows_of(command: str) -> Iterator[dict[str, str]]:
+    """Choices to compose together, so that each choice of each group of a command comes once at least.
+
+    An experiment sets keys of the search and of training, so it never meets other choices of these.
+    """
+    own = groups_of(command)
+    for together in (own - {"evolution", "training"}, own & {"evolution", "training"}):
+        choices = {group: [choice for of, choice in CHOICES if of == group] for group in sorted(together)}
+        for index in range(max(map(len, choices.values()), default=0)):
+            yield {group: names[index] for group, names in choices.items() if index < len(names)}
+
+
+def test_every_choice_belongs_to_a_command() -> None:
+    offered = {(group, choice) for command in PRIMARY for row in rows_of(command) for group, choice in row.items()}
+    assert offered == set(CHOICES)
+
+
+@pytest.mark.parametrize("command", PRIMARY)
+def test_every_choice_composes_with_every_command_it_belongs_to(command: str) -> None:
+    for row in rows_of(command):
+        needs = [given for choice in row.items() for given in NEEDS.get(choice, [])]
+        config = composed(command, *(f"{group}={choice}" for group, choice in row.items()), *needs)
+        assert type(config) is SCHEMAS[command], row
+        if row.get("strategy") == "biotune":  # there is no training without a search
             with pytest.raises(ConfigError, match="'biotune run' makes one, 'biotune compare' compares it"):
                 check(config)
-        elif group != "dataset":  # some need a key such as dataset.root besides
+        else:
             check(config)
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_key_of_every_file_is_in_the_schema(group: str, choice: str) -> None:
-    text = (ROOT / group / f"{choice}.yaml").read_text()
-    content = yaml.safe_load(text) or {}
-    content.pop("defaults", None)
-    content.pop("hydra", None)
+def paths(value: Any, prefix: str) -> Iterator[str]:
+    """The dotted keys of a YAML's content."""
+    if not isinstance(value, dict):
+        yield prefix
+        return
+    for name, inner in value.items():
+        yield from paths(inner, f"{prefix}.{name}" if prefix else name)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_key_of_every_file_is_in_the_schema(group: str) -> None:
     known = {item.path for schema in SCHEMAS.values() for item in keys_of(schema)}
-
-    def paths(value: Any, prefix: str) -> Iterator[str]:
-        if not isinstance(value, dict):
-            yield prefix
-            return
-        for name, inner in value.items():
-            yield from paths(inner, f"{prefix}.{name}" if prefix else name)
-
-    assert set(paths(content, "" if text.startswith("# @package _global_\n") else group)) <= known
+    for file in sorted((ROOT / group).glob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        content = yaml.safe_load(text) or {}
+        content.pop("defaults", None)
+        content.pop("hydra", None)
+        assert set(paths(content, "" if text.startswith("# @package _global_\n") else group)) <= known, file.stem
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_says_what_it_is_in_a_sentence(group: str, choice: str) -> None:
-    lines = (ROOT / group / f"{choice}.yaml").read_text(encoding="utf-8").splitlines()
-    comments = [line for line in lines if line.startswith("# ") and not line.startswith("# @package")]
-    assert comments
-    assert comments[0].endswith("."), comments[0]
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_choice_says_what_it_is_in_a_sentence(group: str) -> None:
+    for file in sorted((ROOT / group).glob("*.yaml")):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        comments = [line for line in lines if line.startswith("# ") and not line.startswith("# @package")]
+        assert comments, file.stem
+        assert comments[0].endswith("."), comments[0]
 
 
 @pytest.mark.parametrize("group", ["dataset", "backbone", "strategy", "executor"])
@@ -106,12 +125,6 @@ def test_a_choice_is_found_under_the_name_of_its_file(group: str) -> None:
         if file.stem in ("torchvision", "timm", "medmnist"):
             continue
         assert yaml.safe_load(file.read_text())["name"] == file.stem
-
-
-def test_every_key_has_a_meaning() -> None:
-    for schema in SCHEMAS.values():
-        for item in keys_of(schema):
-            assert item.metadata["meaning"].endswith("."), item.path
 
 
 def test_the_default_run_has_the_papers_population_and_trains_each_candidate_once_on_all_data() -> None:
@@ -151,12 +164,9 @@ PAPER_TRAINING = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(PAPER_TRAINING))
-def test_the_training_of_schema_and_preset_is_the_papers(name: str) -> None:
-    if not hasattr(TrainingConfig(), name):
-        pytest.skip(f"there is no training.{name}")
-    assert getattr(TrainingConfig(), name) == PAPER_TRAINING[name]
-    assert getattr(composed("run", "experiment=paper").training, name) == PAPER_TRAINING[name]
+def test_the_training_of_schema_and_preset_is_the_papers() -> None:
+    for training in (TrainingConfig(), composed("run", "experiment=paper").training):
+        assert {name: getattr(training, name) for name in PAPER_TRAINING} == PAPER_TRAINING
 
 
 @pytest.mark.parametrize("name", ["random", "genetic", "cma_es"])

@@ -81,13 +81,15 @@ def users_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_network_dataset_and_strategy_of_a_users_module_run_without_touching_the_package(users_folder, capsys):
+def test_network_dataset_and_strategy_of_a_users_module_run_without_touching_the_package(users_folder, capsys, monkeypatch):
+    for recipe in ("run", "train"):  # pages have tests of their own
+        monkeypatch.setattr(f"biotune.recipes.{recipe}.write_report", lambda run: None)
     common = ["--config-dir=conf", "plugins=[my_birds]", "dataset=birds", "backbone=tiny", "backbone.weights=none"]
     assert main(["run", *common, "experiment=smoke", "dataset.max_classes=2", "hydra.run.dir=run"]) == 0
     text = (users_folder / "run" / "best_schedule.yaml").read_text()
     assert "backbone: tiny" in text
     assert "dataset: birds" in text
-    train = ["strategy=body_only", "training.epochs=2", "test.seeds=[1]", "hydra.run.dir=train"]
+    train = ["executor=in_process", "strategy=body_only", "training.epochs=2", "test.seeds=[1]", "hydra.run.dir=train"]
     assert main(["train", *common, *train]) == 0
     trained = (users_folder / "train" / "best_schedule.yaml").read_text()
     assert "head: {modules: [head], frozen: true" in trained

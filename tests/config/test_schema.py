@@ -6,21 +6,54 @@ from typing import Any
 import pytest
 
 from biotune.cli.registry import SCHEMAS
-from biotune.config.key import MISSING, Key, keys_of, show
+from biotune.config.key import MISSING, keys_of, near_keys, show
 from biotune.config.schema import EvolutionConfig, RunConfig, TrainingConfig
 from biotune.errors import ConfigError
 
-SCHEMA_KEYS = [
-    pytest.param(schema, key, id=f"{name}: {key.path}") for name, schema in SCHEMAS.items() for key in keys_of(schema)
-]
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_every_key_has_a_sentence_of_its_own_and_a_default_that_it_allows(command: str) -> None:
+    keys = list(keys_of(SCHEMAS[command]))
+    for key in keys:
+        assert re.fullmatch(r"\S.+\.", key.metadata["meaning"]), key.path
+        choices = key.metadata["choices"]
+        assert not choices or key.default in (*choices, MISSING, None), key.path
+        assert not key.is_no_word(key.default), key.path
+    meanings = [key.metadata["meaning"] for key in keys]
+    assert len(set(meanings)) == len(meanings)
 
 
-@pytest.mark.parametrize(("schema", "key"), SCHEMA_KEYS)
-def test_every_key_says_what_it_means_and_what_it_must_be(schema: type, key: Key) -> None:
-    assert re.fullmatch(r"\S.*\S", key.metadata["meaning"])
-    assert key.must_be
-    if key.metadata["choices"] and key.default not in (MISSING, None):
-        assert key.default in key.metadata["choices"]
+@pytest.mark.parametrize(
+    ("path", "must_be"),
+    [
+        ("seed", "an integer"),
+        ("dataset.image_size", "an integer or null"),
+        ("training.lr", "a number or auto"),
+        ("evolution.max_hours", "a number or null"),
+        ("dataset.download", "true or false"),
+        ("device", "a text"),
+        ("training.seeds", "a list of integers like [1,2,3]"),
+        ("training.lr_grid", "a list of numbers like [0.1,1,10]"),
+        ("plugins", "a list of names like [one,two]"),
+    ],
+)
+def test_what_a_value_must_be_is_said_in_words(path: str, must_be: str) -> None:
+    [key] = [key for key in keys_of(RunConfig) if key.path == path]
+    assert key.must_be == must_be
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("lr", " Did you mean training.lr?"),
+        ("evolution.lr", " Did you mean training.lr?"),
+        ("trainig.epoch", " Did you mean training.epochs or training.lr?"),
+        ("evolutio", " Did you mean evolution?"),
+        ("qqqq", ""),
+    ],
+)
+def test_near_keys_end_alike_or_are_spelt_alike(name: str, sentence: str) -> None:
+    assert near_keys(name, ["training.lr", "training.epochs", "seed"], ["evolution"]) == sentence
 
 
 def test_keys_are_listed_with_their_dotted_paths_in_declared_order() -> None:

@@ -18,7 +18,7 @@ TABLE, PAGE = "sweep.csv", "sweep.html"
 
 
 def summarise_sweep(folder: Path) -> int:
-    """Print a line a job, with what tells it from the others and its score; write the table and the page.
+    """Print one line per job with its overrides and its score; write the table and the page.
 
     The jobs' own folders are what is read, so jobs of other processes count too.
 

@@ -1,4 +1,4 @@
-"""How much a command says, and in which form. Knows nothing of what is said."""
+"""How much a command prints, and in which form. Knows nothing of what is printed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from biotune.errors import ConfigError
 
 
 class OutputMode(Enum):
-    """What reaches the terminal."""
+    """What is printed on the terminal."""
 
     NORMAL = "normal"
     QUIET = "quiet"  # errors, and the final lines: the result and where the files are
-    VERBOSE = "verbose"  # a line for every training too
+    VERBOSE = "verbose"  # one line per training run too
     JSON = "json"  # one JSON object, nothing else
 
 
@@ -31,7 +31,7 @@ def take_output_mode(arguments: Sequence[str], *allowed: OutputMode) -> tuple[li
 
     Args:
         arguments: What follows the command.
-        allowed: What the command can be told; flags for others stay where they are.
+        allowed: The modes that the command has; flags of other modes stay among the arguments.
 
     Returns:
         The other arguments, and the mode.

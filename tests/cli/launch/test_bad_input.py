@@ -155,9 +155,10 @@ def resnet18_state() -> dict[str, torch.Tensor]:
     return build_network(BackboneConfig("torchvision", "resnet18", "none"), 2).module.state_dict()
 
 
-@pytest.fixture
-def inputs(here: Path, resnet18_weights: Path) -> Path:
-    """Everything that the table's commands refer to."""
+@pytest.fixture(scope="module")
+def shared_inputs(tmp_path_factory: pytest.TempPathFactory, resnet18_weights: Path) -> Path:
+    """Everything that the table's commands refer to; every test proves that it has changed nothing."""
+    here = tmp_path_factory.mktemp("inputs")
     (here / "file").write_text("neither weights nor a schedule nor a folder\n")
     (here / "resnet18.pt").symlink_to(resnet18_weights)
     folder_tree(here / "one_class", {"cat": 3})
@@ -174,6 +175,13 @@ def inputs(here: Path, resnet18_weights: Path) -> Path:
     (here / "wrong.csv").write_text("stem,layer1,layer2,layer3,frob,head,threshold\n" + "0.5," * 6 + "0.5\n")
     (here / "outside.csv").write_text("stem,layer1,layer2,layer3,layer4,head,threshold\n" + "0.5," * 5 + "1.5,0.1\n")
     return here
+
+
+@pytest.fixture
+def inputs(here: Path, shared_inputs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands in the folder of inputs."""
+    monkeypatch.chdir(shared_inputs)
+    return shared_inputs
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])

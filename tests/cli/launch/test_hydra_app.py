@@ -73,7 +73,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.splitlines()[-1] == "[]"
 
 
-def test_a_users_own_config_folder_works_in_a_run(biotune: Callable[..., Any], here: Path) -> None:
+def test_a_users_own_config_folder_works_in_a_run(biotune: Callable[..., Any], here: Path, no_pages: None) -> None:
     folder_tree(here / "ferns", {"maidenhair": 10, "bracken": 10})
     (here / "mine/dataset").mkdir(parents=True)
     (here / "mine/dataset/ferns.yaml").write_text("loader: folder\nname: ferns\nroot: ferns\n")
@@ -84,7 +84,15 @@ def test_a_users_own_config_folder_works_in_a_run(biotune: Callable[..., Any], h
     assert biotune("run", "dataset=ferns").status == 2
 
 
-def test_a_multirun_leaves_two_whole_runs_and_a_line_for_each(biotune: Callable[..., Any], here: Path) -> None:
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the runs' pages, which cost more than the runs and have tests of their own."""
+    monkeypatch.setattr("biotune.recipes.run.write_report", lambda run: None)
+
+
+def test_a_multirun_leaves_two_whole_runs_and_a_line_for_each(
+    biotune: Callable[..., Any], here: Path, jobs_in_this_process: None, no_pages: None
+) -> None:
     said = biotune("run", "-m", "experiment=smoke", "seed=1,2", "hydra.sweep.dir=sweep")
     assert (said.status, said.err) == (0, "")
     for job, seed in (("0", "1"), ("1", "2")):
@@ -102,7 +110,7 @@ def test_a_multirun_leaves_two_whole_runs_and_a_line_for_each(biotune: Callable[
 
 
 def test_a_failing_job_of_a_multirun_keeps_the_others_and_the_status_tells(
-    biotune: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+    biotune: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch, jobs_in_this_process: None, no_pages: None
 ) -> None:
     from biotune.errors import DataError
     from biotune.recipes import run as recipe
@@ -114,10 +122,7 @@ def test_a_failing_job_of_a_multirun_keeps_the_others_and_the_status_tells(
         return run(config, folder, *others)
 
     monkeypatch.setattr(recipe, "run", second_one_fails)
-    # with a pool the jobs run in this process, where the recipe can be replaced
-    said = biotune(
-        "run", "-m", "experiment=smoke", "executor=process_pool", "executor.workers=1", "seed=1,2", "hydra.sweep.dir=sweep"
-    )
+    said = biotune("run", "-m", "experiment=smoke", "seed=1,2", "hydra.sweep.dir=sweep")
     assert said.status == 1
     assert said.err == "biotune: the disk is gone.\n"
     assert (here / "sweep/1/result.json").is_file()

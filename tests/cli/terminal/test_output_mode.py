@@ -25,7 +25,7 @@ def table(file: Path) -> list[list[str]]:
 
 
 def test_quiet_and_verbose_say_less_and_more_and_change_no_table(
-    biotune: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+    biotune: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch, jobs_in_this_process: None
 ) -> None:
     from biotune.recipes import run as recipe
 
@@ -72,8 +72,8 @@ def test_a_flag_that_a_command_does_not_have_is_refused_in_one_line(
 
 
 def test_predictions_as_json(biotune: Callable[..., Any], here: Path) -> None:
-    one_epoch = ("training.epochs=1", "test.seeds=[1]", "dataset.max_eval_per_class=1", "hydra.run.dir=out")
-    assert biotune("train", "-q", "strategy=linear_probe", *one_epoch).status == 0
+    one_epoch = ("training.epochs=1", "test.seeds=[1]", "dataset.max_eval_per_class=1", "executor=in_process")
+    assert biotune("train", "-q", "strategy=linear_probe", *one_epoch, "hydra.run.dir=out").status == 0
     Image.new("L", (16, 16)).save(here / "dark.png")
     said = biotune("predict", "out", "dark.png", "--top", "2", "--json")
     assert (said.status, said.err) == (0, "")
