@@ -15,7 +15,7 @@ import torch
 
 from biotune.config.schema import StrategyConfig
 from biotune.executors.in_process import InProcess
-from biotune.schedule.param_groups import apply_schedule
+from biotune.schedule.param_groups import param_groups
 from biotune.strategies.registry import STRATEGIES, plans
 from biotune.training.size import trainable_parameters
 from biotune.trial import Trial, TrialResult
@@ -104,7 +104,7 @@ def test_it_counts_the_parameters_that_it_trains_at_any_time(name: str, workspac
     if name == "lora":
         return
     if plan.method is None:
-        groups = apply_schedule(network.module, plan.schedule, LR)
+        groups = param_groups(network.module, plan.schedule.blocks, plan.schedule.lr_weights, LR)
         assert count == sum(parameter.numel() for group in groups for parameter in group["params"])
     workspace.reset()
     before = {path: value.detach().clone() for path, value in network.module.named_parameters()}

@@ -18,7 +18,8 @@ from trees import cub_tree, folder_tree, write_image
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.data import find_dataset
-from biotune.datasets.source import LOADERS, SPLITS, load_source
+from biotune.datasets.registry import LOADERS, load_source
+from biotune.datasets.source import SPLITS
 from biotune.errors import DataError
 
 WORDS = {*SPLITS, ""}
