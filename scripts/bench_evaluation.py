@@ -25,6 +25,7 @@ from torch import nn
 
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
 from biotune.datasets.data import Data
+from biotune.datasets.splits import Resampling
 from biotune.executors.base import Site
 from biotune.executors.in_process import InProcess
 from biotune.executors.process_pool import ProcessPool
@@ -76,7 +77,7 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
     )
     torch.set_num_threads(given.threads)
     begun = time.perf_counter()
-    device, network, data = prepare(config, 1)
+    device, network, data = prepare(config, Resampling())
     decoding = time.perf_counter() - begun
     pretrained = copy.deepcopy(network.module)
     trials = {name: Trial(chosen(network.blocks, name), 0, SEED, EPOCHS) for name in SCHEDULES}

@@ -81,6 +81,7 @@ def peak_of_a_training(root: Path, device_name: str) -> dict[str, int]:
     watcher.start()
 
     from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+    from biotune.datasets.splits import Resampling
     from biotune.executors.base import Site
     from biotune.executors.in_process import InProcess
     from biotune.recipes.inputs import prepare
@@ -96,7 +97,7 @@ def peak_of_a_training(root: Path, device_name: str) -> dict[str, int]:
         training=TrainingConfig(epochs=1, batch_size=32, eval_batch_size=32),
         executor=ExecutorConfig("in_process", threads=2),
     )
-    device, network, data = prepare(config, 1)
+    device, network, data = prepare(config, Resampling())
     with scratch() as space:
         workspace = InProcess.at(Site(config, device, network, data, root, space)).workspace
         # the last two blocks: all images are gone through once, and then the large activations before these blocks

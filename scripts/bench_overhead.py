@@ -16,6 +16,7 @@ from bench_common import image_tree, machine, median_ratio, paired, parser, repo
 from torch import nn
 
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.datasets.splits import Resampling
 from biotune.executors.base import Site
 from biotune.executors.in_process import InProcess
 from biotune.recipes.inputs import prepare
@@ -54,7 +55,7 @@ def main() -> None:
                 training=training,
                 executor=ExecutorConfig("in_process"),
             )
-            device, network, data = prepare(config, 1)
+            device, network, data = prepare(config, Resampling())
             workspace = InProcess.at(Site(config, device, network, data, folder, folder)).workspace
             trial = Trial(fixed_schedule("full", network.blocks), 0, SEED, epochs)
             ours, bare = partial(finetune, trial, workspace), partial(bare_loop, workspace, epochs)

@@ -30,6 +30,7 @@ from plain_loop import Batches, Plan, fine_tune, image_loaders
 from biotune.backbones.network import Preprocessing
 from biotune.config.schema import BackboneConfig, DatasetConfig, TrainingConfig, TrialsConfig
 from biotune.datasets.data import Data
+from biotune.datasets.splits import Resampling
 from biotune.recipes.inputs import prepare
 from biotune.schedule.schedule import LAST_TO_FIRST
 
@@ -74,7 +75,7 @@ def main() -> None:
             case = digits() if name == "digits" else images(Path(folder))
             rows += measure(case, Path(folder) / name, given)
         config = TrialsConfig(device=given.device, dataset=case.dataset, backbone=case.backbone, training=case.training)
-        device, _, _ = prepare(config, 1)
+        device, _, _ = prepare(config, Resampling())
     lines = [
         "| search | trainings | epochs | biotune | plain loop, scaled up | ratio |",
         "|---|---|---|---|---|---|",
@@ -159,7 +160,7 @@ def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace, 
     """Seconds of the plain loop for a random sample of a run's trials, on the same images."""
     config = TrialsConfig(device=given.device, dataset=case.dataset, backbone=case.backbone, training=case.training)
     evolution = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["evolution"]
-    device, network, data = prepare(config, evolution["folds"], resplit=evolution["resplit"])
+    device, network, data = prepare(config, Resampling(evolution["folds"], evolution["resplit"]))
     training = case.training
     preprocessing = network.preprocessing.scaled_to(case.dataset.image_size)
     chosen = random.Random(given.seed).sample(sorted(record["key"] for record in trials), min(given.sample, len(trials)))

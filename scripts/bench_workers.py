@@ -12,6 +12,7 @@ import numpy as np
 from bench_common import machine, median_ratio, paired, parser, report
 
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrialsConfig
+from biotune.datasets.splits import Resampling
 from biotune.evolution.operators import random_genes
 from biotune.executors.base import Site
 from biotune.executors.process_pool import ProcessPool
@@ -33,7 +34,7 @@ def main() -> None:
         dataset=DatasetConfig("digits", "digits"),
         backbone=BackboneConfig("biotune", "glyphnet"),
     )
-    device, network, data = prepare(config, 2)
+    device, network, data = prepare(config, Resampling(2))
     rng = np.random.default_rng(0)
     schedules = [decode(random_genes(rng, len(network.blocks) + 1).tolist(), network.blocks) for _ in range(given.schedules)]
     trials = [Trial(schedule, 0, seed, config.training.epochs) for schedule in schedules for seed in SEEDS]

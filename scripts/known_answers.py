@@ -29,6 +29,7 @@ from biotune import load_schedule
 from biotune.config.checks import check
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainConfig, TrainingConfig
 from biotune.datasets.loaders.digits import shift as shifted
+from biotune.datasets.splits import Resampling
 from biotune.recipes.session import open_session
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
@@ -259,7 +260,7 @@ def fixed_answers(root: Path, weights: Path, folder: Path, extent: Extent) -> tu
     )
     config.strategy.name = "surgical"
     check(config)
-    with open_session("train", config, folder, 1) as session:
+    with open_session("train", config, folder, Resampling()) as session:
         blocks = session.network.blocks
         tried = [
             Schedule(blocks, tuple(rate if place == index else 0.0 for place in range(len(blocks))))

@@ -18,6 +18,7 @@ import numpy as np
 
 from biotune.config.checks import check
 from biotune.config.schema import BackboneConfig, DatasetConfig, EvaluateConfig, EvolutionConfig, ExecutorConfig, TrainingConfig
+from biotune.datasets.splits import Resampling
 from biotune.evolution.operators import random_genes
 from biotune.recipes.session import Session, open_session
 from biotune.schedule.block import Block
@@ -94,7 +95,7 @@ def tabulate(task: str, config: EvaluateConfig, count: int, seeds: Sequence[int]
     """
     folder = out / task
     folder.mkdir(parents=True, exist_ok=True)
-    with open_session("evaluate", config, folder, FOLDS) as session:
+    with open_session("evaluate", config, folder, Resampling(FOLDS)) as session:
         blocks = session.network.blocks
         rng = np.random.default_rng(0)
         known = first_genotypes(blocks, rng, count)

@@ -13,7 +13,7 @@ from biotune.cli.terminal.view import View
 from biotune.config.schema import CompareConfig
 from biotune.recipes.base_rate import choose, mean_score, rates_to_try, trial_of
 from biotune.recipes.header import comparison_facts, shown_path
-from biotune.recipes.inputs import plans_to_compare
+from biotune.recipes.inputs import plans_to_compare, resampling_of
 from biotune.recipes.search import confirm, search
 from biotune.recipes.session import Session, folder_in_use, open_session
 from biotune.report.comparison_page import read_compared, write_strategies
@@ -38,7 +38,7 @@ def compare(config: CompareConfig, folder: Path, view: View) -> dict[str, Any]:
             place = folder / f"seed-{seed}"
             place.mkdir(exist_ok=True)
             own = settings_of(config, seed)
-            with open_session("compare", own, place, own.evolution.folds, view.decoding, own.evolution.resplit) as session:
+            with open_session("compare", own, place, resampling_of(own), view.decoding) as session:
                 for name in missing:
                     row = _compare_one(session, config, name, seed, view)
                     journal.append({"kind": "row", "strategy": name, "seed": seed, "row": row})

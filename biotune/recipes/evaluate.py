@@ -11,6 +11,7 @@ from biotune.config.schema import EvaluateConfig
 from biotune.fitness.fitness import Economy, stop_if_too_many_failed
 from biotune.recipes import tables
 from biotune.recipes.header import facts, shown_path
+from biotune.recipes.inputs import resampling_of
 from biotune.recipes.search import fitness_of
 from biotune.recipes.session import open_session
 from biotune.schedule.genotype_file import read_genotypes
@@ -21,7 +22,7 @@ from biotune.store.files import RESULT, write_json, write_table
 def evaluate(config: EvaluateConfig, folder: Path, view: View) -> dict[str, Any]:
     """The fitness of given genotypes on every fold, without a search."""
     num_folds = config.evolution.folds
-    with open_session("evaluate", config, folder, num_folds, view.decoding, config.evolution.resplit) as session:
+    with open_session("evaluate", config, folder, resampling_of(config), view.decoding) as session:
         genotypes = read_genotypes(config.genotypes, session.network.blocks)
         session.pin("genotypes", repr(genotypes).encode(), "the genotypes have")
         session.executor.on_result = view.trained

@@ -12,6 +12,7 @@ from biotune.cli.terminal.view import View
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, StrategyConfig, TrainConfig, TrialsConfig
 from biotune.datasets.data import Data, FoundDataset, find_dataset, load_dataset
+from biotune.datasets.splits import Resampling
 from biotune.errors import ConfigError, ScheduleError
 from biotune.schedule.block import Block
 from biotune.schedule.genotype_file import read_genotypes
@@ -28,8 +29,7 @@ def check_inputs(config: TrialsConfig, view: View) -> None:
     Raises:
         BiotuneError: Something is.
     """
-    num_folds, resplit = folds_of(config)
-    _, network, _ = prepare(config, num_folds, view.decoding, resplit)
+    _, network, _ = prepare(config, resampling_of(config), view.decoding)
     if isinstance(config, TrainConfig):
         plans_to_train(config, network)
     if isinstance(config, CompareConfig):
@@ -78,18 +78,18 @@ def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Bloc
     return schedule
 
 
-def folds_of(config: TrialsConfig) -> tuple[int, bool]:
-    """How many folds the command works on, and whether each is a new split of all images."""
+def resampling_of(config: TrialsConfig) -> Resampling:
+    """How the command draws the folds that it works on."""
     if isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
-        return config.evolution.folds, config.evolution.resplit
-    return 1, False
+        return Resampling(config.evolution.folds, config.evolution.resplit)
+    return Resampling()
 
 
 OnDecoded = Callable[[int, int], None]
 
 
 def prepare(
-    config: TrialsConfig, num_folds: int, on_decoded: OnDecoded = lambda done, total: None, resplit: bool = False
+    config: TrialsConfig, resampling: Resampling, on_decoded: OnDecoded = lambda done, total: None
 ) -> tuple[torch.device, Network, Data]:
     """Everything that can be wrong before the first training: device, data, network, weights, images.
 
@@ -99,9 +99,9 @@ def prepare(
     load_plugins(config.plugins)
     device = resolve_device(config.device)
     find_architecture(config.backbone)
-    plan = find_dataset(config.dataset, num_folds, resplit)
+    plan = find_dataset(config.dataset, resampling)
     network = build_network(config.backbone, len(plan.classes))
-    data = _load_once(repr((config.dataset, network.preprocessing, num_folds, resplit)), plan, network, on_decoded)
+    data = _load_once(repr((config.dataset, network.preprocessing, resampling)), plan, network, on_decoded)
     return device, network, data
 
 

@@ -16,6 +16,7 @@ from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
 from biotune.recipes.final import BASELINES, baselines, final_trainings, keep_best_model, origin, size
 from biotune.recipes.header import facts, search_facts, shown_path
+from biotune.recipes.inputs import resampling_of
 from biotune.recipes.search import confirm, search
 from biotune.recipes.session import open_session
 from biotune.report.read import read_run
@@ -28,7 +29,7 @@ from biotune.strategies.registry import fixed_schedule
 
 def run(config: RunConfig, folder: Path, view: View) -> dict[str, Any]:
     """Search, confirm, retrain, test; leaves a run's whole folder and returns what `result.json` holds."""
-    with open_session("run", config, folder, config.evolution.folds, view.decoding, config.evolution.resplit) as session:
+    with open_session("run", config, folder, resampling_of(config), view.decoding) as session:
         session.executor.on_result = view.trained
         view.header("biotune run", facts(session) + search_facts(config))
         _, base_lr = find_base_rate(session, [Plan(fixed_schedule("full", session.network.blocks))], view)

@@ -16,6 +16,7 @@ import torch
 from biotune.backbones.network import Network, weights_fingerprint
 from biotune.config.schema import TrialsConfig
 from biotune.datasets.data import Data
+from biotune.datasets.splits import Resampling
 from biotune.errors import RunFolderError
 from biotune.executors.base import Runner, Site
 from biotune.executors.recorded import Recorded
@@ -115,9 +116,8 @@ def open_session(
     command: str,
     config: TrialsConfig,
     folder: Path,
-    num_folds: int,
+    resampling: Resampling,
     on_decoded: OnDecoded = lambda done, total: None,
-    resplit: bool = False,
 ) -> Iterator[Session]:
     """Set up, keep `status.json` true, and tear down.
 
@@ -126,7 +126,7 @@ def open_session(
     """
     with folder_in_use(command, config, folder) as (journal, status):
         torch.set_num_threads(config.executor.threads)
-        device, network, data = prepare(config, num_folds, on_decoded, resplit)
+        device, network, data = prepare(config, resampling, on_decoded)
         pin_fact(journal, "data", data.fingerprint, "images, labels or splits have", folder)
         pin_fact(journal, "weights", weights_fingerprint(network), "the weights that training starts from have", folder)
         status["device"] = describe(device)

@@ -11,7 +11,7 @@ from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
 from biotune.recipes.final import final_trainings, keep_best_model, origin, size
 from biotune.recipes.header import facts, shown_path
-from biotune.recipes.inputs import plans_to_train
+from biotune.recipes.inputs import plans_to_train, resampling_of
 from biotune.recipes.session import open_session
 from biotune.report.read import read_run
 from biotune.report.run import write_report
@@ -21,7 +21,7 @@ from biotune.store.files import RESULT, write_json, write_text
 
 def train(config: TrainConfig, folder: Path, view: View) -> dict[str, Any]:
     """Fine-tune by one strategy or schedule over `test.seeds`, with test scores."""
-    with open_session("train", config, folder, 1, view.decoding) as session:
+    with open_session("train", config, folder, resampling_of(config), view.decoding) as session:
         choices = plans_to_train(config, session.network)
         session.pin("schedule", "\n".join(plan.schedule.key for plan in choices).encode(), "the schedule to train with has")
         session.executor.on_result = view.trained

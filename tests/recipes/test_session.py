@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.datasets.splits import Resampling
 from biotune.errors import BackboneError, ConfigError, RunFolderError
 from biotune.recipes.inputs import prepare
 from biotune.recipes.session import open_session
@@ -35,7 +36,7 @@ def status(folder: Path) -> dict[str, Any]:
 
 
 def test_a_command_that_ends_well_is_running_and_then_finished(tmp_path: Path) -> None:
-    with open_session("train", config(), tmp_path, 2) as session:
+    with open_session("train", config(), tmp_path, Resampling(2)) as session:
         within = status(tmp_path)
         trial = Trial(fixed_schedule("full", session.network.blocks), 1, 3, 1)
         told: list[Trial] = []
@@ -64,7 +65,7 @@ def test_a_command_that_ends_well_is_running_and_then_finished(tmp_path: Path) -
     ],
 )
 def test_a_command_that_fails_says_why_in_one_line_and_raises(error: Exception, text: str, tmp_path: Path) -> None:
-    with pytest.raises(type(error)), open_session("run", config(), tmp_path, 1):
+    with pytest.raises(type(error)), open_session("run", config(), tmp_path, Resampling()):
         raise error
     after = status(tmp_path)
     assert (after["state"], after["error"]) == ("failed", text)
@@ -81,7 +82,7 @@ def test_a_command_that_fails_says_why_in_one_line_and_raises(error: Exception, 
 def test_what_is_wrong_before_the_first_training_stands_in_the_status_too(
     broken: dict[str, Any], error: type[Exception], key: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(error), open_session("run", config(**broken), tmp_path, 1):
+    with pytest.raises(error), open_session("run", config(**broken), tmp_path, Resampling()):
         pytest.fail("must not begin")
     assert status(tmp_path)["state"] == "failed"
     assert status(tmp_path)["error"].startswith(key)
@@ -89,7 +90,7 @@ def test_what_is_wrong_before_the_first_training_stands_in_the_status_too(
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_a_command_that_is_stopped_is_interrupted(stop: type[BaseException], tmp_path: Path) -> None:
-    with pytest.raises(stop), open_session("run", config(), tmp_path, 1):
+    with pytest.raises(stop), open_session("run", config(), tmp_path, Resampling()):
         raise stop
     after = status(tmp_path)
     assert (after["state"], after["error"]) == ("interrupted", None)
@@ -111,19 +112,19 @@ def test_an_interrupt_in_mid_training_leaves_what_was_done_in_the_journal(
         return real(trial, workspace)
 
     monkeypatch.setattr(loop, "finetune", interrupted_in_the_second)
-    with pytest.raises(KeyboardInterrupt), open_session("run", config(), tmp_path, 1) as session:
+    with pytest.raises(KeyboardInterrupt), open_session("run", config(), tmp_path, Resampling()) as session:
         schedule = fixed_schedule("linear_probe", session.network.blocks)
         session.executor.run([Trial(schedule, 0, seed, 1) for seed in (1, 2, 3)])
     assert status(tmp_path)["state"] == "interrupted"
     # the same trials again: the one on record is answered, the others are trained
-    with open_session("run", config(), tmp_path, 1) as session:
+    with open_session("run", config(), tmp_path, Resampling()) as session:
         session.executor.run([Trial(schedule, 0, seed, 1) for seed in (1, 2, 3)])
     assert calls == [1, 2, 2, 3]
     assert status(tmp_path)["state"] == "finished"
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="gone"), open_session("run", config(), tmp_path / "gone", 1):
+    with pytest.raises(RunFolderError, match="gone"), open_session("run", config(), tmp_path / "gone", Resampling()):
         pytest.fail("must not begin")
 
 
@@ -133,7 +134,7 @@ def test_a_folder_that_fails_in_between_is_told_by_its_first_error(tmp_path: Pat
 
     with (
         pytest.raises(RunFolderError, match=r"journal\.jsonl.*No space left"),
-        open_session("run", config(), tmp_path, 1) as session,
+        open_session("run", config(), tmp_path, Resampling()) as session,
     ):
         monkeypatch.setattr(os, "fsync", full)
         session.executor.run([Trial(fixed_schedule("linear_probe", session.network.blocks), 0, 1, 1)])
@@ -147,11 +148,11 @@ def test_images_are_decoded_once_a_process(tmp_path: Path, monkeypatch: pytest.M
     decoded: list[int] = []
     monkeypatch.setattr(inputs, "load_dataset", lambda *arguments: (decoded.append(1), real(*arguments))[1])
     once = config(dataset=DatasetConfig("digits", "digits", max_per_class=3, max_eval_per_class=3))
-    prepare(once, 1)
-    with open_session("run", once, tmp_path, 1):
+    prepare(once, Resampling())
+    with open_session("run", once, tmp_path, Resampling()):
         pass
     assert decoded == [1]
     # other images are not answered with these
-    _, _, data = prepare(config(dataset=DatasetConfig("digits", "digits", max_per_class=3, shift="invert")), 1)
+    _, _, data = prepare(config(dataset=DatasetConfig("digits", "digits", max_per_class=3, shift="invert")), Resampling())
     assert decoded == [1, 1]
     assert data.pixels.mean() > 128
