@@ -41,13 +41,14 @@ def load_digits() -> Callable[..., Any]:
     from biotune.backbones.registry import build_network
     from biotune.config.schema import BackboneConfig, DatasetConfig
     from biotune.datasets.data import Data, find_dataset, load_dataset
+    from biotune.datasets.splits import Resampling
 
     preprocessing = build_network(BackboneConfig("biotune", "glyphnet"), 10).preprocessing
 
     @cache
     def load(**options: Any) -> Data:
         config = DatasetConfig("digits", "digits", **{"max_eval_per_class": 20, **options})
-        return load_dataset(find_dataset(config, 2), preprocessing)
+        return load_dataset(find_dataset(config, Resampling(2)), preprocessing)
 
     return load
 

@@ -44,7 +44,7 @@ def tree(root: Path, colours: dict[str, int], mtime: int = 1_000_000_000) -> Pat
 
 def test_trees_of_equal_names_sizes_and_times_do_not_share_images(tmp_path):
     roots = [tree(tmp_path / "a", {"x": 0, "y": 255}), tree(tmp_path / "b", {"x": 255, "y": 0})]
-    loaded = [load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root)), 1), TINY) for root in roots]
+    loaded = [load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root))), TINY) for root in roots]
     first_of_x = [data.pixels[np.flatnonzero(data.labels == 0)[0]].max() for data in loaded]
     assert first_of_x == [0, 255]
     assert loaded[0].fingerprint != loaded[1].fingerprint
@@ -52,11 +52,11 @@ def test_trees_of_equal_names_sizes_and_times_do_not_share_images(tmp_path):
 
 def test_a_image_changed_within_its_size_and_time_is_decoded_anew(tmp_path):
     root = tree(tmp_path / "a", {"x": 0, "y": 255})
-    before = load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root)), 1), TINY)
+    before = load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root))), TINY)
     for file in (root / "x").iterdir():
         Image.fromarray(np.full((8, 8, 3), 77, dtype=np.uint8)).save(file)
         os.utime(file, (1_000_000_000, 1_000_000_000))
-    after = load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root)), 1), TINY)
+    after = load_dataset(find_dataset(DatasetConfig("folder", "folder", str(root))), TINY)
     assert before.pixels[before.labels == 0].max() == 0
     assert after.pixels[after.labels == 0].min() == 77
 
@@ -75,9 +75,9 @@ def test_a_passing_read_error_is_not_remembered_as_a_broken_image(tmp_path, monk
 
     monkeypatch.setattr(folder, "open_image", fails_once)
     with pytest.raises(DataError, match=r"3\.bmp cannot be read .*Permission denied"):
-        load_dataset(find_dataset(config, 1), TINY)
+        load_dataset(find_dataset(config), TINY)
     monkeypatch.setattr(folder, "open_image", whole)
-    assert load_dataset(find_dataset(config, 1), TINY).skipped == ()
+    assert load_dataset(find_dataset(config), TINY).skipped == ()
 
 
 @pytest.mark.parametrize("names", [("train", "valid", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "dev", "TEST")])

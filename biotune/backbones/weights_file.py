@@ -40,11 +40,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(module: nn.Module, state: dict[str, torch.Tensor], head: str | None, origin: str) -> None:
-    """Load a state dict, or all of it but the head.
+    """Load a state dict in place, or all of it but the head; every other entry must be there, and no other may be.
 
     Args:
         module: The network with its own, already replaced head.
-        state: What to load.
+        state: Parameters and buffers by their dotted names, in the shapes of the module's own.
         head: Path of the final linear layer, whose entries are left aside because a fresh head takes its place; None
             loads the head too.
         origin: How error messages name the source, such as `backbone.weights=FILE`.

@@ -13,7 +13,7 @@ from biotune.datasets.decoded import Pixels, decode
 from biotune.datasets.images import Geometry
 from biotune.datasets.registry import load_source
 from biotune.datasets.source import Indices, Source
-from biotune.datasets.splits import SplitIndices, check_classes, check_fold_sizes, partition, resplits, stratified_folds
+from biotune.datasets.splits import AS_GIVEN, Fold, Resampling, SplitIndices, check_classes, draw_folds, partition
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Data:
         labels: (N,) int64.
         names: What identifies each image to the user.
         whole: All training and validation data.
-        folds: The same cut into disjoint folds.
+        folds: The same cut into disjoint folds, or split anew several times (see `Resampling`).
         test: Rows of the test split; no model sees them before the search is over.
         fingerprint: Changes whenever images, labels or splits do.
         skipped: Images left out because they could not be decoded.
@@ -65,16 +65,16 @@ class FoundDataset:
         config: What was asked for.
         source: Where the images are.
         cut: Which image serves what.
-        num_folds: Folds of the training and of the validation data.
-        resplit: Whether each fold is a new split of all of them instead of a part.
+        resampling: How folds are drawn from it.
+        folds: The folds, as indices of images.
         kept: Labels that have an output: all, or those a limit on classes has left.
     """
 
     config: DatasetConfig
     source: Source
     cut: SplitIndices
-    num_folds: int
-    resplit: bool
+    resampling: Resampling
+    folds: tuple[Fold, ...]
     kept: Indices
 
     @property
@@ -83,29 +83,28 @@ class FoundDataset:
         return tuple(self.source.classes[label] for label in self.kept)
 
 
-def find_dataset(config: DatasetConfig, num_folds: int, resplit: bool = False) -> FoundDataset:
-    """Find a dataset, split it and check that its classes fill the folds; decodes nothing.
+def find_dataset(config: DatasetConfig, resampling: Resampling = AS_GIVEN) -> FoundDataset:
+    """Find a dataset, split it and draw its folds; decodes nothing.
 
     Args:
         config: Which dataset.
-        num_folds: Folds of the training and validation data.
-        resplit: Whether each fold is a new split of all of them instead of a disjoint part.
+        resampling: How folds are drawn from the training and validation data.
 
     Raises:
         DataError: Data missing, malformed or too small.
     """
     source = load_source(config)
     cut = partition(source, config)
-    _fold_indices(source, cut, num_folds, resplit, config.split_seed)
+    folds = draw_folds(source, cut, resampling, config.split_seed)
     limited = config.max_classes is not None
     kept = np.unique(source.labels[cut.train]) if limited else np.arange(len(source.classes))
-    return FoundDataset(config, source, cut, num_folds, resplit, kept)
+    return FoundDataset(config, source, cut, resampling, folds, kept)
 
 
 def load_dataset(
     plan: FoundDataset, geometry: Geometry, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Data:
-    """Decode what was found and cut it into folds.
+    """Decode what was found; only where broken images are left out are its folds drawn again.
 
     Args:
         plan: What `find_dataset` found.
@@ -115,14 +114,14 @@ def load_dataset(
     Raises:
         DataError: An image cannot be decoded, or what can be is too little.
     """
-    source, config, cut = plan.source, plan.config, plan.cut
+    source, config, cut, folds = plan.source, plan.config, plan.cut, plan.folds
     members = np.sort(np.concatenate([cut.train, cut.val, cut.test]))
     decoded = decode(source, members, geometry.scaled_to(config.image_size), config.skip_broken, on_progress)
     if decoded.broken:
         good = np.setdiff1d(members, members[list(decoded.broken)])
         cut = SplitIndices(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
         check_classes(source, cut)
-    folds = _fold_indices(source, cut, plan.num_folds, plan.resplit, config.split_seed)
+        folds = draw_folds(source, cut, plan.resampling, config.split_seed)
     label_of = np.full(len(source.classes), -1, dtype=np.int64)
     label_of[plan.kept] = np.arange(len(plan.kept))
     train, val, test = (np.searchsorted(members, part) for part in (cut.train, cut.val, cut.test))
@@ -135,30 +134,14 @@ def load_dataset(
         whole=Part(train, val),
         folds=tuple(Part(*(np.searchsorted(members, part) for part in fold)) for fold in folds),
         test=test,
-        fingerprint=_fingerprint(source, cut, plan.num_folds, plan.resplit),
+        fingerprint=_fingerprint(source, cut, plan.resampling),
         skipped=tuple(source.names[members[row]] for row in decoded.broken),
     )
 
 
-def _fold_indices(source: Source, cut: SplitIndices, num_folds: int, resplit: bool, seed: int) -> list[tuple[Indices, Indices]]:
-    """Training and validation images of each fold.
-
-    Raises:
-        DataError: A class would be missing in one.
-    """
-    if resplit:
-        return resplits(source, cut, num_folds, seed)
-    check_fold_sizes(source, cut, num_folds, seed)
-    cuts = []
-    for members in (cut.train, cut.val):
-        groups = None if source.groups is None else source.groups[members]
-        cuts.append([members[held] for held in stratified_folds(source.labels[members], num_folds, seed, groups)])
-    return list(zip(*cuts, strict=True))
-
-
-def _fingerprint(source: Source, cut: SplitIndices, num_folds: int, resplit: bool) -> str:
-    kind = " resplits" if resplit else ""
-    digest = hashlib.sha256(f"{source.fingerprint}/{num_folds}{kind}".encode())
+def _fingerprint(source: Source, cut: SplitIndices, resampling: Resampling) -> str:
+    kind = " resplits" if resampling.anew else ""
+    digest = hashlib.sha256(f"{source.fingerprint}/{resampling.splits}{kind}".encode())
     for part in (cut.train, cut.val, cut.test):
         digest.update(part.tobytes())
         # one set of images can be labelled in several ways

@@ -13,6 +13,28 @@ from biotune.errors import DataError
 _RESPLIT_SEEDS = 10**6  # apart from the seeds of the hold-outs, which begin at dataset.split_seed
 
 
+Fold = tuple[Indices, Indices]  # training and validation images, ascending
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How often, and how, training and validation images are drawn for the trials of a search.
+
+    `evolution.folds` counts the `splits`: random splits of all training and validation images where they are drawn anew
+    (`evolution.resplit=true`), the first being the given one; disjoint folds of both otherwise.
+
+    Attributes:
+        splits: Number of splits; 1 is the given one.
+        anew: Whether each is a new split of all images instead of a disjoint part.
+    """
+
+    splits: int = 1
+    anew: bool = False
+
+
+AS_GIVEN = Resampling()
+
+
 @dataclass(frozen=True)
 class SplitIndices:
     """Indices of the images of each split, ascending.
@@ -137,7 +159,23 @@ def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray
     return [held for _, held in plain.split(positions, labels)]
 
 
-def resplits(source: Source, cut: SplitIndices, count: int, seed: int) -> list[tuple[Indices, Indices]]:
+def draw_folds(source: Source, cut: SplitIndices, resampling: Resampling, seed: int) -> tuple[Fold, ...]:
+    """The training and validation images of each fold.
+
+    Args:
+        source: Labels and, where they exist, groups.
+        cut: The splits that folds are drawn from.
+        resampling: How many, and how.
+        seed: Seed of the draws.
+
+    Raises:
+        DataError: A class would be missing in a fold, or groups leave no way to split anew.
+    """
+    draw = resplits if resampling.anew else disjoint_folds
+    return tuple(draw(source, cut, resampling.splits, seed))
+
+
+def resplits(source: Source, cut: SplitIndices, count: int, seed: int) -> list[Fold]:
     """Several ways of splitting the training and validation images: as they are, then drawn anew.
 
     Schedules that were chosen on one set of validation images have that set's luck; on other ones it does not repeat.
@@ -161,8 +199,8 @@ def resplits(source: Source, cut: SplitIndices, count: int, seed: int) -> list[t
     return [(cut.train, cut.val), *drawn]
 
 
-def check_fold_sizes(source: Source, cut: SplitIndices, num_folds: int, seed: int = 0) -> None:
-    """Refuse folds that would leave a class without an image in some fold.
+def disjoint_folds(source: Source, cut: SplitIndices, num_folds: int, seed: int = 0) -> list[Fold]:
+    """Cut the training and the validation images into disjoint folds, every class in each of them.
 
     Args:
         source: Labels and, where they exist, groups.
@@ -171,8 +209,9 @@ def check_fold_sizes(source: Source, cut: SplitIndices, num_folds: int, seed: in
         seed: Seed of the folds; where there are groups, it decides which class goes short.
 
     Raises:
-        DataError: With the class, its count and the remedy.
+        DataError: A class would be missing in a fold; with the class, its count and the remedy.
     """
+    parts = []
     for name, members in (("training", cut.train), ("validation", cut.val)):
         counts = np.bincount(source.labels[members], minlength=len(source.classes))
         for label in np.flatnonzero((counts > 0) & (counts < num_folds)):
@@ -180,10 +219,15 @@ def check_fold_sizes(source: Source, cut: SplitIndices, num_folds: int, seed: in
                 f"class {source.classes[label]} has {counts[label]} {name} images, fewer than evolution.folds={num_folds}. "
                 f"Add images or set evolution.folds={counts[label]}."
             )
+        groups = None if source.groups is None else source.groups[members]
         if source.groups is not None and num_folds > 1:
             _check_groups(source, source.groups, members, num_folds, f"for evolution.folds={num_folds} {name} folds")
-            for fold in stratified_folds(source.labels[members], num_folds, seed, source.groups[members]):
-                _check_part(source, members, members[fold], seed, f"{name} fold")
+        own = [members[held] for held in stratified_folds(source.labels[members], num_folds, seed, groups)]
+        if groups is not None and num_folds > 1:
+            for part in own:
+                _check_part(source, members, part, seed, f"{name} fold")
+        parts.append(own)
+    return list(zip(*parts, strict=True))
 
 
 def _check_groups(source: Source, groups: Indices, members: Indices, num_parts: int, purpose: str) -> None:

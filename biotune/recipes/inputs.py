@@ -16,6 +16,7 @@ from biotune.backbones.registry import build_network, find_architecture
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, StrategyConfig, TrainConfig, TrialsConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
+from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError
 from biotune.schedule.block import Block
 from biotune.schedule.genotype_file import read_genotypes
@@ -83,10 +84,10 @@ class Prepared:
         load_plugins(config.plugins)
         device = resolve_device(config.device)
         find_architecture(config.backbone)
-        num_folds, resplit = folds_of(config)
-        found = find_dataset(config.dataset, num_folds, resplit)
+        resampling = resampling_of(config)
+        found = find_dataset(config.dataset, resampling)
         network = build_network(config.backbone, len(found.classes))
-        key = repr((config.dataset, network.preprocessing, num_folds, resplit, found.source.fingerprint))
+        key = repr((config.dataset, network.preprocessing, resampling, found.source.fingerprint))
         if self._decoded is None or self._decoded[0] != key:
             self._decoded = None  # two datasets at once could be more than the memory holds
             self._decoded = key, load_dataset(found, network.preprocessing, on_decoded)
@@ -159,8 +160,8 @@ def settings_of(config: CompareConfig, seed: int) -> CompareConfig:
     return replace(config, seed=seed, dataset=replace(config.dataset, split_seed=seed))
 
 
-def folds_of(config: TrialsConfig) -> tuple[int, bool]:
-    """How many folds the command works on, and whether each is a new split of all images."""
+def resampling_of(config: TrialsConfig) -> Resampling:
+    """How training and validation images are drawn for the trials of a command."""
     if isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
-        return config.evolution.folds, config.evolution.resplit
-    return 1, False
+        return Resampling(config.evolution.folds, config.evolution.resplit)
+    return AS_GIVEN

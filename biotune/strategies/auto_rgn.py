@@ -47,10 +47,13 @@ def measured(context: TrainingContext, parameters: Sequence[nn.Parameter], epoch
     """For each batch the gradient of each parameter; running statistics stay as they are.
 
     Args:
-        context: The training.
-        parameters: Of what.
-        epoch: Which epoch's batches to draw.
+        context: The training run.
+        parameters: (P,) tensors whose gradients are wanted.
+        epoch: Which epoch's mini-batches to draw.
         batches: How many at most.
+
+    Returns:
+        gradients[batch][parameter], each in its parameter's shape; zeros for a parameter that the loss does not depend on.
     """
     buffers = {name: buffer.clone() for name, buffer in context.model.named_buffers()}
     gradients = []
@@ -65,7 +68,14 @@ def measured(context: TrainingContext, parameters: Sequence[nn.Parameter], epoch
 def relative_norms(parameters: Sequence[Tensor], gradients: Sequence[Sequence[Tensor]]) -> list[float]:
     """‖g‖ / ‖w‖ a tensor, averaged over the batches, divided by the largest.
 
-    A tensor of zeros, such as a new bias, has no relative size: it moves at the full rate.
+    A tensor of zeros, such as a new bias, has no relative size: it moves at the full learning rate.
+
+    Args:
+        parameters: (P,) tensors w.
+        gradients: gradients[batch][parameter], as `measured` returns them.
+
+    Returns:
+        (P,) factors in [0, 1] of the learning rate.
     """
     norms = torch.stack([torch.linalg.vector_norm(parameter.detach()) for parameter in parameters])
     sizes = torch.stack([torch.stack([torch.linalg.vector_norm(g) for g in batch]) for batch in gradients]).mean(0)
@@ -79,6 +89,13 @@ def signal_to_noise(gradients: Sequence[Sequence[Tensor]], floor: float) -> list
     """Mean over a tensor of ḡ² / (var g + 1e-8), ḡ and var over the batches, divided by the largest.
 
     Tensors below `floor` before that division stand still, but for the one with the largest value.
+
+    Args:
+        gradients: gradients[batch][parameter], as `measured` returns them.
+        floor: The smallest signal-to-noise ratio at which a tensor moves.
+
+    Returns:
+        (P,) factors in [0, 1] of the learning rate.
     """
     values = torch.stack([_one_snr(torch.stack(batches)) for batches in zip(*gradients, strict=True)])
     largest = values.max()

@@ -35,6 +35,16 @@ def hooks(context: TrainingContext) -> Hooks:
 def insert(model: nn.Module, example: Tensor, head: tuple[str, ...], rank: int, scale: float) -> None:
     """Put adapters beside every ungrouped convolution and linear layer outside the head that is really called as a module.
 
+    A layer then computes W x + (scale / rank) · B A x (Hu et al., section 4.1), with A drawn at random and B zero. What was
+    trainable stays so, and the adapters are.
+
+    Args:
+        model: The network; changed in place.
+        example: (N, 3, H, W) normalised float images on the network's device, N small.
+        head: Paths of the head's modules.
+        rank: r, the rank of B A.
+        scale: LoRA's α, which is divided by the rank.
+
     Raises:
         ConfigError: peft is not installed.
     """
@@ -56,6 +66,14 @@ def adaptable(model: nn.Module, example: Tensor, head: tuple[str, ...]) -> list[
     """Paths of the layers that take an adapter: seen by watching which are called when images go through the network.
 
     Layers whose weights are handed to a function, as attention layers do, are never called; grouped convolutions peft refuses.
+
+    Args:
+        model: The network; left as it is.
+        example: (N, 3, H, W) normalised float images on the network's device, N small.
+        head: Paths of the head's modules, which take none.
+
+    Returns:
+        Dotted paths in the order of their first calls.
     """
     called: list[str] = []
     handles = [

@@ -12,7 +12,7 @@ from biotune.datasets.source import Source
 from biotune.datasets.splits import (
     SplitIndices,
     check_classes,
-    check_fold_sizes,
+    disjoint_folds,
     hold_out,
     partition,
     resplits,
@@ -208,8 +208,9 @@ def test_a_class_too_small_for_the_folds_is_named_with_its_count_and_the_remedy(
     toy = source([0] * 20 + [1] * 6)
     cut = partition(toy, config())
     with pytest.raises(DataError, match=r"class dog has 1 validation images.*evolution\.folds=2.*set evolution\.folds=1"):
-        check_fold_sizes(toy, cut, 2)
-    check_fold_sizes(toy, cut, 1)
+        disjoint_folds(toy, cut, 2)
+    ((train, val),) = disjoint_folds(toy, cut, 1)
+    assert (train.tolist(), val.tolist()) == (cut.train.tolist(), cut.val.tolist())
 
 
 @pytest.mark.parametrize(

@@ -698,7 +698,7 @@ if __name__ == "__main__":
     backbone = BackboneConfig("biotune", "glyphnet")
     network = build_network(backbone, 10)
     dataset = DatasetConfig("digits", "digits", max_per_class=4, max_eval_per_class=4)
-    data = load_dataset(find_dataset(dataset, 2), network.preprocessing)
+    data = load_dataset(find_dataset(dataset, Resampling(2)), network.preprocessing)
     training = TrainingConfig(lr=1e-3, batch_size=8, patience=10**6)
     executor = ExecutorConfig("process_pool", workers=1)
     config = TrialsConfig(device="cpu", dataset=dataset, backbone=backbone, training=training, executor=executor)

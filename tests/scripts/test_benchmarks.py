@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from biotune.backbones.registry import build_network
 from biotune.config.schema import BackboneConfig, TrainingConfig
+from biotune.datasets.splits import Resampling
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
@@ -439,9 +440,7 @@ class TestSearch:
         (tmp_path / ".hydra" / "config.yaml").write_text("evolution: {folds: 5, resplit: true}\n")
         asked: list[Any] = []
         network, data = build_network(BackboneConfig("biotune", "glyphnet"), 10), load_digits()
-        monkeypatch.setattr(
-            module, "prepare", lambda config, folds, resplit: asked.append((folds, resplit)) or (CPU, network, data)
-        )
+        monkeypatch.setattr(module, "prepare", lambda config, resampling: asked.append(resampling) or (CPU, network, data))
         told: list[Any] = []
         monkeypatch.setattr(module, "fine_tune", lambda *arguments: told.append(arguments))
         weights = (0.0, 0.1 + 0.2, 0.0, 10.0, 1.0, 2.5)
@@ -450,7 +449,7 @@ class TestSearch:
         case = dataclasses.replace(module.digits(), training=TrainingConfig(lr=0.01, epochs=30, patience=4, batch_size=50))
         given = SimpleNamespace(device="cpu", seed=0, sample=9)
         seconds = module.sample(case, [{"key": trial.key} for trial in trials], given, tmp_path)
-        assert asked == [(5, True)]  # the run's own splits
+        assert asked == [Resampling(5, anew=True)]  # the run's own splits
         assert len(seconds) == len(told) == 2
         parts = {len(data.whole.train): data.whole, len(data.folds[1].train): data.folds[1]}
         for pretrained, (train, val), given, device in told:

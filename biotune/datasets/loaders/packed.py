@@ -59,6 +59,7 @@ def source_of(name: str, classes: Sequence[str], root: Path, files: Sequence[str
 
     @cache
     def pixels(split: str) -> Pixels:
+        """(N, H, W) or (N, H, W, 3) images of a split, opened once."""
         found = packs[split].pixels()
         if len(found) != len(packs[split].labels):
             raise ValueError(f"{len(found)} images but {len(packs[split].labels)} labels in {split}")
@@ -80,7 +81,13 @@ def source_of(name: str, classes: Sequence[str], root: Path, files: Sequence[str
 
 
 def idx(path: Path) -> Pixels:
-    """An IDX file of unsigned bytes, mapped into memory.
+    """An IDX file of unsigned bytes, mapped into memory in the shape its header states.
+
+    Args:
+        path: The file, uncompressed.
+
+    Returns:
+        (N,) labels, or (N, H, W) grey pixels; read-only.
 
     Raises:
         ValueError: The header is none, or the file is shorter or longer than it says.
@@ -99,6 +106,10 @@ def idx(path: Path) -> Pixels:
 def raw_columns(path: Path, side: int) -> Pixels:
     """STL-10's binary: images as three planes, each column by column; mapped into memory as (N, side, side, 3).
 
+    Args:
+        path: The file.
+        side: Height and width of its images in pixels.
+
     Raises:
         ValueError: The file does not hold whole images.
     """
@@ -109,7 +120,7 @@ def raw_columns(path: Path, side: int) -> Pixels:
 
 
 def npz_labels(path: Path, name: str) -> NDArray[np.generic]:
-    """A small array of an npz file.
+    """A small array of an npz file in its own shape, such as (N,) or (N, 1) labels.
 
     Raises:
         ValueError: It holds objects, which would be code.
@@ -126,6 +137,9 @@ def npz_pixels(path: Path, name: str, scratch: Path) -> Pixels:
         path: The npz file.
         name: Name of the array.
         scratch: Folder for the nameless file.
+
+    Returns:
+        The array in its own shape, (N, H, W) grey or (N, H, W, 3) colour pixels; read-only.
 
     Raises:
         ValueError: It is no array of bytes.

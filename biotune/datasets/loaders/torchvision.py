@@ -204,7 +204,7 @@ def _stl10(row: Row, root: Path, config: DatasetConfig) -> Source:
 
 def _svhn(row: Row, root: Path, config: DatasetConfig) -> Source:
     def pixels(path: Path) -> Pixels:
-        # (H, W, 3, N) as published
+        """(N, 32, 32, 3); published as (32, 32, 3, N)."""
         return np.asarray(loadmat(path, variable_names=["X"])["X"]).transpose(3, 0, 1, 2)
 
     packs = {}

@@ -10,6 +10,7 @@ from trees import cub_config, cub_tree
 
 from biotune.datasets.data import find_dataset
 from biotune.datasets.loaders import cub
+from biotune.datasets.splits import Resampling
 from biotune.errors import DataError
 
 
@@ -39,7 +40,7 @@ def test_ids_are_matched_as_numbers_whatever_the_order_of_the_lines(tmp_path: Pa
 
 def test_validation_is_held_out_from_the_official_training_images(tmp_path: Path) -> None:
     cub_tree(tmp_path, train=10, test=3)
-    plan = find_dataset(cub_config(tmp_path), 2)
+    plan = find_dataset(cub_config(tmp_path), Resampling(2))
     official = plan.source.splits
     assert set(official[plan.cut.test].tolist()) == {"test"}
     assert set(official[plan.cut.val].tolist()) == set(official[plan.cut.train].tolist()) == {"train"}

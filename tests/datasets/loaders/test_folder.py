@@ -11,6 +11,7 @@ from trees import folder_config, folder_tree, write_image
 from biotune.backbones.network import Preprocessing
 from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.loaders import folder
+from biotune.datasets.splits import Resampling
 from biotune.errors import DataError
 
 
@@ -31,7 +32,7 @@ def test_split_folders_are_official_splits(tmp_path: Path) -> None:
 
 def test_train_and_test_folders_alone_leave_validation_to_be_held_out(tmp_path: Path) -> None:
     tree = {"train/a": 5, "train/b": 5, "test/a": 2, "test/b": 2}
-    plan = find_dataset(folder_config(folder_tree(tmp_path, tree)), 1)
+    plan = find_dataset(folder_config(folder_tree(tmp_path, tree)))
     assert [len(part) for part in (plan.cut.train, plan.cut.val, plan.cut.test)] == [8, 2, 4]
 
 
@@ -47,7 +48,7 @@ def test_names_with_spaces_quotes_and_unicode_work_down_to_the_pixels(
 ) -> None:
     names = ('l\'été de "Zoë"', "日本 の 鳥")
     root = folder_tree(tmp_path / "my images, all=of them", {name: 4 for name in names}, ".JPEG")
-    data = load_dataset(find_dataset(folder_config(root), 1), eight)
+    data = load_dataset(find_dataset(folder_config(root)), eight)
     assert data.classes == tuple(sorted(names))
     assert data.pixels.shape == (8, 8, 8, 3)
     assert (data.pixels.reshape(8, -1).max(1) > 0).all()
@@ -112,7 +113,7 @@ def test_a_image_that_cannot_be_decoded_is_named_with_its_reason(
     root = folder_tree(tmp_path / "images", {"a": 5, "b": 5})
     path = damaged(root, kind)
     with pytest.raises(DataError, match=reason) as error:
-        load_dataset(find_dataset(folder_config(root), 1), eight)
+        load_dataset(find_dataset(folder_config(root)), eight)
     message = str(error.value)
     assert f"a/{path.name}" in message
     assert "dataset.skip_broken=true" in message
@@ -122,7 +123,7 @@ def test_a_image_that_cannot_be_decoded_is_named_with_its_reason(
 def test_skipping_broken_images_leaves_valid_splits_without_them(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:
     root = folder_tree(tmp_path / "images", {"a": 12, "b": 12})
     bad = {f"a/{damaged(root, kind).name}" for kind in ("truncated", "text", "empty")}
-    data = load_dataset(find_dataset(folder_config(root, skip_broken=True), 2), eight)
+    data = load_dataset(find_dataset(folder_config(root, skip_broken=True), Resampling(2)), eight)
     assert set(data.skipped) == bad
     used = np.concatenate([data.whole.train, data.whole.val, data.test])
     assert len(used) == len(set(used.tolist())) == 24
@@ -137,4 +138,4 @@ def test_skipping_that_empties_a_class_is_refused(tmp_path: Path, cache: Path, e
     for index in range(5):
         (root / "a" / f"{index}.png").write_text("no image")
     with pytest.raises(DataError):
-        load_dataset(find_dataset(folder_config(root, skip_broken=True), 1), eight)
+        load_dataset(find_dataset(folder_config(root, skip_broken=True)), eight)

@@ -13,6 +13,7 @@ from biotune.backbones.network import Preprocessing
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.loaders import isic2020
+from biotune.datasets.splits import Resampling
 from biotune.errors import DataError
 
 HEADER = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target"
@@ -69,7 +70,7 @@ def test_labels_names_and_patients_are_read_and_second_duplicates_dropped(tmp_pa
 def test_no_patient_is_in_two_splits_or_folds_and_every_class_is_in_all(
     tmp_path: Path, cache: Path, eight: Preprocessing
 ) -> None:
-    plan = find_dataset(config(tree(tmp_path, patients(40, 15))), 2)
+    plan = find_dataset(config(tree(tmp_path, patients(40, 15))), Resampling(2))
     groups, labels = plan.source.groups, plan.source.labels
     assert groups is not None
     parts = [plan.cut.train, plan.cut.val, plan.cut.test]
@@ -87,7 +88,7 @@ def test_no_patient_is_in_two_splits_or_folds_and_every_class_is_in_all(
 
 def test_the_cut_follows_the_split_seed_alone(tmp_path: Path) -> None:
     tree(tmp_path, patients(40, 15))
-    cuts = [find_dataset(config(tmp_path, split_seed=seed), 2).cut.test.tolist() for seed in (0, 0, 1)]
+    cuts = [find_dataset(config(tmp_path, split_seed=seed), Resampling(2)).cut.test.tolist() for seed in (0, 0, 1)]
     assert cuts[0] == cuts[1] != cuts[2]
 
 
@@ -100,14 +101,14 @@ def test_the_cut_follows_the_split_seed_alone(tmp_path: Path) -> None:
 )
 def test_too_few_patients_of_a_class_are_refused(tmp_path: Path, malignant: int, folds: int, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        find_dataset(config(tree(tmp_path, patients(30, malignant))), folds)
+        find_dataset(config(tree(tmp_path, patients(30, malignant))), Resampling(folds))
 
 
 def test_images_of_too_few_patients_do_not_fill_the_folds(tmp_path: Path) -> None:
     # plenty of malignant images, but of three patients: one each for training, validation and testing
     rows = [(name, patient, int(patient in ("IP_0000000", "IP_0000001", "IP_0000002"))) for name, patient, _ in patients(30, 3)]
     with pytest.raises(DataError, match=r"class malignant has images of 1 groups .* evolution\.folds=2"):
-        find_dataset(config(tree(tmp_path, rows)), 2)
+        find_dataset(config(tree(tmp_path, rows)), Resampling(2))
 
 
 @pytest.mark.parametrize("name", ["ISIC_2020_Training_GroundTruth.csv", "ISIC_2020_Training_Duplicates.csv", "train"])

@@ -66,7 +66,7 @@ def test_images_reach_the_decoded_cache(tmp_path: Path, cache: Path, eight: Prep
     rows = {f"{split}_labels": np.arange(7, dtype=np.uint8)[:, None] for split in ("train", "val", "test")}
     pixels = {f"{split}_images": np.full((7, 28, 28, 3), 10, dtype=np.uint8) for split in ("train", "val", "test")}
     np.savez_compressed(tmp_path / "dermamnist.npz", **rows, **pixels)
-    data = load_dataset(find_dataset(config(tmp_path), 1), eight)
+    data = load_dataset(find_dataset(config(tmp_path)), eight)
     assert data.pixels.shape == (21, 8, 8, 3) and int(data.pixels.max()) == int(data.pixels.min()) == 10
     assert [path.name for path in cache.iterdir()] == ["decoded"], "no scratch file is left behind"
 

@@ -177,12 +177,12 @@ def test_labels_count_for_the_fingerprint_of_the_data_but_not_of_the_images(
 ) -> None:
     root = copy("fgvc_aircraft")
     straight = config("fgvc_aircraft", root)
-    first = load_dataset(find_dataset(straight, 1), eight)
+    first = load_dataset(find_dataset(straight), eight)
     for split in ("train", "val", "test"):
         listed = root / "fgvc-aircraft-2013b" / "data" / f"images_variant_{split}.txt"
         rows = [row.split(" ", 1) for row in listed.read_text().splitlines()]
         listed.write_text("".join(f"{one} {other}\n" for (one, _), (_, other) in zip(rows, reversed(rows), strict=True)))
-    swapped = load_dataset(find_dataset(straight, 1), eight)
+    swapped = load_dataset(find_dataset(straight), eight)
     assert swapped.labels.tolist() == (1 - first.labels).tolist()
     assert swapped.fingerprint != first.fingerprint
     assert len(list((cache / "decoded").iterdir())) == 1
@@ -192,7 +192,7 @@ def test_partitions_of_dtd_move_images_between_splits_and_share_what_is_decoded(
     copy: Callable[[str], Path], cache: Path, eight: Preprocessing
 ) -> None:
     root = copy("dtd")
-    plans = {number: find_dataset(config("dtd", root, partition=number), 1) for number in (1, 2, 10)}
+    plans = {number: find_dataset(config("dtd", root, partition=number)) for number in (1, 2, 10)}
     trained = {number: [plan.source.names[index][-12:] for index in plan.cut.train] for number, plan in plans.items()}
     assert trained == {1: ["banded_0.jpg", "/woven_0.jpg"], 2: ["banded_1.jpg", "/woven_1.jpg"], 10: trained[1]}
     for plan in plans.values():
@@ -201,7 +201,7 @@ def test_partitions_of_dtd_move_images_between_splits_and_share_what_is_decoded(
 
 
 def test_a_dataset_without_splits_is_held_out_by_the_common_layer(copy: Callable[[str], Path]) -> None:
-    plan = find_dataset(config("eurosat", copy("eurosat")), 1)
+    plan = find_dataset(config("eurosat", copy("eurosat")))
     assert [len(part) for part in (plan.cut.train, plan.cut.val, plan.cut.test)] == [6, 2, 2]
 
 
