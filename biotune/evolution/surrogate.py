@@ -6,6 +6,7 @@ trained, and ranks schedules by more than their own luck.
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,12 +59,14 @@ class Surrogate:
         Args:
             observations: `FEWEST` at least, in the order of evaluation; of more than 400 the latest count.
         """
-        # imported here: workers never need it, and it takes a second
+        # imported here: workers never need it, and it takes a second; and importing it draws from the global generator
+        before = random.getstate()
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
         from threadpoolctl import threadpool_limits
 
+        random.setstate(before)
         used = list(observations)[-_LARGEST:]
         values = np.array([one.fitness for one in used])
         folds = np.array([one.fold for one in used])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -131,3 +133,19 @@ def test_the_most_promising_are_good_ones_none_twice_and_known_ones_last() -> No
     assert most_promising(surrogate, candidates, set(), 2) == [1, 4]
     assert most_promising(surrogate, candidates, {good.key}, 2) == [4, 0]
     assert sorted(most_promising(surrogate, candidates, set(), 9)) == [0, 1, 2, 3, 4]
+
+
+def test_the_first_regression_of_a_process_leaves_the_global_generators_alone() -> None:
+    # in a process of its own: importing scikit-learn, which draws, happens once
+    code = """
+import random, sys
+from biotune.evolution.surrogate import Observation, Surrogate
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+random.seed(1)
+before = random.getstate()
+blocks = (Block("stem", ("stem",)), Block("head", ("head",)))
+Surrogate([Observation(Schedule(blocks, (0.0, 1.0 + index)), 0, index / 10) for index in range(8)])
+sys.exit(0 if "sklearn" in sys.modules and random.getstate() == before else 1)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
