@@ -8,7 +8,6 @@ import pytest
 
 from biotune.errors import RunFolderError
 from biotune.executors.in_process import InProcess
-from biotune.executors.registry import EXECUTORS
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial, TrialResult
@@ -75,7 +74,3 @@ def test_what_is_no_fault_of_the_candidate_ends_the_batch(error: BaseException, 
     outcomes[1] = error
     with pytest.raises(type(error)):
         run()
-
-
-def test_it_can_be_chosen_by_its_name() -> None:
-    assert EXECUTORS["in_process"] == InProcess.at

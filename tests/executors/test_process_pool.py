@@ -704,7 +704,3 @@ def test_a_worker_in_mid_training_ends_by_itself_when_the_drivers_process_is_kil
         finally:
             driver.kill()
         assert wait_until(lambda: not alive(worker), 5)
-
-
-def test_it_can_be_chosen_by_its_name() -> None:
-    assert EXECUTORS["process_pool"] == ProcessPool.at
