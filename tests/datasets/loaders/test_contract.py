@@ -120,7 +120,7 @@ def test_labels_splits_and_names_are_of_one_form(name: str, make: Callable[[str]
     assert len(set(source.names)) == count and all(source.names)
     assert len(set(source.classes)) == len(source.classes) and all(source.classes)
     assert source.groups is None or source.groups.shape == (count,)
-    assert 0 <= source.labels.min() and source.labels.max() < len(source.classes)
+    assert source.labels.min() >= 0 and source.labels.max() < len(source.classes)
 
 
 @pytest.mark.parametrize("name", [name for name, copy in COPIES.items() if copy.loader not in ("medmnist", "torchvision")])
