@@ -65,6 +65,7 @@ def run(shop: Path, strategies: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_job_that_dies_takes_no_other_along_and_is_run_again(shop: Path) -> None:
     first = run(shop, "full,dying")
     assert first.returncode == 1

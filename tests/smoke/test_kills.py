@@ -32,7 +32,8 @@ def run_with_kills(folder: Path, kills: int, rng: random.Random) -> int:
 
 @pytest.mark.timeout(1200)  # thirty times a start, and the machine may be busy
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
-@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 30])
 def test_a_driver_killed_at_random_moments_ends_as_one_that_was_not(kills: int, twin: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = run_with_kills(folder, kills, random.Random(7))
