@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long test-gpu test-real lint types docs measure bench pretrain clean
+.PHONY: help install demo test test-long test-oldest test-gpu test-real lint types docs measure bench pretrain clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv and install biotune into it, editable, with what development needs
 
@@ -26,6 +26,12 @@ test: $(INSTALLED) ## Run the tests
 
 test-long: $(INSTALLED) ## Run the slow tests too
 	$(BIN)/python -m pytest -n 2 -m 'not gpu and not network'
+
+test-oldest: ## Run the tests with the oldest versions that are supported, in .venv-oldest; an index of CPU builds spares much
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable . \
+		hypothesis pytest pytest-timeout pytest-xdist torchmetrics
+	.venv-oldest/bin/python -m pytest -n 2 --ignore tests/scripts --ignore tests/test_packaging.py
 
 test-gpu: $(INSTALLED) ## Run the tests that need a CUDA device, then the benchmarks on it
 	$(BIN)/python -m pytest -m gpu
@@ -56,4 +62,4 @@ pretrain: $(INSTALLED) ## Pre-train the bundled backbone anew: a few minutes
 	$(BIN)/python scripts/pretrain_glyphnet.py
 
 clean: ## Remove the virtual environment and caches; runs in outputs/ stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,32 @@ GOLDEN = Path(__file__).parent / "golden" / "vectors.json"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of our own."""
     parser.addoption("--write-golden", action="store_true", help="keep the tables of tests/golden as they come out now")
+
+
+NEVER_MISSING = re.compile(r"could not import|the command is not installed")
+
+
+def _fail_for_want_of_a_library(report: Any) -> None:
+    """Where CI is set, the environment is the one that we chose: a skip for a library that is not there hides tests."""
+    if os.environ.get("CI") == "true" and report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if NEVER_MISSING.search(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{reason} (skipped elsewhere, but CI installs all that tests need)"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """No test is skipped in CI for want of a library."""
+    answer = yield
+    _fail_for_want_of_a_library(answer.get_result())  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """Nor is a whole file."""
+    answer = yield
+    _fail_for_want_of_a_library(answer.get_result())  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -79,9 +107,7 @@ def _blank_plots() -> Callable[..., None]:
     return savefig
 
 
-@pytest.fixture(scope="module")
-def undrawn(_blank_plots: Callable[..., None]) -> Iterator[None]:
+@pytest.fixture
+def undrawn(_blank_plots: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are blank: rendering them takes longer than a tiny run, and only the report's own tests look at them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("matplotlib.figure.Figure.savefig", _blank_plots)
-        yield
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", _blank_plots)

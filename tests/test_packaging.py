@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # CI runs this file by its name
 ROOT = Path(__file__).parents[1]
 NEEDED = ("biotune/configs/run.yaml", "biotune/configs/dataset/digits.yaml", "biotune/backbones/weights/glyphnet.safetensors")
 
@@ -21,6 +22,7 @@ NEEDED = ("biotune/configs/run.yaml", "biotune/configs/dataset/digits.yaml", "bi
 def built(tmp_path_factory):
     """A wheel and an sdist."""
     pytest.importorskip("build")
+    pytest.importorskip("setuptools")
     copy = tmp_path_factory.mktemp("source") / "biotune"
     kept_out = shutil.ignore_patterns(
         ".git", ".venv", "outputs", "data", "build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"

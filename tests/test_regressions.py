@@ -28,6 +28,7 @@ from biotune.schedule.schedule import Schedule, decode
 from biotune.store.journal import Journal
 from biotune.trial import Evaluation, TrialResult
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 TINY = Preprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -176,15 +177,16 @@ def test_a_base_rate_that_is_no_positive_number_is_refused(base_lr):
 
 
 def test_a_run_that_is_asked_to_terminate_says_so_in_its_status(tmp_path):
-    command = [sys.executable, "-m", "biotune", "run", f"hydra.run.dir={tmp_path / 'run'}"]
+    long = ["experiment=smoke", "evolution.generations=1000", f"hydra.run.dir={tmp_path / 'run'}"]
+    command = [sys.executable, "-m", "biotune", "run", *long]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "run" / "journal.jsonl"
-    for _ in range(600):
-        if journal.is_file() and journal.read_text().count('"trial"') >= 2:
-            break
-        time.sleep(0.1)
+    until = time.monotonic() + 300
+    while not (journal.is_file() and journal.read_text().count('"trial"') >= 2):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert error.strip() == f"biotune: interrupted. 'biotune resume {tmp_path / 'run'}' goes on from here."
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"

@@ -1,3 +1,5 @@
+"""Networks of timm and torchvision that no table knows: the blocks that are found for them."""
+
 import pytest
 import torch
 from torch import nn

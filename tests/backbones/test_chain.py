@@ -1,3 +1,5 @@
+"""Every named network as a chain of its blocks: one step of training, and the same outputs cut anywhere."""
+
 import pytest
 import torch
 
@@ -10,7 +12,10 @@ from biotune.schedule.param_groups import param_groups
 NAMED = [("torchvision", name) for name in ARCHITECTURES] + [("lite0", "efficientnet_lite0"), ("biotune", "glyphnet")]
 
 
-@pytest.fixture(params=NAMED, ids=[name for _, name in NAMED])
+HEAVY = ("vit_b_16", "vgg19")
+
+
+@pytest.fixture(params=[pytest.param(row, marks=[pytest.mark.slow] if row[1] in HEAVY else [], id=row[1]) for row in NAMED])
 def network(request):
     library, name = request.param
     if library == "lite0":
@@ -53,7 +58,9 @@ def test_every_named_network_trains_one_step_freezes_and_is_a_chain_of_its_block
             torch.testing.assert_close(parts, chain.forward(inputs), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "swin_t", "vit_b_16", "densenet121", "vgg19"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "efficientnet_b0", "swin_t", pytest.param("vit_b_16", marks=pytest.mark.slow), "densenet121", "vgg19"]
+)
 def test_finer_blocks_are_a_chain_where_units_follow_one_another(name):
     network = build_network(BackboneConfig("torchvision", name, "none", granularity="layer"), 5)
     if name in ("densenet121", "vgg19"):  # dense layers take what all before them put out; VGG's steps name its own blocks

@@ -1,3 +1,5 @@
+"""EfficientNet-Lite0 with its published weights puts out what the original implementation does."""
+
 import pytest
 import torch
 

@@ -64,9 +64,10 @@ def test_as_many_workers_share_a_gpu_as_there_really_are(device: str, changes: d
     assert workers_per_device(make_slots(device, "cuda", settings(**changes), 3, 16, {})) == expected
 
 
-def test_there_is_a_core_at_least(tmp_path: Path) -> None:
-    assert usable_cores() >= 1
-    assert usable_cores(tmp_path) >= 1
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say which cores a process may use")
+def test_there_are_as_many_cores_as_this_process_may_use_less_what_a_quota_takes(tmp_path: Path) -> None:
+    assert usable_cores(tmp_path) == len(os.sched_getaffinity(0))
+    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,8 @@ SMALL = [
     "training.seeds=[1,4]",
     "confirm.top_k=2",
 ]
+ALONE = "executor=in_process"
+pytestmark = pytest.mark.usefixtures("undrawn")  # but of the runs that all tests share, which are made before
 TABLES = ("generations.csv", "summary.csv", "confirm.csv", "test.csv")
 
 
@@ -91,7 +94,9 @@ def test_no_table_and_no_schedule_holds_a_path_or_a_date(runs: Path) -> None:
     for name in (*TABLES, "best_schedule.yaml", "predictions.csv", "result.json", "model.json"):
         content = (runs / "first" / name).read_text()
         assert str(runs) not in content
-        assert "202" + "6-" not in content
+        assert not re.search(r"\b20\d\d-[01]\d-[0-3]\d", content)
+    status = (runs / "first" / "status.json").read_text()
+    assert re.search(r"\b20\d\d-[01]\d-[0-3]\d", status), "the status has dates, and they are found"
 
 
 @pytest.mark.parametrize("name", ["generations.csv", "summary.csv"])
@@ -117,6 +122,7 @@ def test_a_strategy_finds_a_base_rate_of_its_own(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sys, "argv", ["biotune"])
     monkeypatch.chdir(tmp_path)
     few = [word for word in SMALL if word.startswith(("dataset.", "training.")) and not word.startswith("training.lr=")]
+    few.append(ALONE)
     grid = ["strategy=linear_probe", "training.lr=auto", "training.lr_grid=[1e-9,0.03]"]
     assert main(["train", *few, *grid, "test.seeds=[1]", "hydra.run.dir=found"]) == 0
     assert main(["train", *few, "strategy=linear_probe", "training.lr=0.03", "test.seeds=[1]", "hydra.run.dir=told"]) == 0
@@ -246,7 +252,7 @@ def test_evaluate_gives_a_row_a_genotype_and_fold_and_mean_fitness(tmp_path: Pat
     rows = ["0.5," * 6 + "0.1", "0," * 5 + "1,0.5", "0.2," * 5 + "1,0.7", "0.1," * 6 + "0.9"]
     Path("g.csv").write_text("\n".join([names, *rows]) + "\n")
     small = [item for item in SMALL if item.startswith(("dataset.", "training.", "evolution.folds")) and "null" not in item]
-    assert main(["evaluate", "genotypes=g.csv", *small, "training.seeds=[1]", "hydra.run.dir=out"]) == 0
+    assert main(["evaluate", "genotypes=g.csv", *small, ALONE, "training.seeds=[1]", "hydra.run.dir=out"]) == 0
     table = pd.read_csv("out/evaluations.csv")
     assert table[["genotype", "fold"]].to_numpy().tolist() == [[i, k] for i in range(4) for k in range(2)]
     fitness = table.pivot(index="genotype", columns="fold", values="fitness")
@@ -265,8 +271,8 @@ def test_train_trains_the_blocks_of_its_strategy_or_schedule_and_no_other(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["biotune"])
-    few = ["training.epochs=1", "test.seeds=[1,2]", f"hydra.run.dir={tmp_path}/out"]
-    assert main(["train", given.format(runs=runs), *few]) == 0
+    few = ["dataset.max_per_class=10", "dataset.max_eval_per_class=10", "training.epochs=1", "test.seeds=[1,2]", ALONE]
+    assert main(["train", given.format(runs=runs), *few, f"hydra.run.dir={tmp_path}/out"]) == 0
     result = json.loads((tmp_path / "out/result.json").read_text())
     before = build_network(BackboneConfig("biotune", "glyphnet"), 10)
     after = load_file(tmp_path / "out/model.safetensors")

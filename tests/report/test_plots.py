@@ -64,16 +64,19 @@ def test_what_the_tables_hold_is_what_is_drawn(a_run: Path, tmp_path: Path) -> N
     assert not [name for name in one if one[name].png and one[name].png == other[name].png]
 
 
-def test_without_confirmation_that_plot_is_left_out(tmp_path: Path) -> None:
-    assert "confirmation" not in draw(read_run(make_run(tmp_path / "run", confirmed=0)))
+def test_without_confirmation_that_plot_alone_is_left_out(a_run: Path, tmp_path: Path) -> None:
+    assert set(draw(read_run(a_run))) - set(draw(read_run(make_run(tmp_path / "run", confirmed=0)))) == {"confirmation"}
 
 
-def test_unknown_block_sizes_are_drawn_equally_wide(tmp_path: Path) -> None:
+def test_unknown_block_sizes_are_drawn_equally_wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[float, ...]] = []
+    monkeypatch.setattr("biotune.report.strip.widths", lambda *given: (found.append(widths(*given)), found[-1])[1])
     folder = make_run(tmp_path / "run", blocks=3)
     change_json(folder / "result.json", schedule={"blocks": {f"layer{at}": {} for at in range(3)}})
     run = read_run(folder)
     assert run.parameters is None
     assert "schedule" in draw(run)
+    assert found and all(len(row) == 3 and len(set(row)) == 1 for row in found)
 
 
 def test_widths_are_shares_but_never_below_the_least() -> None:

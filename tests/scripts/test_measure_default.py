@@ -1,3 +1,5 @@
+"""The script that measures the default: its interval, its table, and which runs it makes."""
+
 import importlib.util
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The real commands, in processes of their own, on a tiny copy of CUB-200-2011 with a ResNet-50 of random weights."""
+"""The real commands, in processes of their own, on a tiny copy of CUB-200-2011 with a ResNet of random weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ LEFT_BY_A_RUN = {
     "report.html",
     *(f"plots/{name}.{kind}" for name in PLOTS for kind in ("png", "svg")),
 }
-CUB = ["dataset=cub", "dataset.root=birds", "dataset.image_size=64", "backbone=resnet50", "backbone.weights=none"]
+BIRDS = ["dataset=cub", "dataset.root=birds", "backbone.weights=none"]
+CUB = [*BIRDS, "dataset.image_size=32", "backbone=resnet18"]
+FIFTY = [*BIRDS, "dataset.image_size=64", "backbone=resnet50"]
 
 
 def biotune(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +46,7 @@ def biotune(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=600,
     )
 
 
@@ -75,6 +77,13 @@ def test_a_run_finishes_and_leaves_every_file(workplace: Path, run: subprocess.C
     assert pd.read_csv(out / "test.csv").strategy.tolist() == ["biotune", "full", "linear_probe"]
     blocks = yaml.safe_load((out / "best_schedule.yaml").read_text())["blocks"]
     assert list(blocks) == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+
+
+@pytest.mark.slow
+def test_a_run_of_a_resnet_50_finishes_too(workplace: Path) -> None:
+    done = biotune(workplace, "run", "experiment=smoke", *FIFTY, "hydra.run.dir=fifty")
+    assert done.returncode == 0, done.stderr
+    assert set(files_below(workplace / "fifty")) >= LEFT_BY_A_RUN
 
 
 def test_a_run_into_its_folder_is_refused_and_leaves_it_untouched(

@@ -1,3 +1,5 @@
+"""Random crops and flips: what they do to images, against torchvision, and that they follow their seed."""
+
 import numpy as np
 import torch
 from torchvision.transforms.v2 import functional

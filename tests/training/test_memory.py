@@ -29,22 +29,30 @@ def test_glibc_is_told_to_map_and_trim_only_above_a_gibibyte(monkeypatch: pytest
 
 
 def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    opened: list[object] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: (opened.append(name), SimpleNamespace())[1])
     keep_freed_memory()
+    assert opened == [None]
 
 
 @pytest.mark.parametrize("error", [OSError("no such library"), TypeError("expected str, not None")])
 def test_a_system_that_opens_no_c_library_is_left_alone(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+
     def refuse(name: object) -> Any:
+        opened.append(name)
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     keep_freed_memory()
+    assert opened == [None], "it was tried, once"
 
 
 def test_a_setting_that_is_refused_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda what, value: 0))
+    asked: list[int] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda what, value: asked.append(what) or 0))
     keep_freed_memory()
+    assert sorted(asked) == [-3, -1], "the second is asked for though the first was refused"
 
 
 FAULTS = """
@@ -70,6 +78,7 @@ print(usual, faults(), SIZE // mmap.PAGESIZE)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="faults are counted as on Linux")
 def test_a_block_that_was_freed_is_taken_again_without_a_page_fault() -> None:
     try:

@@ -1,3 +1,5 @@
+"""The kept model: chosen, loaded, and used on files."""
+
 import csv
 import json
 
