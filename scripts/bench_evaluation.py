@@ -121,7 +121,7 @@ def table(rows: Sequence[tuple[str, float, float, float]]) -> list[str]:
     Args:
         rows: Name of the schedule, then the seconds of the plain loop, of the bare loop and of biotune.
     """
-    plain_total, bare_total, ours_total = (sum(row[column] for row in rows) for column in (1, 2, 3))
+    plain_total, bare_total, ours_total = (sum(seconds) for seconds in zip(*(row[1:] for row in rows), strict=True))
     return [
         "| trained | plain loop | bare loop in memory | biotune, one process | over plain | over bare |",
         "|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Write docs/reference/keys.md from the schema: every key with type, default, bounds, choices, meaning, commands and configs."""
+"""Write docs/reference/keys.md from the schema: every key with type, default, bounds, meaning, commands and configs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from biotune.config.schema import COMMANDS
 PAGE = DOCS / "reference" / "keys.md"
 BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 HEAD = """\
-<!-- Written by scripts/write_key_reference.py from biotune/config/schema.py. Do not edit: change the schema and run it again. -->
+<!-- Written by scripts/write_key_reference.py from biotune/config/schema.py: change the schema and run the script again. -->
 # Keys
 
-Every key is set on the command line as `KEY=VALUE`, or in a YAML file of a folder that `--config-dir` names. `biotune help KEY` says the same as this page.
+Every key is set on the command line as `KEY=VALUE`, or in a YAML file of a folder that `--config-dir` names.
+`biotune help KEY` says the same as this page.
 A value that is out of bounds, of a wrong type or at odds with another key is refused before anything runs.
 """
 TOP = "Keys without a section"
@@ -31,6 +32,12 @@ class Entry:
 
     key: Key
     commands: tuple[str, ...]
+
+    @property
+    def section(self) -> str:
+        """The first part of the key's path; empty for a key without a section."""
+        first, dot, _ = self.key.path.partition(".")
+        return first if dot else ""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,14 +53,14 @@ def page() -> str:
     abouts = {name: about for schema in COMMANDS.values() for name, about in sections_of(schema).items()}
     choosable = {group for command in COMMANDS for group in groups_of(command)}
     found = entries()
-    for section in ["", *dict.fromkeys(entry.key.path.partition(".")[0] for entry in found if "." in entry.key.path)]:
+    for section in dict.fromkeys(entry.section for entry in found):
         parts.append(f"## {section or TOP}\n")
         if section:
             parts.append(f"{abouts[section]}\n")
         if section in choosable:
             names = ", ".join(f"`{name}`" for name in choices_of(section, roots(None)))
             parts.append(f"`{section}=CHOICE` sets several of these keys at once: {names}.\n")
-        parts += [text(entry) for entry in found if (entry.key.path.partition(".")[0] if "." in entry.key.path else "") == section]
+        parts += [text(entry) for entry in found if entry.section == section]
     return "\n".join(parts)
 
 
