@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Write docs/reference/keys.md from the schema: every key with its type, default, bounds, meaning, commands and configs."""
+=======
+"""Write docs/reference/keys.md from the schema: every key with type, default, bounds, meaning, commands and configs."""
+>>>>>>> docs
 
 from __future__ import annotations
 
@@ -16,7 +20,11 @@ from biotune.config.key import MISSING, Key, keys_of, sections_of, show
 PAGE = DOCS / "reference" / "keys.md"
 BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 HEAD = """\
+<<<<<<< HEAD
 <!-- Written by scripts/write_key_reference.py from biotune/config/schema.py. Do not edit. -->
+=======
+<!-- Written by scripts/write_key_reference.py from biotune/config/schema.py: change the schema and run the script again. -->
+>>>>>>> docs
 # Keys
 
 Every key is set on the command line as `KEY=VALUE`, or in a YAML file of a folder that `--config-dir` names.
@@ -33,6 +41,12 @@ class Entry:
     key: Key
     commands: tuple[str, ...]
 
+    @property
+    def section(self) -> str:
+        """The first part of the key's path; empty for a key without a section."""
+        first, dot, _ = self.key.path.partition(".")
+        return first if dot else ""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the page."""
@@ -47,16 +61,20 @@ def page() -> str:
     abouts = {name: about for schema in SCHEMAS.values() for name, about in sections_of(schema).items()}
     choosable = {group for command in SCHEMAS for group in groups_of(command)}
     found = entries()
-    for section in ["", *dict.fromkeys(entry.key.path.partition(".")[0] for entry in found if "." in entry.key.path)]:
+    for section in dict.fromkeys(entry.section for entry in found):
         parts.append(f"## {section or TOP}\n")
         if section:
             parts.append(f"{abouts[section]}\n")
         if section in choosable:
             names = ", ".join(f"`{name}`" for name in choices_of(section, roots(None)))
             parts.append(f"`{section}=CHOICE` sets several of these keys at once: {names}.\n")
+<<<<<<< HEAD
         parts += [
             text(entry) for entry in found if (entry.key.path.partition(".")[0] if "." in entry.key.path else "") == section
         ]
+=======
+        parts += [text(entry) for entry in found if entry.section == section]
+>>>>>>> docs
     return "\n".join(parts)
 
 

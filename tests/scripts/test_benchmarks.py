@@ -397,6 +397,12 @@ RESNET = tuple(
 
 
 class TestEvaluation:
+    def test_the_table_ends_with_sums_and_their_ratios(self) -> None:
+        # by hand: 6 / 4 and 5 / 4; the mean of the rows' own ratios would be another
+        lines = script("bench_evaluation").table([("head only", 2.0, 3.0, 1.0), ("every block", 4.0, 2.0, 3.0)])
+        assert lines[2] == "| head only | 2.0 s | 3.0 s | 1.00 s | 2.0× | 3.00× |"
+        assert lines[4] == "| all six | 6.0 s | 5.0 s | 4.0 s | 1.5× | 1.25× |"
+
     def test_each_name_trains_the_blocks_it_says(self) -> None:
         module = script("bench_evaluation")
         trained = {name: module.chosen(RESNET, name).lr_weights for name in module.SCHEDULES}
