@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Write docs/reference/keys.md from the schema: every key with its type, default, bounds, meaning, commands and configs."""
-=======
 """Write docs/reference/keys.md from the schema: every key with type, default, bounds, meaning, commands and configs."""
->>>>>>> docs
 
 from __future__ import annotations
 
@@ -14,17 +10,12 @@ from pathlib import Path
 from docs_tables import DOCS
 
 from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings
-from biotune.cli.registry import SCHEMAS
 from biotune.config.key import MISSING, Key, keys_of, sections_of, show
 
 PAGE = DOCS / "reference" / "keys.md"
 BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 HEAD = """\
-<<<<<<< HEAD
-<!-- Written by scripts/write_key_reference.py from biotune/config/schema.py. Do not edit. -->
-=======
 <!-- Written by scripts/write_key_reference.py from biotune/config/schema.py: change the schema and run the script again. -->
->>>>>>> docs
 # Keys
 
 Every key is set on the command line as `KEY=VALUE`, or in a YAML file of a folder that `--config-dir` names.
@@ -68,13 +59,7 @@ def page() -> str:
         if section in choosable:
             names = ", ".join(f"`{name}`" for name in choices_of(section, roots(None)))
             parts.append(f"`{section}=CHOICE` sets several of these keys at once: {names}.\n")
-<<<<<<< HEAD
-        parts += [
-            text(entry) for entry in found if (entry.key.path.partition(".")[0] if "." in entry.key.path else "") == section
-        ]
-=======
         parts += [text(entry) for entry in found if entry.section == section]
->>>>>>> docs
     return "\n".join(parts)
 
 
