@@ -10,6 +10,7 @@ from pathlib import Path
 from docs_tables import DOCS
 
 from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings
+from biotune.cli.registry import SCHEMAS
 from biotune.config.key import MISSING, Key, keys_of, sections_of, show
 
 PAGE = DOCS / "reference" / "keys.md"
