@@ -27,7 +27,7 @@ WELL = [answer_to(one) for one in TRIALS]
 
 
 def in_process(folder: Path) -> Runner:
-    return InProcess(faulty.build(faulty.setup(folder), "cpu"))
+    return InProcess(faulty.build(faulty.setup(folder), "cpu"), folder)
 
 
 def process_pool_of(workers: int) -> Callable[[Path], Runner]:
@@ -94,7 +94,7 @@ def _kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_pool, "serve", faulty.serve)
-    monkeypatch.setattr("biotune.training.finetune.finetune", faulty.finetune)
+    monkeypatch.setattr("biotune.executors.in_process.run_trial", faulty.run_trial)
 
 
 @pytest.fixture

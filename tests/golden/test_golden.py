@@ -33,9 +33,9 @@ def test_a_commands_tables_are_the_kept_ones(command: str, tmp_path: Path, reque
 
 
 def test_every_command_that_trains_has_kept_tables() -> None:
-    from biotune.config.schema import COMMANDS, TrialsConfig
+    from biotune.cli.registry import WITH_FOLDER
 
-    assert set(golden.COMMANDS) == {name for name, schema in COMMANDS.items() if issubclass(schema, TrialsConfig)}
+    assert set(golden.COMMANDS) == set(WITH_FOLDER)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(sys, "argv", ["biotune"])
-        for name, seed in (("first", 5), ("again", 5), ("other", 6)):
-            assert main(["run", *SMALL, f"seed={seed}", f"hydra.run.dir={name}"]) == 0
+        for name, seed, executor in (("first", 5, "executor=process_pool"), ("again", 5, ALONE), ("other", 6, ALONE)):
+            assert main(["run", *SMALL, executor, f"seed={seed}", f"hydra.run.dir={name}"]) == 0
         yield root
 
 
@@ -123,7 +123,9 @@ def test_a_strategy_finds_a_base_rate_of_its_own(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     few = [word for word in SMALL if word.startswith(("dataset.", "training.")) and not word.startswith("training.lr=")]
     few.append(ALONE)
-    grid = ["strategy=linear_probe", "training.lr=auto", "training.lr_grid=[1e-9,0.03]"]
+    seeds = [word for word in few if word.startswith("training.seeds=")]  # of the choice alone
+    few = [word for word in few if word not in seeds]
+    grid = [*seeds, "strategy=linear_probe", "training.lr=auto", "training.lr_grid=[1e-9,0.03]"]
     assert main(["train", *few, *grid, "test.seeds=[1]", "hydra.run.dir=found"]) == 0
     assert main(["train", *few, "strategy=linear_probe", "training.lr=0.03", "test.seeds=[1]", "hydra.run.dir=told"]) == 0
     assert without_times(tmp_path / "found/test.csv") == without_times(tmp_path / "told/test.csv")

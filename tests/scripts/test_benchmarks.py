@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from biotune.backbones.registry import build_network
 from biotune.config.schema import BackboneConfig, TrainingConfig
 from biotune.datasets.splits import Resampling
+from biotune.recipes.inputs import resampling_of
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
@@ -446,7 +447,9 @@ class TestSearch:
         (tmp_path / ".hydra" / "config.yaml").write_text("evolution: {folds: 5, resplit: true}\n")
         asked: list[Any] = []
         network, data = build_network(BackboneConfig("biotune", "glyphnet"), 10), load_digits()
-        monkeypatch.setattr(module, "prepare", lambda config, resampling: asked.append(resampling) or (CPU, network, data))
+        inputs = SimpleNamespace(device=CPU, network=network, data=data)
+        take = SimpleNamespace(take=lambda config, on_decoded: asked.append(resampling_of(config)) or inputs)
+        monkeypatch.setattr(module, "Prepared", lambda: take)
         told: list[Any] = []
         monkeypatch.setattr(module, "fine_tune", lambda *arguments: told.append(arguments))
         weights = (0.0, 0.1 + 0.2, 0.0, 10.0, 1.0, 2.5)

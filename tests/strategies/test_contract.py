@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def trial_of(plan: Any, seed: int = 3) -> Trial:
 
 
 def trained(workspace: Any, *trials: Trial) -> list[TrialResult]:
-    executor = InProcess(workspace)
+    executor = InProcess(workspace, Path("none"))
     results = executor.run(trials, lambda trial, result: None)
     executor.close()
     return results
