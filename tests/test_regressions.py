@@ -176,6 +176,7 @@ def test_a_base_rate_that_is_no_positive_number_is_refused(base_lr):
         schedule.apply(nn.Sequential(nn.Linear(2, 2)), base_lr=base_lr)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_to_terminate_says_so_in_its_status(tmp_path):
     long = ["experiment=smoke", "evolution.generations=1000", f"hydra.run.dir={tmp_path / 'run'}"]
     command = [sys.executable, "-m", "biotune", "run", *long]

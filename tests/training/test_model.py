@@ -18,7 +18,10 @@ def run_folder(tmp_path_factory):
     """A short full fine-tune on the digits."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     assert (
-        main(["train", "strategy=full", "training.epochs=8", "training.lr=0.003", "test.seeds=[1]", f"hydra.run.dir={folder}"])
+        main(
+            ["train", "executor=in_process", "strategy=full", "training.epochs=8", "training.lr=0.003", "test.seeds=[1]"]
+            + [f"hydra.run.dir={folder}"]
+        )
         == 0
     )
     return folder
@@ -86,7 +89,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path, capsys):
 
 def test_a_kept_head_starts_where_the_weights_left_off(run_folder, tmp_path):
     weights = run_folder / "model.safetensors"
-    common = ["train", "strategy=linear_probe", "training.epochs=1", "training.lr=1e-9", "test.seeds=[2]"]
+    common = ["train", "executor=in_process", "strategy=linear_probe", "training.epochs=1", "training.lr=1e-9", "test.seeds=[2]"]
     scores = {}
     for head in ("keep", "new"):
         folder = tmp_path / head
