@@ -17,7 +17,7 @@ from biotune.executors.process_pool import ProcessPool
 from biotune.executors.setup import Setup
 from biotune.recipes.inputs import Prepared
 from biotune.recipes.progress import SILENCE
-from biotune.schedule.schedule import decode
+from biotune.schedule.genotype import decode
 from biotune.trial import Trial
 
 SEEDS = (684, 559, 629)

@@ -25,7 +25,8 @@ from tabulated_task import Simulated, Task, best_quality, read_task
 from biotune.fitness.fitness import ScheduleFitness
 from biotune.recipes.search import confirming_observations, smoothest
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule, decode
+from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.strategies.registry import fixed_schedule
 from biotune.trial import Trial
 

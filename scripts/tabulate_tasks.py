@@ -22,7 +22,7 @@ from biotune.evolution.operators import random_genes
 from biotune.recipes.progress import SILENCE
 from biotune.recipes.session import Session, open_session
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import decode
+from biotune.schedule.genotype import decode
 from biotune.store.files import write_table
 from biotune.trial import Trial, TrialResult
 

@@ -20,7 +20,8 @@ from biotune.evolution.history import HallEntry
 from biotune.evolution.loop import evolve
 from biotune.evolution.surrogate import Observation
 from biotune.fitness.fitness import ScheduleFitness
-from biotune.schedule.schedule import TOGETHER, Schedule, decode
+from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import TOGETHER, Schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 10  # candidates a fold in turn, as a generation of the default search, for searchers that know no generations

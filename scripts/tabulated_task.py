@@ -25,7 +25,8 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.model_selection import KFold, cross_val_predict
 
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule, decode
+from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial, TrialResult
 
 Floats = NDArray[np.float64]

@@ -24,7 +24,8 @@ from biotune.evolution.individual import Individual
 from biotune.recipes import run as recipe
 from biotune.recipes.resuming import pin_config
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule, decode
+from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.store.journal import Journal
 from biotune.trial import Evaluation, TrialResult
 

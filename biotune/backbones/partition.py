@@ -9,7 +9,8 @@ from torch import nn
 
 from biotune.errors import BackboneError
 from biotune.schedule.block import Block
-from biotune.schedule.param_groups import block_parameters, is_normalisation, part_at
+from biotune.schedule.block_parameters import block_parameters, part_at
+from biotune.schedule.freezing import is_normalisation
 
 
 def check_partition(module: nn.Module, blocks: Sequence[Block], head: str) -> None:

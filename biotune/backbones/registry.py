@@ -14,7 +14,7 @@ from biotune.backbones.partition import check_partition, finer, finer_steps
 from biotune.backbones.weights_file import load_weights, read_weights
 from biotune.config.schema import BackboneConfig
 from biotune.errors import BackboneError, did_you_mean
-from biotune.schedule.param_groups import block_parameters
+from biotune.schedule.block_parameters import block_parameters
 
 
 @dataclass(frozen=True)

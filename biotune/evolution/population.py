@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from biotune.config.schema import EvolutionConfig
-from biotune.evolution.decoding import constrain, express
+from biotune.evolution.ablations import constrain, express
 from biotune.evolution.generation import Candidate
 from biotune.evolution.individual import Genes, Individual, Origin, by_fitness
 from biotune.evolution.operators import ORDERS

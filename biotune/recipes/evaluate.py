@@ -14,8 +14,8 @@ from biotune.recipes.inputs import Prepared
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import fitness_of
 from biotune.recipes.session import open_session
+from biotune.schedule.genotype import decode
 from biotune.schedule.genotype_file import read_genotypes
-from biotune.schedule.schedule import decode
 from biotune.store.files import EVALUATIONS, RESULT, write_json, write_table
 
 

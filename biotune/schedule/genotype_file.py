@@ -8,7 +8,7 @@ from pathlib import Path
 
 from biotune.errors import ScheduleError, one_line
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import decode
+from biotune.schedule.genotype import decode
 
 
 def read_genotypes(file: str, blocks: Sequence[Block]) -> list[list[float]]:

@@ -1,94 +1,17 @@
-"""Blocks on a model: frozen state, normalisation mode and optimizer groups, with a proof of full, single coverage."""
+"""Optimizer parameter groups of a schedule: each trained block with its own learning rate, proved to hold what is trainable."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from biotune.errors import BackboneError, ScheduleError
+from biotune.errors import ScheduleError
 from biotune.schedule.block import Block
-
-NORMALISATION = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.GroupNorm,
-    nn.LayerNorm,
-)
-
-
-def is_normalisation(module: nn.Module) -> bool:
-    """Whether a module is a normalisation layer: one of torch's types, or a layer without children that is called a Norm.
-
-    Norms of torchvision's, timm's and a user's own (FrozenBatchNorm2d, RmsNorm) are told by their names; a block that merely
-    holds one (Conv2dNormActivation), or does without (NormFreeBlock), is none.
-    """
-    if isinstance(module, NORMALISATION):
-        return True
-    return "Norm" in type(module).__name__ and not any(True for _ in module.children())
-
-
-def has_running_statistics(module: nn.Module) -> bool:
-    """Whether a module is a normalisation layer whose running statistics move in train mode."""
-    return is_normalisation(module) and getattr(module, "running_mean", None) is not None
-
-
-def part_at(module: nn.Module, path: str) -> nn.Module | nn.Parameter:
-    """The submodule, or the single parameter, at a dotted path.
-
-    Raises:
-        BackboneError: The path names neither.
-    """
-    parent_path, _, leaf = path.rpartition(".")
-    try:
-        found = getattr(module.get_submodule(parent_path), leaf, None)
-    except AttributeError:
-        found = None
-    if not isinstance(found, nn.Module | nn.Parameter):
-        raise BackboneError(f"the network has no module {path!r}.")
-    return found
-
-
-def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]]:
-    """The named parameters of the submodule, or the single parameter, at a dotted path.
-
-    Raises:
-        BackboneError: The path names neither.
-    """
-    found = part_at(module, path)
-    if isinstance(found, nn.Parameter):
-        return [(path, found)]
-    return [(f"{path}.{name}", parameter) for name, parameter in found.named_parameters()]
-
-
-def block_parameters(module: nn.Module, blocks: Sequence[Block]) -> dict[str, list[tuple[str, nn.Parameter]]]:
-    """The named parameters of each block, proved to cover the network exactly once.
-
-    Args:
-        module: The network.
-        blocks: Its blocks.
-
-    Raises:
-        BackboneError: A block names nothing, or a parameter belongs to no block or to two.
-    """
-    owner: dict[int, str] = {}
-    parameters: dict[str, list[tuple[str, nn.Parameter]]] = {}
-    for block in blocks:
-        try:
-            parameters[block.name] = [pair for path in block.modules for pair in parameters_of(module, path)]
-        except BackboneError as error:
-            raise BackboneError(f"block {block.name}: {error}") from None
-        for name, parameter in parameters[block.name]:
-            if id(parameter) in owner:
-                raise BackboneError(f"parameter {name} belongs to both {owner[id(parameter)]} and {block.name}.")
-            owner[id(parameter)] = block.name
-    for name, parameter in module.named_parameters():
-        if id(parameter) not in owner:
-            raise BackboneError(f"parameter {name} belongs to no block.")
-    return parameters
+from biotune.schedule.block_parameters import block_parameters
+from biotune.schedule.freezing import freeze
 
 
 def param_groups(
@@ -121,35 +44,6 @@ def param_groups(
     ]
 
 
-def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], frozen_norm: str = "eval") -> None:
-    """Make the selected blocks trainable and freeze the others, whatever was frozen before.
-
-    Args:
-        model: A network with the modules that the blocks name, each parameter in one block.
-        blocks: (B,) the blocks in forward order.
-        selected: (B,) whether each is trained.
-        frozen_norm: See `param_groups`.
-
-    Raises:
-        ScheduleError: The blocks do not fit the model.
-    """
-    try:
-        parameters = block_parameters(model, blocks)
-    except BackboneError as error:
-        names = ", ".join(block.name for block in blocks)
-        raise ScheduleError(f"the schedule (blocks {names}) does not fit the network: {error}") from None
-    for module in model.modules():
-        _release(module)
-    for block, trained in zip(blocks, selected, strict=True):
-        for _, parameter in parameters[block.name]:
-            parameter.requires_grad_(trained)
-            # a stale gradient of a frozen parameter would still meet momentum and weight decay
-            parameter.grad = None
-        if not trained:
-            for module in _modules(model, block):
-                hold_in_eval(module, frozen_norm)
-
-
 def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Prove that the optimizer holds exactly the trainable parameters, each once.
 
@@ -164,31 +58,3 @@ def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         raise ScheduleError(f"parameter {trainable[min(stray)]} is trainable but in no optimizer group.")
     if set(held) - trainable.keys():
         raise ScheduleError("the optimizer holds a frozen parameter.")
-
-
-def _modules(model: nn.Module, block: Block) -> list[nn.Module]:
-    """The modules of a block; a bare parameter among its paths has no mode to hold."""
-    parts = [part_at(model, path) for path in block.modules]
-    return [part for part in parts if isinstance(part, nn.Module)]
-
-
-def hold_in_eval(module: nn.Module, frozen_norm: str = "eval") -> None:
-    """Keep a module in eval mode through every later `train()`, until `freeze` or `param_groups` releases it."""
-    module.train = partial(_stay, module, frozen_norm)  # type: ignore[method-assign]
-    module.train(module.training)
-
-
-def _release(module: nn.Module) -> None:
-    held = module.__dict__.get("train")
-    if isinstance(held, partial) and held.func is _stay:
-        del module.train
-
-
-def _stay(module: nn.Module, frozen_norm: str, mode: bool = True) -> nn.Module:
-    """Stands in for `module.train` on frozen modules: whatever the mode asked for, it stays in eval mode."""
-    type(module).train(module, False)
-    if frozen_norm == "train" and mode:
-        for inner in module.modules():
-            if has_running_statistics(inner):
-                type(inner).train(inner, True)
-    return module

@@ -1,4 +1,4 @@
-"""Genotypes and layer schedules: which blocks learn, at which rates. Owns the decoding and the canonical key.
+"""Layer schedules: which blocks learn, at which learning rates, in which order. Owns the canonical key.
 
 Knows neither torch nor DEAP; `Schedule.apply` hands over to `param_groups` when a model is at hand.
 """
@@ -6,7 +6,7 @@ Knows neither torch nor DEAP; `Schedule.apply` hands over to `param_groups` when
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,7 @@ class Schedule:
         Raises:
             ScheduleError: The blocks do not fit the model.
         """
-        from biotune.schedule.param_groups import freeze
+        from biotune.schedule.freezing import freeze
 
         freeze(model, self.blocks, self.trained_in(epoch, epochs))
 
@@ -155,33 +155,3 @@ class Schedule:
         from biotune.schedule.param_groups import param_groups
 
         return param_groups(model, self.blocks, self.lr_weights, float(rate))
-
-
-def lr_weight(importance: float) -> float:
-    """The importance weight W = 10^(2(ν − 0.5)), 0.1 to 10 (BioTune, section 1)."""
-    return float(10.0 ** (2.0 * (importance - 0.5)))
-
-
-def decode(genotype: Sequence[float], blocks: Sequence[Block]) -> Schedule:
-    """Decode ν = [ν_0 … ν_B, ε_f] into a schedule (BioTune, section 1).
-
-    S_b = 1 if ν_b > ε_f else 0 and λ_b = S_b · W_b · λ_0.
-
-    Args:
-        genotype: An importance in [0, 1] a block in forward order, the freezing threshold last.
-        blocks: The network's blocks in forward order.
-
-    Raises:
-        ScheduleError: The length does not fit the blocks, or a gene lies outside [0, 1].
-    """
-    genes = [float(gene) for gene in genotype]
-    if len(genes) != len(blocks) + 1:
-        raise ScheduleError(
-            f"a genotype for {len(blocks)} blocks has {len(blocks) + 1} genes (threshold last), not {len(genes)}."
-        )
-    for name, gene in zip([block.name for block in blocks] + ["threshold"], genes, strict=True):
-        if not 0.0 <= gene <= 1.0:
-            raise ScheduleError(f"gene {name} is {gene}: must lie in [0, 1].")
-    *importances, threshold = genes
-    weights = tuple(lr_weight(gene) if gene > threshold else 0.0 for gene in importances)
-    return Schedule(tuple(blocks), weights, tuple(importances), threshold)

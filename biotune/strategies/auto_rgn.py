@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from biotune.schedule.param_groups import is_normalisation
+from biotune.schedule.freezing import is_normalisation
 from biotune.strategies.hooks import Groups, Hooks, TrainingContext
 
 _STABLE = 1e-8  # keeps a variance of 0 from being divided by

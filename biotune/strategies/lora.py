@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from biotune.errors import ConfigError
-from biotune.schedule.param_groups import block_parameters, freeze
+from biotune.schedule.block_parameters import block_parameters
+from biotune.schedule.freezing import freeze
 from biotune.strategies.hooks import Groups, Hooks, TrainingContext
 
 _KINDS = (nn.Conv2d, nn.Linear)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from biotune.schedule.param_groups import freeze, hold_in_eval, is_normalisation
+from biotune.schedule.freezing import freeze, hold_in_eval, is_normalisation
 from biotune.strategies.hooks import Hooks, TrainingContext
 
 

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from biotune.backbones.chain import Chain
 from biotune.errors import RunFolderError
 from biotune.schedule.block import Block
-from biotune.schedule.param_groups import has_running_statistics, part_at
+from biotune.schedule.block_parameters import part_at
+from biotune.schedule.freezing import has_running_statistics
 
 Indices = NDArray[np.int64]
 GB = 10**9

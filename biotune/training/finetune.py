@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from biotune.config.schema import TrainingConfig
 from biotune.datasets.data import Data
 from biotune.errors import TrialError
-from biotune.schedule.param_groups import freeze, param_groups, prove_coverage
+from biotune.schedule.freezing import freeze
+from biotune.schedule.param_groups import param_groups, prove_coverage
 from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
 from biotune.training.augment import standard

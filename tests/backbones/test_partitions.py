@@ -15,7 +15,7 @@ from biotune.backbones.network import Architecture
 from biotune.backbones.partition import check_partition, finer
 from biotune.errors import BackboneError
 from biotune.schedule.block import Block
-from biotune.schedule.param_groups import block_parameters, parameters_of
+from biotune.schedule.block_parameters import block_parameters, parameters_of
 
 TORCHVISION = torchvision.ARCHITECTURES
 GLYPHNET = ARCHITECTURES["glyphnet"]

@@ -9,15 +9,7 @@ from hypothesis import strategies as st
 
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.source import Source
-from biotune.datasets.splits import (
-    SplitIndices,
-    check_classes,
-    disjoint_folds,
-    hold_out,
-    partition,
-    resplits,
-    stratified_folds,
-)
+from biotune.datasets.splits import SplitIndices, check_classes, disjoint_folds, hold_out, partition, resplits, stratified_folds
 from biotune.errors import DataError
 
 NAMES = ("cat", "dog", "emu", "fox")

@@ -8,7 +8,7 @@ import pytest
 from biotune.evolution.history import History
 from biotune.evolution.individual import Individual
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import decode
+from biotune.schedule.genotype import decode
 from biotune.trial import Evaluation
 
 BLOCKS = [Block("stem", ("a",)), Block("head", ("b",))]

@@ -15,7 +15,8 @@ from biotune.evolution.generation import Candidate, Generation, most_evaluations
 from biotune.evolution.loop import evolve
 from biotune.evolution.operators import random_genes
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule, decode
+from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation
 
 BLOCKS = tuple(Block(f"b{index}", (f"m{index}",)) for index in range(4))

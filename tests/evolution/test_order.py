@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from biotune.config.schema import EvolutionConfig
-from biotune.evolution.decoding import express
+from biotune.evolution.ablations import express
 from biotune.evolution.generation import Generation
 from biotune.evolution.loop import evolve
 from biotune.schedule.block import Block

@@ -19,7 +19,8 @@ from biotune.evolution.generation import Generation, most_evaluations
 from biotune.evolution.loop import evolve
 from biotune.evolution.operators import random_genes
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule, decode
+from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation, Status
 
 PRESETS = Path(__file__).parents[2] / "configs" / "evolution"

@@ -4,7 +4,7 @@ import pytest
 
 from biotune.evolution.warm_start import warm_starts
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import decode
+from biotune.schedule.genotype import decode
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3, 6, 13])

@@ -11,7 +11,8 @@ from biotune.evolution.generation import Generation
 from biotune.evolution.loop import evolve
 from biotune.recipes import tables
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule, decode
+from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation, Trial, TrialResult
 
 LR = 3e-3  # the base learning rate of trials

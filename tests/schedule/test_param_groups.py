@@ -18,8 +18,10 @@ from biotune.backbones import torchvision
 from biotune.backbones.glyphnet import ARCHITECTURES, GlyphNet
 from biotune.errors import ScheduleError
 from biotune.schedule.block import Block
-from biotune.schedule.param_groups import has_running_statistics, is_normalisation, param_groups, prove_coverage
-from biotune.schedule.schedule import Schedule, decode
+from biotune.schedule.freezing import has_running_statistics, is_normalisation
+from biotune.schedule.genotype import decode
+from biotune.schedule.param_groups import param_groups, prove_coverage
+from biotune.schedule.schedule import Schedule
 from biotune.training.finetune import finetune
 from biotune.training.optimizer import build_optimizer
 from biotune.trial import Trial

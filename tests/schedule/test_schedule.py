@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from biotune.errors import ScheduleError
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule, decode, lr_weight
+from biotune.schedule.genotype import decode, lr_weight
+from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import load_schedule, save_text
 
 VECTORS = json.loads((Path(__file__).parents[1] / "golden" / "vectors.json").read_text(encoding="utf-8"))

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule, decode
+from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
 
 LR = 3e-3  # the base learning rate of trials

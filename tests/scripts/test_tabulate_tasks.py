@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import decode
+from biotune.schedule.genotype import decode
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "tabulate_tasks.py"
 BLOCKS = [Block(name, (name,)) for name in ("stem", "layer1", "layer2", "layer3", "layer4", "head")]

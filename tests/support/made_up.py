@@ -13,7 +13,7 @@ import yaml
 
 from biotune.recipes.tables import SUMMARY_COLUMNS
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import decode
+from biotune.schedule.genotype import decode
 from biotune.schedule.schedule_file import save_text
 from biotune.store.files import write_json, write_table
 

@@ -22,12 +22,13 @@ from biotune.backbones.network import main_output
 from biotune.backbones.registry import build_network
 from biotune.config.schema import BackboneConfig, TrainingConfig
 from biotune.datasets.data import Data, Part
+from biotune.errors import TrialError
 from biotune.executors.in_process import InProcess
 from biotune.executors.setup import run_trial
 from biotune.schedule.schedule import Schedule
 from biotune.strategies.registry import fixed_schedule
 from biotune.training import finetune as loop
-from biotune.training.finetune import TrialError, _train_epoch, batch_rows, class_weights, finetune, predict
+from biotune.training.finetune import _train_epoch, batch_rows, class_weights, finetune, predict
 from biotune.training.model import kept_model, kept_predictions
 from biotune.training.optimizer import build_optimizer, lr_factor
 from biotune.training.workspace import Workspace

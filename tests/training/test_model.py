@@ -89,7 +89,14 @@ def test_a_folder_without_a_model_is_refused(tmp_path, capsys):
 
 def test_a_kept_head_starts_where_the_weights_left_off(run_folder, tmp_path):
     weights = run_folder / "model.safetensors"
-    common = ["train", "executor=in_process", "strategy=linear_probe", "training.epochs=1", "training.lr=1e-9", "test.seeds=[2]"]
+    common = [
+        "train",
+        "executor=in_process",
+        "strategy=linear_probe",
+        "training.epochs=1",
+        "training.lr=1e-9",
+        "test.seeds=[2]",
+    ]
     scores = {}
     for head in ("keep", "new"):
         folder = tmp_path / head

@@ -24,7 +24,8 @@ from biotune.datasets.data import Data, Part
 from biotune.errors import RunFolderError
 from biotune.executors.in_process import InProcess
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule, decode
+from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.training import finetune as loop
 from biotune.training.finetune import _train_epoch, batch_rows, finetune
 from biotune.training.placement import Placement

@@ -37,7 +37,8 @@ def report(arguments: list[str]) -> int:
     if twice:
         raise ConfigError(f"{twice[0]}: is named twice; name each run once.")
     from biotune.report.read import is_comparison, read_finished_run
-    from biotune.report.run import REPORT, write_report
+    from biotune.report.run import write_report
+    from biotune.store.files import REPORT
 
     if any(is_comparison(folder) for folder in folders):
         from biotune.report.comparison_page import check_comparable, read_compared, write_strategies

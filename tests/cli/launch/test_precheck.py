@@ -13,8 +13,8 @@ from biotune.cli.launch.compose import register
 from biotune.cli.launch.hydra_app import _with_implied_strategy
 from biotune.cli.launch.precheck import precheck
 from biotune.errors import BiotuneError, ConfigError, RunFolderError
+from biotune.store.files import LOCK
 from biotune.store.journal import Journal
-from biotune.store.lock import LOCK
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from rich.console import Console
 from biotune.cli.terminal.dashboard import Dashboard
 from biotune.cli.terminal.sparklines import coloured_strip, duration, level, sparkline, strip
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import decode
+from biotune.schedule.genotype import decode
 
 BLOCKS = tuple(Block(name, (name,)) for name in ("stem", "layer1", "head"))
 SCHEDULE = decode([0.0, 1.0, 0.5, 0.2], BLOCKS)

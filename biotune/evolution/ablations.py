@@ -1,4 +1,4 @@
-"""From genes to the schedule that is evaluated: BioTune's decoding, or what an ablation makes of it."""
+"""What an ablation makes of the schedule of some genes: operators and freedoms that the settings switch off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 from biotune.config.schema import EVOLVED, EvolutionConfig
 from biotune.evolution.individual import Genes
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import TOGETHER, Schedule, decode, lr_weight
+from biotune.schedule.genotype import decode, lr_weight
+from biotune.schedule.schedule import TOGETHER, Schedule
 
 
 def constrain(settings: EvolutionConfig, genes: Genes) -> Genes:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from biotune.config.schema import EvolutionConfig
-from biotune.evolution.decoding import constrain, express
+from biotune.evolution.ablations import constrain, express
 from biotune.schedule.block import Block
 
 BLOCKS = [Block(name, (name,)) for name in ("stem", "layer", "head")]
