@@ -6,6 +6,7 @@ executor.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -179,6 +180,7 @@ def test_an_interrupt_ends_the_batch_and_the_executor_can_be_closed(fresh: Play)
 def test_closing_twice_or_before_anything_has_run_is_no_error(fresh: Play) -> None:
     fresh.executor.close()
     fresh.executor.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_all_executors_give_the_same_results(play: Play) -> None:
