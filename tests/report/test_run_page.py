@@ -66,7 +66,7 @@ def test_the_page_tells_the_result_and_needs_nothing_from_elsewhere(tmp_path: Pa
     page = page_of(folder)
     assert " ".join(lead(read_run(folder)).split()) in page.text
     assert re.search(
-        r"The evolved schedule reaches \d\d\.\d.±.\d\.\d.% macro accuracy on the test split, "
+        r"The evolved schedule reaches \d\d\.\d.±.\d\.\d.% macro accuracy on the test set, "
         r"against \d\d\.\d.±.\d\.\d.% for full fine-tuning and \d\d\.\d.±.\d\.\d.% for linear probing\.",
         page.text,
     )
