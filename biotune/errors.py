@@ -1,11 +1,11 @@
-"""The errors that users see: one line each, naming the key or file, the rule and the remedy. Knows no other module."""
+"""The errors that users see: one line each, with the key or file, the rule and the remedy. Imports no other module."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class BiotuneError(Exception):
-    """Something the user can mend; its text is one line fit for a terminal."""
+    """An error that the user can fix; its text is one line for a terminal."""
 
 
 class ConfigError(BiotuneError):
@@ -13,7 +13,7 @@ class ConfigError(BiotuneError):
 
 
 class DataError(BiotuneError):
-    """A dataset is missing, incomplete, unreadable or too small for what is asked of it."""
+    """A dataset is missing, incomplete, unreadable or too small for the settings."""
 
 
 class BackboneError(BiotuneError):
@@ -25,7 +25,7 @@ class ScheduleError(BiotuneError):
 
 
 class RunFolderError(BiotuneError):
-    """A run's folder cannot be written, is taken, or holds something unexpected."""
+    """A run's folder cannot be written, is in use, or has unexpected content."""
 
 
 class WorkerError(BiotuneError):
@@ -33,20 +33,20 @@ class WorkerError(BiotuneError):
 
 
 class TrialError(BiotuneError):
-    """A training run went wrong in itself, such as a loss that is no number."""
+    """A training run failed, for example because its loss is not finite."""
 
 
 class SearchError(BiotuneError):
-    """The search cannot go on, for example because too many training runs fail."""
+    """The search cannot continue, for example because too many training runs fail."""
 
 
 def one_line(text: object) -> str:
-    """Fold a text of several lines into one, so that no message is ever cut at its first line."""
+    """Join the lines of a text into one, so that a message never loses its later lines."""
     return " ".join(str(text).split())
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A sentence with the nearest of `names`, empty when none is near; case is ignored."""
+    """A sentence with the most similar of `names`; empty if none is similar. Case is ignored."""
     spellings = {candidate.lower(): candidate for candidate in names}
     near = [spellings[match] for match in get_close_matches(name.lower(), list(spellings), n=3, cutoff=0.6)]
     return f" Did you mean {' or '.join(near)}?" if near else ""
@@ -56,9 +56,9 @@ _LONGEST_SHOWN = 60
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it. Nested values go by their kind: YAML's aliases can make their text endless."""
+    """Format a value for a message. Nested values are named by their type, because YAML aliases can make their text endless."""
     if isinstance(value, int) and abs(value) >= 10**_LONGEST_SHOWN:
-        return "a giant integer"  # str() refuses to spell out thousands of digits
+        return "a giant integer"  # str() raises an error on thousands of digits
     if value is None or isinstance(value, int | float | str):
         return repr(value) if len(repr(value)) <= _LONGEST_SHOWN else repr(value)[: _LONGEST_SHOWN - 1] + "…"
     return f"a {type(value).__name__}"

@@ -1,6 +1,6 @@
-"""What passes between the search, the executors and the training loop: trials, their results, and evaluations.
+"""The values passed between the search, the executors and the training loop: trials, their results, and evaluations.
 
-Plain values only, so that any worker can take them. Knows neither torch nor DEAP.
+Plain values only, so that they can be sent to any worker. Imports neither torch nor DEAP.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Trial:
-    """One fine-tune to be run: plain values only, so that any worker can take it.
+    """One training run to be made: plain values only, so that it can be sent to any worker.
 
     Attributes:
-        schedule: What is trained at which rates.
-        fold: The fold of the training and validation data, or None for all of them.
+        schedule: The blocks to train, their learning-rate weights and the order in which they join.
+        fold: The fold of the training and validation data, or None for the whole split.
         seed: The training seed: head initialisation, batch order, dropout.
         epochs: The budget, the most epochs.
         lr: The base learning rate λ_0 that the schedule's weights multiply.
-        test: Whether the best epoch's weights are scored on the test split. False all through a search.
+        test: Whether the best epoch's weights are scored on the test set. Always False during a search.
         keep: Name under which the trained model is kept, or None.
-        floor: For each epoch the best score so far below which the training is given up as pruned; empty for none.
-        method: The strategy whose hooks reach into the training loop; None trains the schedule as it is.
+        floor: For each epoch, the lowest best score so far with which the trial continues; below it the trial is pruned.
+            Empty disables pruning.
+        method: The strategy whose hooks change the training loop; None trains the plain schedule.
     """
 
     schedule: Schedule
@@ -57,7 +58,7 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """What makes two trials of one run the same training; a floor only ends it earlier."""
+        """The key that is equal for equal trials of one run; the floor is no part of it, as it only ends a trial earlier."""
         data = "all" if self.fold is None else f"fold{self.fold}"
         more = ["test"] if self.test else []
         more.append(f"lr{self.lr!r}")
@@ -67,13 +68,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What came of one trial: plain values only.
+    """The result of one trial: plain values only.
 
     Attributes:
         status: ok, pruned or failed.
         curve: The validation macro accuracy after each epoch trained.
-        seconds: Wall time.
-        scores: Test scores by name, only where the trial asked for them.
+        seconds: Wall-clock time.
+        scores: Test scores by name, only if the trial asks for them.
         error: The reason of a failure, one line.
         losses: The mean validation cross-entropy after each epoch trained, without class weights.
     """
@@ -92,10 +93,10 @@ class TrialResult:
 
 
 class Executor(Protocol):
-    """Where trials run. Answers come in the order of the trials, whatever the order of their ends."""
+    """Runs trials. Results are returned in the order of the trials, even if they end in another order."""
 
     def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
-        """Run trials, one result each; a trial that fails is a result, never an exception."""
+        """Run trials and return one result per trial; a trial that fails gives a failed result, never an exception."""
         ...
 
     def close(self) -> None:
@@ -111,7 +112,7 @@ class Evaluation:
         fitness: By default Φ = 1 − mean ψ, see `fitness_by`; smaller is better, 1 for an empty or failed candidate, an estimate
             for a pruned one.
         status: How it ended.
-        scores: ψ of every training seed, in [0, 1], of the seeds trained where pruned; empty where empty or failed.
+        scores: ψ in [0, 1] of every training seed, or of those trained before pruning; none for an empty or failed candidate.
         seconds: Wall-clock time of the training runs made for it.
         trainings: Number of training runs made for it.
         epochs: Epochs of these runs.
@@ -128,12 +129,12 @@ class Evaluation:
 
     @property
     def val_accuracy(self) -> float:
-        """Mean of the scores over the seeds; NaN where there is none."""
+        """Mean of the scores over the seeds; NaN without scores."""
         return statistics.fmean(self.scores) if self.scores else math.nan
 
     @property
     def val_accuracy_sd(self) -> float:
-        """Sample standard deviation over the seeds; 0 for one seed, NaN where there is none."""
+        """Sample standard deviation over the seeds; 0 for one seed, NaN without scores."""
         return sample_sd(self.scores) if self.scores else math.nan
 
 
@@ -143,9 +144,9 @@ def sample_sd(values: Sequence[float]) -> float:
 
 
 def key_with_lr(key: str, lr: float) -> str:
-    """A trial's key with its base learning rate stated.
+    """A trial's key with its base learning rate included.
 
-    Folders of version 0.1.0 leave it out of the keys of trials that were trained at `training.lr`.
+    Run folders of version 0.1.0 omit it from the keys of trials that were trained at `training.lr`.
 
     Args:
         key: `Trial.key`, of this version or of 0.1.0.

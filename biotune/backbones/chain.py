@@ -1,6 +1,6 @@
-"""A network as a chain of its blocks: the same forward pass, block after block, so that it can begin or end between two.
+"""A network as a chain of its blocks: the same forward pass, block by block, so that it can begin or end between two blocks.
 
-Networks that are no such chain work too; they only cannot share what their frozen beginning computes.
+Networks that are not such a chain work too, but cannot share the activations of their frozen blocks.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ FUNCTIONS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "@transform_input": _transform_input,
 }
 _WITH_PARAMETERS = ("@class_token",)
-# what neither learns nor draws random numbers, told by where it is defined: torch's and timm's pooling, reshaping, rectifying
+# modules without parameters and random numbers, by the modules that define them: pooling, reshaping, activation functions
 _PLAIN_PLACES = ("torch.nn.modules.pooling", "torch.nn.modules.flatten", "timm.layers.adaptive_avgmax_pool")
 _PLAIN_NAMES = ("Identity", "Permute", "ReLU")
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A forward pass as calls, one after another.
+    """A forward pass as a sequence of calls.
 
     Attributes:
-        calls: Applied in order they are the network.
-        entries: For each block, how many calls are over when it begins. What stands before a block's first parameter, such
-            as the pooling before a linear head, counts as over: it is the same however the block is trained.
+        calls: The calls; applied in order they compute the network.
+        entries: For each block, the number of calls before it. Calls before a block's first parameter, such as the pooling
+            before a linear head, belong before it: they give the same output however the block is trained.
     """
 
     calls: tuple[Call, ...]
@@ -65,12 +65,12 @@ class Chain:
         """Apply the calls from `begin` up to `end`.
 
         Args:
-            x: What call `begin` takes: normalised images (N, 3, H, W) for 0.
+            x: The input of call `begin`: normalised images (N, 3, H, W) for 0.
             begin: The first call.
             end: The first call that is not applied; None applies all.
 
         Returns:
-            What call `end` takes; the logits (N, classes) after the last.
+            The input of call `end`; the logits (N, classes) after the last call.
         """
         for call in self.calls[begin:end]:
             x = call(x)
@@ -78,13 +78,13 @@ class Chain:
 
 
 def link(module: nn.Module, blocks: Sequence[Block], steps: Steps) -> Chain:
-    """Link a network's blocks to a chain.
+    """Make a chain of a network's blocks.
 
     Args:
         module: The network.
         blocks: Its blocks in forward order.
-        steps: For blocks that are more than their modules one after another, the steps in order, separated by spaces:
-            paths of modules, and functions beginning with @.
+        steps: For blocks that are not simply a sequence of their modules, their steps in order, separated by spaces: paths of
+            modules, and functions beginning with @.
     """
     calls: list[Call] = []
     entries = []
@@ -105,7 +105,7 @@ def _call(module: nn.Module, name: str) -> Call:
 
 
 def _is_plain(module: nn.Module, name: str) -> bool:
-    """Whether a step has neither parameters nor state nor chance in it."""
+    """Whether a step has neither parameters nor state nor random numbers."""
     if name in FUNCTIONS:
         return name not in _WITH_PARAMETERS
     step = module.get_submodule(name)

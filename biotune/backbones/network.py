@@ -1,4 +1,4 @@
-"""What a backbone is to the rest of biotune: a network, its blocks in forward order, its head and its preprocessing."""
+"""The interface of a backbone: a network, its blocks in forward order, its head and its preprocessing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from biotune.schedule.block import Block
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images are prepared for a network.
+    """The preprocessing of images for a network.
 
     Attributes:
-        resize: The shorter side is resized to so many pixels.
+        resize: Length of the shorter side after resizing, in pixels.
         crop: Side of the centre crop in pixels.
-        mean: Mean a channel, on the scale 0 to 1.
-        std: Standard deviation a channel, on the scale 0 to 1.
+        mean: Mean per channel, on the scale 0 to 1.
+        std: Standard deviation per channel, on the scale 0 to 1.
         interpolation: PIL's name of the filter: bilinear or bicubic.
     """
 
@@ -39,7 +39,7 @@ class Preprocessing:
         return Preprocessing(resize, image_size, self.mean, self.std, self.interpolation)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels as the network takes them: (pixels − 255 mean) / (255 std), channel by channel.
+        """Normalise pixels for the network: (pixels − 255 mean) / (255 std), per channel.
 
         Args:
             pixels: (N, H, W, 3) uint8, on any device.
@@ -50,28 +50,28 @@ class Preprocessing:
         return self.normaliser(pixels.device)(pixels)
 
     def normaliser(self, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """`normalise` for one device, with its constants sent there once: sent for every batch, a GPU would wait for them."""
+        """`normalise` for one device, with its constants copied there once: a copy per mini-batch would stall a GPU."""
         mean, std = (torch.tensor(values, device=device) * 255 for values in (self.mean, self.std))
         return lambda pixels: ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network that can be chosen, as a row of facts.
+    """The description of a network that can be chosen.
 
     Attributes:
         name: Name in its library.
-        library: Where it is defined.
-        build: Makes it with random weights and its original head.
+        library: The library that defines it.
+        build: Builds it with random weights and its original head.
         blocks: Its blocks in forward order, the head last.
-        head: Path of the final linear layer, the one that is replaced.
-        preprocessing: What weights of a given name expect; `none` and files count as `default`.
-        pretrained: Fetches the state dict of weights by name; `default` is the best there is.
-        prepare: Last changes, such as dropping an auxiliary head; weights of what it drops are left aside.
-        layers: The finer blocks of `granularity=layer` where `finer` cannot find them by itself.
-        source: Where the weights come from, in a few words.
-        named_weights: Names of weights the library has beside `default`.
-        steps: How the blocks follow one another, where the network is a chain of them (see `chain`).
+        head: Path of the final linear layer, which is replaced.
+        preprocessing: Returns the preprocessing for weights by name; `none` and files count as `default`.
+        pretrained: Returns the state dict of weights by name; `default` is the best available.
+        prepare: Changes the built network, such as dropping an auxiliary head; weights of dropped parts are ignored.
+        layers: The finer blocks of `granularity=layer` if `finer` cannot find them itself.
+        source: The origin of the weights, in a few words.
+        named_weights: Names of weights that the library has besides `default`.
+        steps: The steps of the blocks if the network is a chain of them (see `chain`).
     """
 
     name: str
@@ -96,10 +96,10 @@ class Network:
         module: Takes (N, 3, H, W) normalised float images, returns (N, classes) logits.
         blocks: The blocks at the chosen granularity, in forward order.
         head: Path of the final linear layer.
-        preprocessing: What the weights expect.
-        parameters: Number of parameters a block.
-        steps: How the blocks follow one another, or None where the network is no chain of them.
-        fresh_head: Whether every trial begins with a new head; false where a pre-trained one is kept.
+        preprocessing: The preprocessing that the weights expect.
+        parameters: Number of parameters per block.
+        steps: The steps of the blocks (see `chain`), or None if the network is not a chain of them.
+        fresh_head: Whether every trial begins with a new head; False if a pre-trained head is kept.
     """
 
     module: nn.Module
@@ -112,7 +112,7 @@ class Network:
 
 
 def skeleton(build: Callable[[], nn.Module]) -> nn.Module:
-    """A network's structure without its memory where it can be built so; a few networks compute while they are built."""
+    """Build a network without allocating its weights, if possible; a few networks compute while they are built."""
     try:
         with torch.device("meta"):
             return build()
@@ -131,7 +131,7 @@ def main_output(output: Any) -> Tensor:
 
 
 def weights_fingerprint(network: Network) -> str:
-    """Changes whenever the weights that every training starts from do; a new head is drawn anew in each and left out."""
+    """Fingerprint of the weights that every trial starts from; without a new head, which each trial draws itself."""
     digest = hashlib.sha256()
     for name, value in network.module.state_dict().items():
         if not (network.fresh_head and name.startswith(network.head + ".")):

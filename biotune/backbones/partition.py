@@ -14,7 +14,7 @@ from biotune.schedule.freezing import is_normalisation
 
 
 def check_partition(module: nn.Module, blocks: Sequence[Block], head: str) -> None:
-    """Refuse a partition that does not cover every parameter once, in forward order, with the head last.
+    """Check that a partition covers every parameter once, in forward order, with the head last.
 
     Raises:
         BackboneError: With the block or parameter at fault.
@@ -36,9 +36,9 @@ def check_partition(module: nn.Module, blocks: Sequence[Block], head: str) -> No
 
 
 def finer(module: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """Cut blocks into layers: one gene a residual, dense, MBConv or transformer unit, or a convolution where there is none.
+    """Cut blocks into layers: one per residual, dense, MBConv or transformer unit, or per convolution if there is no unit.
 
-    The stem and the head stay whole: neither means anything in parts. A bare normalisation joins the unit before it.
+    The stem and the head stay whole. A bare normalisation layer joins the unit before it.
     """
     first, *middle, last = blocks
     layers = [first]
@@ -57,7 +57,7 @@ def finer(module: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
 
 
 def finer_steps(module: nn.Module, blocks: Sequence[Block], steps: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    """The steps of the blocks that `finer` makes, or None where its units do not simply follow one another.
+    """The steps of the blocks that `finer` makes, or None if its units are not a plain sequence.
 
     Args:
         module: The network.
@@ -73,7 +73,7 @@ def finer_steps(module: nn.Module, blocks: Sequence[Block], steps: Mapping[str, 
 
 
 def _applies_only_units(container: nn.Module) -> bool:
-    """Whether a container is nothing but its units one after another, none of them without parameters."""
+    """Whether a container only applies its units in sequence, all of them with parameters."""
     return isinstance(container, nn.Sequential) and all(any(True for _ in child.parameters()) for child in container.children())
 
 

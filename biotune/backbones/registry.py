@@ -30,7 +30,7 @@ class Library:
     names: Callable[[], list[str]]
 
 
-# imported when they are needed, as what is behind some of them takes seconds
+# imported on first use, because some of the libraries take seconds to import
 def _biotune() -> Library:
     from biotune.backbones import glyphnet
 
@@ -71,7 +71,7 @@ _BODY_SEED = 0  # random bodies are the same in all trials of a run; only the he
 
 
 def register_backbone(row: Architecture) -> None:
-    """Make a network of the user's own available as `backbone.library=plugin backbone.name=NAME`.
+    """Make a user's network available as `backbone.library=plugin backbone.name=NAME`.
 
     Raises:
         BackboneError: The name is taken, or the blocks do not cover the network once, in forward order, head last.
@@ -137,7 +137,7 @@ def build_network(config: BackboneConfig, num_classes: int) -> Network:
     fresh_head = config.head == "new"
     steps = row.steps
     if config.granularity == "layer":
-        # layers that a row declares may cut through a unit, where there is no place to begin
+        # declared layers may cut through a unit, inside which a forward pass cannot begin
         steps = None if row.layers else finer_steps(module, row.blocks, row.steps)
     return Network(
         module=module,

@@ -1,4 +1,4 @@
-"""torchvision's classifiers as rows of facts: blocks, head, and the odd one's peculiarities."""
+"""Descriptions of torchvision's classifiers: blocks, head, and exceptions of single networks."""
 
 from functools import lru_cache, partial
 from typing import Any
@@ -67,7 +67,7 @@ _REGNET = _blocks(
 )
 _CLASSIFIER = _blocks(("head", "classifier"))
 
-# what stands between the modules of a block, or between two blocks, in the networks' own forward passes
+# steps between the modules of a block, or between two blocks, in the networks' forward passes
 _POOLED_FC = {"head": "avgpool @flatten fc"}
 _POOLED_CLASSIFIER = {"head": "avgpool @flatten classifier"}
 _RESNET_STEPS = {"stem": "conv1 bn1 relu maxpool", **_POOLED_FC}

@@ -1,4 +1,4 @@
-"""Weights from a local file: safetensors or a torch state dict; nothing pickled but tensors is ever loaded."""
+"""Weights from a local file: safetensors or a torch state dict; of pickled objects, only tensors are loaded."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _SHOWN = 3
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict; a wrapping `state_dict` or `model` entry is taken off.
+    """Read a state dict; a wrapping `state_dict` or `model` entry is unwrapped.
 
     Raises:
         BackboneError: The file is missing or holds no state dict.
@@ -26,7 +26,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise BackboneError(f"backbone.weights={path}: cannot be read as weights ({one_line(error)[:200]}).") from error
-    except Exception as error:  # torch.load raises pickle's own kin for whatever is not a plain tensor file
+    except Exception as error:  # torch.load raises pickle's errors for files that hold other objects than tensors
         raise BackboneError(
             f"backbone.weights={path}: is no plain state dict ({type(error).__name__}). Save one with "
             "torch.save(model.state_dict(), ...) or as safetensors."

@@ -1,1 +1,1 @@
-"""Where trials run: in this process or in a pool of worker processes, journalled as they end."""
+"""Executors of trials: in this process or in a pool of worker processes; every result is journalled as the trial ends."""

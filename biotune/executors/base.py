@@ -1,4 +1,4 @@
-"""What executors share: what they are given, what they promise, and what counts as a trial's own failure."""
+"""The interface and helpers that executors share, and the definition of a trial's own failure."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ from typing import Protocol
 from biotune.errors import one_line
 from biotune.trial import Trial, TrialResult
 
-ATTEMPTS = 2  # a trial that fails by itself is tried once more
+ATTEMPTS = 2  # a trial that fails through its own fault is tried once more
 _LONGEST_REASON = 500
 
 OnResult = Callable[[Trial, TrialResult], None]
 
 
 class Runner(Protocol):
-    """An executor that reports each result as it comes."""
+    """An executor that reports each result as soon as its trial ends."""
 
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
-        """Run trials; results in the order of the trials, reports in the order of their ends."""
+        """Run trials.
+
+        Args:
+            trials: The trials.
+            on_result: Called with each trial and its result, in the order in which trials end.
+
+        Returns:
+            One result per trial, in the order of the trials.
+        """
         ...
 
     def close(self) -> None:
@@ -27,15 +35,15 @@ class Runner(Protocol):
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a training failed, in one line of bounded length."""
+    """The reason of a failed training run, in one line of bounded length."""
     return shortened(f"{type(error).__name__}: {error}")
 
 
 def shortened(reason: str) -> str:
-    """A reason in one line of bounded length."""
+    """Shorten a reason to one line of bounded length."""
     return one_line(reason)[:_LONGEST_REASON]
 
 
 def failure(reason: str) -> TrialResult:
-    """The result of a trial that failed."""
+    """The result of a trial that failed for a reason."""
     return TrialResult("failed", (), 0.0, error=reason)

@@ -1,4 +1,4 @@
-"""Trials one after another in this process."""
+"""Runs trials one after another in this process."""
 
 from __future__ import annotations
 
@@ -20,25 +20,32 @@ if TYPE_CHECKING:
 
 
 class InProcess:
-    """Runs trials here, in order."""
+    """Runs trials in this process, in order."""
 
     def __init__(self, workspace: Workspace, folder: Path) -> None:
-        """Take over what is set up.
+        """Take a workspace that is set up.
 
         Args:
             workspace: Network, data and settings, shared by all trials.
-            folder: The run's folder, where models are kept.
+            folder: The run's folder, in which models are kept.
         """
         self.workspace = workspace
         self._folder = folder
 
     @staticmethod
     def of(setup: Setup, config: TrialsConfig, device: torch.device, network: Network) -> InProcess:
-        """Set up what all trials share."""
+        """Set up the workspace that all trials share.
+
+        Args:
+            setup: The description of a worker.
+            config: Not used; pools read the number of workers from it.
+            device: The device on which trials train.
+            network: The backbone with its initial weights.
+        """
         return InProcess(build(setup, str(device), network), setup.folder)
 
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
-        """Run trials in order; one that raises twice is a failed result with its reason."""
+        """Run trials in order; a trial that raises twice gives a failed result with the reason."""
         results = []
         for trial in trials:
             result = self._run_one(trial)
@@ -54,7 +61,7 @@ class InProcess:
             try:
                 return run_trial(trial, self.workspace, self._folder)
             except RunFolderError:
-                raise  # a full disk is no fault of the candidate's
-            except Exception as error:  # whatever a candidate's training raises is one row in a table, not the search's end
+                raise  # a full disk is not the candidate's fault
+            except Exception as error:  # an error in one candidate's training run fails that candidate, not the search
                 reason = reason_of(error)
         return failure(reason)

@@ -1,7 +1,7 @@
-"""Trials side by side in supervised worker processes, with the same numbers as in one process.
+"""Runs trials in parallel in supervised worker processes, with the same results as in one process.
 
-A worker that dies, hangs or is spoilt is replaced. Its death is the machine's fault and its trial goes to another worker,
-up to three times; a failure or a hang of the trial's own is tried once more. Nothing a worker does ends the pool.
+A worker that dies, hangs or has a corrupt state is replaced. A death counts as the machine's fault: the trial goes to another
+worker, up to three times. A trial that fails or hangs is tried once more. The pool survives every failure of a worker.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 
     from biotune.backbones.network import Network
 
-DEATHS = 3  # so many workers may die of one trial before it is given up
-_LONGEST_WAIT = 3600.0  # seconds; the system counts a wait in milliseconds and takes no more than a C int of them
-_SETUP_SECONDS = 600.0  # a set-up may take so long, or executor.trial_timeout if that is longer
-_STARTS = 3  # so many workers in a row may die before they are set up
+DEATHS = 3  # number of workers that may die during one trial before it fails
+_LONGEST_WAIT = 3600.0  # seconds; the system takes a wait in milliseconds as a C int
+_SETUP_SECONDS = 600.0  # limit of a worker's set-up, or executor.trial_timeout if that is longer
+_STARTS = 3  # number of workers in a row that may die before they are set up
 
 
 @dataclass
 class Worker:
-    """One worker process, seen from the pool.
+    """The pool's handle of one worker process.
 
     Attributes:
-        slot: Its place.
+        slot: Its slot.
         process: The process.
-        pipe: To it.
-        ready: Whether it is set up.
-        task: Index of the trial it is at, or None.
-        deadline: When its set-up or that trial counts as hung, in monotonic seconds, or None.
+        pipe: The pool's end of the pipe.
+        ready: Whether the worker is set up.
+        task: Index of the trial it is running, or None.
+        deadline: Time at which its set-up or trial counts as hung, in monotonic seconds, or None.
     """
 
     slot: Slot
@@ -59,7 +59,7 @@ class Worker:
     deadline: float | None = None
 
     def end(self) -> None:
-        """End the process, whatever it is at."""
+        """Kill the process, even during a trial."""
         with suppress(OSError):
             self.pipe.close()
         self.process.kill()
@@ -68,7 +68,7 @@ class Worker:
 
 @dataclass
 class _Batch:
-    """Trials on their way through the pool."""
+    """The trials of one call of `run`, with their attempts and results."""
 
     trials: Sequence[Trial]
     on_result: OnResult
@@ -82,12 +82,12 @@ class _Batch:
         self.on_result(self.trials[task], result)
 
     def fail(self, task: int, reason: str) -> None:
-        """A failure of the trial's own: once more, then for good."""
+        """The trial failed through its own fault: try it once more, then record the failure."""
         self.failures[task] += 1
         self._again(task, self.failures[task] < ATTEMPTS, reason)
 
     def lose(self, task: int, reason: str) -> None:
-        """A worker has died of it, or beside it: to another one, up to three times."""
+        """The worker of the trial died: give the trial to another worker, up to three times."""
         self.deaths[task] += 1
         self._again(task, self.deaths[task] < DEATHS, reason)
 
@@ -99,15 +99,15 @@ class _Batch:
 
 
 class ProcessPool:
-    """Supervised workers, started when there are trials for them and kept between batches."""
+    """Supervised workers, started when trials wait for them and kept between calls of `run`."""
 
     def __init__(self, setup: Setup, slots: Sequence[Slot], trial_timeout: float | None = None) -> None:
         """Prepare; no process is started yet.
 
         Args:
-            setup: What each worker sets itself up from.
-            slots: A place a worker.
-            trial_timeout: Seconds after which a trial counts as hung; None waits for ever.
+            setup: The description from which each worker sets itself up.
+            slots: One slot per worker.
+            trial_timeout: Seconds after which a trial counts as hung; None never interrupts a trial.
         """
         self._setup = setup
         self._free = list(slots)
@@ -117,7 +117,13 @@ class ProcessPool:
 
     @staticmethod
     def of(setup: Setup, config: TrialsConfig, device: torch.device, network: Network) -> ProcessPool:
-        """Decide how many workers there are, and write down what they set themselves up from.
+        """Choose the number of workers and write the images into a file for them.
+
+        Args:
+            setup: The description of a worker.
+            config: The command's config with the executor's settings.
+            device: The device on which trials train.
+            network: Not used; each worker builds its own.
 
         Raises:
             RunFolderError: The images cannot be written into the scratch folder.
@@ -130,15 +136,22 @@ class ProcessPool:
         return ProcessPool(shared, slots, config.executor.trial_timeout)
 
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
-        """Run trials side by side; results in the order of the trials, reports in the order of their ends.
+        """Run trials in parallel.
+
+        Args:
+            trials: The trials.
+            on_result: Called with each trial and its result, in the order in which trials end.
+
+        Returns:
+            One result per trial, in the order of the trials.
 
         Raises:
             RunFolderError: A worker cannot write into the run's folder.
             WorkerError: Workers cannot be set up.
         """
         for worker in [worker for worker in self._workers if worker.task is not None]:
-            self._remove(worker)  # it is still at a trial of a batch that was broken off
-        # what computes most first, so that no worker is left with it while the others have nothing more to do
+            self._remove(worker)  # it still runs a trial of an interrupted call
+        # longest trials first, so that none is left to one worker while the others are idle
         order = sorted(range(len(trials)), key=lambda task: (trials[task].schedule.first_trained, task))
         batch = _Batch(trials, on_result, order)
         while len(batch.results) < len(trials):
@@ -166,7 +179,7 @@ class ProcessPool:
                 process.start()
             except OSError as error:
                 self._free.insert(0, slot)
-                raise WorkerError(f"a worker cannot be started: {one_line(error)}. Set fewer executor.workers.") from None
+                raise WorkerError(f"a worker cannot be started: {one_line(error)}. Lower executor.workers.") from None
             theirs.close()
             deadline = time.monotonic() + max(_SETUP_SECONDS, self._timeout or 0.0)
             self._workers.append(Worker(slot, process, ours, deadline=deadline))
@@ -182,7 +195,7 @@ class ProcessPool:
                     worker.pipe.send(batch.trials[task])
 
     def _listen(self, batch: _Batch) -> None:
-        """Wait for the next message, death or deadline, and deal with it."""
+        """Wait for the next message, death or deadline, and handle it."""
         deadlines = [worker.deadline for worker in self._workers if worker.deadline is not None]
         patience = min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT) if deadlines else None
         known = {worker.pipe: worker for worker in self._workers} | {
@@ -203,7 +216,7 @@ class ProcessPool:
 
     def _hear(self, worker: Worker, batch: _Batch) -> None:
         try:
-            # a worker may have answered and died since: its answer counts
+            # a worker may have answered and then died: its answer counts
             message = worker.pipe.recv() if worker.pipe.poll() else None
         except (EOFError, OSError):
             message = None
@@ -224,7 +237,7 @@ class ProcessPool:
             self._on_answer(worker, batch, kind, message[1])
 
     def _on_answer(self, worker: Worker, batch: _Batch, kind: str, content: object) -> None:
-        """A trial has come to an end in a living worker."""
+        """Handle a worker's answer to its trial."""
         task, worker.task, worker.deadline = worker.task, None, None
         if kind == CORRUPT:
             self._remove(worker)
@@ -236,7 +249,7 @@ class ProcessPool:
             batch.fail(task, str(content))
 
     def _on_worker_died(self, worker: Worker, batch: _Batch) -> None:
-        """A worker has died."""
+        """Handle a worker's death."""
         task, ready = worker.task, worker.ready
         self._remove(worker)
         how = how_it_ended(worker.process.exitcode)
@@ -248,8 +261,8 @@ class ProcessPool:
     def _count_dead_start(self, how: str) -> None:
         self._dead_starts += 1
         if self._dead_starts >= _STARTS:
-            self._dead_starts = 0  # who goes on after this error begins anew
-            raise WorkerError(f"workers die before they are set up: the last one {how}. {LOG} may tell more.")
+            self._dead_starts = 0  # a caller that continues after this error gets all attempts again
+            raise WorkerError(f"workers die before they are set up: the last one {how}. See {LOG} for their output.")
 
     def _remove(self, worker: Worker) -> None:
         worker.end()

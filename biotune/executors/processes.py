@@ -1,4 +1,4 @@
-"""What processes that this one starts have in common: they end with it, and how they died is told in words."""
+"""Helpers for child processes: they end with their parent, and their exit is described in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from multiprocessing.process import parent_process
 
 
 def end_with_parent() -> None:
-    """End this process at once when the one that started it is gone, whatever it is at; blocks until then."""
+    """Block until the parent process is gone, then end this process at once."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -18,7 +18,7 @@ def end_with_parent() -> None:
 
 
 def how_it_ended(exitcode: int | None) -> str:
-    """How a process ended, to follow its name: `was killed by SIGSEGV`, `exited with status 3`."""
+    """Describe how a process ended, as a predicate: `was killed by SIGSEGV`, `exited with status 3`."""
     if exitcode is not None and exitcode < 0:
         with suppress(ValueError):
             return f"was killed by {signal.Signals(-exitcode).name}"

@@ -1,4 +1,4 @@
-"""Trials answered from the journal where it knows them, and journalled as they end where it does not."""
+"""Answers trials from the journal if it holds them; runs and journals the others."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from biotune.trial import Trial, TrialResult, key_with_lr
 
 
 class Recorded:
-    """An executor whose every result is on disk before anyone sees it.
+    """An executor that writes every result to disk before it returns it.
 
-    Because a journalled trial is answered rather than trained, a search that is started again with the same journal
-    walks the same way as before and goes on where it stopped.
+    A journalled trial is answered from the journal instead of trained. A search that is restarted with the same journal
+    therefore repeats its previous steps without training and continues where it stopped.
 
     Attributes:
-        on_result: Called with every result, old or new; may be set later.
+        on_result: Called with every trial and its result, from the journal or new; may be set later.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class Recorded:
         """Wrap an executor.
 
         Args:
-            inner: Where unknown trials run.
-            journal: Answers and receives results.
-            on_result: Called with every result, old or new.
-            unstated_lr: The base learning rate of journalled trials whose keys state none, as version 0.1.0 wrote them.
+            inner: The executor that runs trials missing from the journal.
+            journal: The journal that holds and receives results.
+            on_result: Called with every trial and its result, from the journal or new.
+            unstated_lr: The base learning rate of journalled trials whose keys contain none; version 0.1.0 wrote such keys.
         """
         self._inner = inner
         self._journal = journal
@@ -58,11 +58,11 @@ class Recorded:
 
     @property
     def known(self) -> int:
-        """Number of trials that need not be run."""
+        """Number of trials that the journal answers."""
         return len(self._known)
 
     def repeat(self, trial: Trial) -> TrialResult:
-        """Run a known trial once more, for what it leaves beside its result; neither journalled nor reported."""
+        """Run a journalled trial once more for its side effects, such as a kept model; neither journalled nor reported."""
         return self._inner.run([trial], lambda trial, result: None)[0]
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Recorded:
 
 
 def _from_record(record: dict[str, Any]) -> TrialResult:
-    losses = tuple(record.get("losses", ()))  # journals of earlier versions have none
+    losses = tuple(record.get("losses", ()))  # journals of earlier versions hold no losses
     return TrialResult(
         record["status"], tuple(record["curve"]), record["seconds"], dict(record["scores"]), record["error"], losses
     )

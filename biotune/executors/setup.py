@@ -1,4 +1,4 @@
-"""What every worker is set up from, wherever it runs, and what it does with a trial. Imports no torch before it is called."""
+"""The description from which every worker is set up, and the call that runs one trial. Imports torch only when called."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """What every worker of a run is set up from: plain values and paths.
+    """The description from which every worker of a run is set up: plain values and paths.
 
     Attributes:
-        plugins: Modules that register networks of the user's own.
+        plugins: Modules that register the user's own networks.
         backbone: The network to build.
-        training: How to train.
-        data: The dataset; without its images where `pixels` names their file.
-        folder: The run's folder, where models are kept that trials ask for.
-        scratch: A folder for this run alone, removed at its end, for the activations that trials share.
-        max_gb: What these activations may take, in GB.
-        threads: CPU threads of one trial.
+        training: The training settings.
+        data: The dataset; without its images if `pixels` names their file.
+        folder: The run's folder, in which the models of trials are kept.
+        scratch: A folder of this run, removed at its end, for the activations that trials share.
+        max_gb: Upper bound of the size of these activations in GB.
+        threads: Number of CPU threads per trial.
         pixels: The npy file of the images, for processes that do not share this one's memory.
-        workers_per_gpu: How many workers use one GPU.
+        workers_per_gpu: Number of workers that use one GPU.
     """
 
     plugins: tuple[str, ...]
@@ -48,7 +48,7 @@ class Setup:
 
     @staticmethod
     def of(config: TrialsConfig, data: Data, folder: Path, scratch: Path) -> Setup:
-        """From a command's config, its decoded dataset and its folders."""
+        """Make the description from a command's config, its decoded dataset and its folders."""
         return Setup(
             plugins=tuple(config.plugins),
             backbone=config.backbone,
@@ -61,7 +61,7 @@ class Setup:
         )
 
     def with_pixels_in_a_file(self) -> Setup:
-        """The same for other processes: they map the images from a file instead of receiving them.
+        """The same description for other processes, which map the images from a file instead of receiving them.
 
         Raises:
             RunFolderError: The file cannot be written.
@@ -79,12 +79,12 @@ class Setup:
 
 
 def build(setup: Setup, device: str, network: Network | None = None) -> Workspace:
-    """Set a worker up in this process.
+    """Set up a worker in this process.
 
     Args:
-        setup: From what.
-        device: Where to train, as torch names it.
-        network: The backbone with its initial weights, where this process has built it already.
+        setup: The description of the worker.
+        device: Torch's name of the device on which to train.
+        network: The backbone with its initial weights if this process has built it already; None builds it.
     """
     import torch
 
@@ -105,11 +105,16 @@ def build(setup: Setup, device: str, network: Network | None = None) -> Workspac
 
 
 def run_trial(trial: Trial, workspace: Workspace, folder: Path) -> TrialResult:
-    """Train as a trial says, and keep the model in the run's folder if the trial asks for it.
+    """Run one trial, and keep the model in the run's folder if the trial asks for it.
+
+    Args:
+        trial: The trial.
+        workspace: The worker's network, data and settings.
+        folder: The run's folder.
 
     Raises:
         RunFolderError: The model cannot be written.
-        Exception: Whatever a training run raises.
+        Exception: Any error of the training run.
     """
     from biotune.training.finetune import finetune
     from biotune.training.model import keep_model

@@ -1,4 +1,4 @@
-"""How many workers there are and which device each one sees. Starts nothing and needs no GPU to be decided."""
+"""The number of workers and the device that each one sees. Starts no process and needs no GPU."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one worker.
+    """The device and environment of one worker.
 
     Attributes:
-        device: The device as the worker names it.
-        environment: Variables that must be set before the worker imports torch.
+        device: The name of the device inside the worker.
+        environment: Environment variables to set before the worker imports torch.
     """
 
     device: str
@@ -30,15 +30,15 @@ class Slot:
 def make_slots(
     device: str, kind: str, settings: ExecutorConfig, gpus: int, cores: int, environment: Mapping[str, str]
 ) -> list[Slot]:
-    """A slot a worker.
+    """Make one slot per worker.
 
     Args:
-        device: What the user asked for; only `cuda:INDEX` keeps the workers to one GPU.
-        kind: The type of the device it came to: cpu, cuda or mps.
-        settings: How many workers and threads.
-        gpus: CUDA devices that this process sees.
-        cores: Processor cores that this process may use.
-        environment: The environment of this process.
+        device: The value of `device`; only `cuda:INDEX` restricts the workers to one GPU.
+        kind: The type of the resolved device: cpu, cuda or mps.
+        settings: Numbers of workers and threads.
+        gpus: Number of CUDA devices that this process sees.
+        cores: Number of processor cores that this process may use.
+        environment: The environment variables of this process.
     """
     threads = {"OMP_NUM_THREADS": str(settings.threads)}
     if kind != "cuda":
@@ -48,35 +48,35 @@ def make_slots(
     seen = [name.strip() for name in environment.get(_VISIBLE, "").split(",") if name.strip()]
     physical = seen if len(seen) >= gpus else [str(index) for index in range(gpus)]
     count = settings.workers or len(named) * settings.workers_per_gpu
-    # each worker sees one GPU only, which it calls cuda:0: nothing of it can land on another's
+    # each worker sees one GPU only, as cuda:0, so it cannot allocate memory on another one
     return [Slot("cuda:0", {**threads, _VISIBLE: physical[named[index % len(named)]]}) for index in range(count)]
 
 
 def workers_per_device(slots: Sequence[Slot]) -> int:
-    """The most workers that share one device, at least 1."""
+    """The largest number of workers that share one device, at least 1."""
     return max(Counter((slot.device, slot.environment.get(_VISIBLE)) for slot in slots).values(), default=1)
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Processor cores that this process may use: those it may run on, or fewer where a quota of CPU time allows fewer.
+    """Number of processor cores that this process may use: its CPU affinity, or fewer under a quota of CPU time.
 
     Args:
-        cgroup: Where the system tells the quotas of control groups, of version 2 or 1.
+        cgroup: The mount point of control groups, version 2 or 1.
     """
     try:
         cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system has it
+    except AttributeError:  # not available on every system
         cores = os.cpu_count() or 1
     quota = _quota(cgroup)
     return cores if quota is None else min(cores, max(1, math.floor(quota)))
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Cores' worth of CPU time that a control group may use; None for any."""
+    """CPU time that a control group may use, in cores; None if unlimited."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             quota, period = " ".join((cgroup / name).read_text(encoding="ascii") for name in names).split()
             return int(quota) / int(period) if quota not in ("max", "-1") else None
-        except (OSError, ValueError, ZeroDivisionError):  # not told there, or nothing that can be read
+        except (OSError, ValueError, ZeroDivisionError):  # no such file, or no readable quota
             continue
     return None

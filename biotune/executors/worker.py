@@ -1,6 +1,6 @@
-"""A worker process of the pool: sets itself up once, then answers trials until its pipe closes.
+"""A worker process of the pool: sets itself up once, then runs trials until its pipe closes.
 
-Imports nothing heavy at module level: what torch sees of the machine must be settled before it is imported.
+Imports nothing heavy at module level: the environment that torch reads must be set before torch is imported.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ HELLO, READY, RESULT, FAILED, CORRUPT, FOLDER, BROKEN = "hello", "ready", "resul
 def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Path) -> None:
     """The worker's main function.
 
-    Sends `(HELLO,)` when it is up and `(READY,)` when it is set up, or `(BROKEN, reason)` if it cannot be. Then for each trial
-    one of `(RESULT, result)`, `(FAILED, reason)`, `(CORRUPT, reason)` if the process should not be trusted any more, and
-    `(FOLDER, text)` if the run's folder cannot be written.
+    Sends `(HELLO,)` when the process is running and `(READY,)` when it is set up, or `(BROKEN, reason)` if the set-up fails.
+    Then sends one message per trial: `(RESULT, result)`; `(FAILED, reason)`; `(CORRUPT, reason)` if the process must be
+    replaced; `(FOLDER, text)` if the run's folder cannot be written.
 
     Args:
-        pipe: To the pool: a `Setup` comes after the hello, then trials.
-        environment: Variables to set before torch is imported.
-        device: Where to train.
-        log: File that receives whatever is printed here.
+        pipe: The worker's end of the pipe; receives a `Setup` after the hello, then trials.
+        environment: Environment variables to set before torch is imported.
+        device: Torch's name of the device on which to train.
+        log: The file that receives this process's output.
     """
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's to hear
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool handles Ctrl-C
     _print_to(log)
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
@@ -61,21 +61,21 @@ def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Pa
         while True:
             pipe.send(answer(pipe.recv(), workspace, setup.folder))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the pool has closed the pipe: there is nothing more to do
+        return  # the pool has closed the pipe: no more trials follow
 
 
 def answer(trial: Trial, workspace: Workspace, folder: Path) -> tuple[object, ...]:
-    """What the worker sends back for one trial."""
+    """Run one trial and return the worker's message about it, see `serve`."""
     try:
         return RESULT, run_trial(trial, workspace, folder)
     except RunFolderError as error:
         return FOLDER, one_line(error)
-    except Exception as error:  # whatever a candidate's training raises is one row in a table, not the search's end
+    except Exception as error:  # an error in one candidate's training run fails that candidate, not the search
         return (CORRUPT if corrupts(error) else FAILED), reason_of(error)
 
 
 def corrupts(error: BaseException) -> bool:
-    """Whether a process should be replaced after an error: out of memory, or anything of the accelerator's own."""
+    """Whether a process must be replaced after an error: out of memory, or any error of the accelerator."""
     if isinstance(error, MemoryError):
         return True
     if not isinstance(error, RuntimeError):
@@ -85,7 +85,7 @@ def corrupts(error: BaseException) -> bool:
 
 
 def _print_to(log: Path) -> None:
-    """Send what is printed here, native code's last words too, to the run's log: a worker has no terminal."""
+    """Redirect this process's output, that of native code included, to the run's log: a worker has no terminal."""
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -93,5 +93,5 @@ def _print_to(log: Path) -> None:
     os.dup2(handle, 2)
     os.close(handle)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a worker is ended by a kill, which flushes nothing
+        sys.stdout.reconfigure(line_buffering=True)  # a killed worker does not flush its buffers
     faulthandler.enable()

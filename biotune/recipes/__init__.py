@@ -1,1 +1,1 @@
-"""What each command does, without a terminal. `run.py` is the file to read first."""
+"""The work of each command, without a terminal. Read `run.py` first."""

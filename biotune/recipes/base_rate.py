@@ -1,4 +1,4 @@
-"""The base learning rate and the plan to train with, chosen by validation data."""
+"""Choice of the base learning rate and of the plan to train with, by validation scores."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from biotune.trial import Trial, TrialResult
 def choose(
     session: Session, plans: Sequence[Plan], rates: Sequence[float], seeds: Sequence[int], progress: Progress
 ) -> tuple[Plan, float]:
-    """The plan and the base learning rate with the best mean validation score on all training data; ties to the first.
+    """Choose the plan and base learning rate with the best mean validation score on all training data; ties go to the first.
 
-    With nothing to choose nothing is trained.
+    Trains nothing if there is only one pair.
 
     Args:
-        session: Where trials run.
-        plans: At least one.
-        rates: Base learning rates to try with each, at least one.
+        session: The session that runs the trials.
+        plans: The plans, at least one.
+        rates: Base learning rates to try with each plan, at least one.
         seeds: Training seeds.
-        progress: Receives how far it is.
+        progress: Receives the progress.
+
+    Returns:
+        The plan and its base learning rate λ_0.
     """
     choices = [(plan, rate) for plan in plans for rate in rates]
     if len(choices) == 1:
@@ -39,12 +42,15 @@ def choose(
 
 
 def find_base_rate(session: Session, plans: Sequence[Plan], progress: Progress) -> tuple[Plan, float]:
-    """The plan and the base learning rate to train with: where `training.lr` is auto, the best of its grid by validation data.
+    """Choose the plan and the base learning rate to train with; `training.lr=auto` tries every learning rate of its grid.
 
     Args:
-        session: Where trials run.
-        plans: What to choose from, at least one; with a base learning rate that is given, too.
-        progress: Receives how far it is, and what was found.
+        session: The session that runs the trials.
+        plans: The plans to choose from, at least one.
+        progress: Receives the progress and the choice.
+
+    Returns:
+        The plan and its base learning rate λ_0.
     """
     training = session.config.training
     if training.lr != AUTO:
@@ -55,7 +61,7 @@ def find_base_rate(session: Session, plans: Sequence[Plan], progress: Progress) 
 
 
 def mean_score(results: Sequence[TrialResult]) -> float:
-    """Mean validation score; one failure makes it worse than any."""
+    """Mean validation score; one failed trial makes it lower than any score."""
     return statistics.fmean(result.score for result in results) if all(result.status == "ok" for result in results) else -1.0
 
 

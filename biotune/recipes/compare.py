@@ -1,4 +1,4 @@
-"""compare: many strategies on the same data, seeds and epochs, and what each costs."""
+"""compare: many strategies on the same data, seeds and epochs, with the cost of each."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from biotune.trial import Trial, TrialResult
 
 @dataclass(frozen=True)
 class CompareResult:
-    """What a comparison came to.
+    """The result of a comparison.
 
     Attributes:
-        document: What `result.json` holds, see `summarise`.
+        document: The content of `result.json`, see `summarise`.
         seeds: Number of seeds.
     """
 
@@ -39,13 +39,13 @@ class CompareResult:
 def compare(
     config: CompareConfig, folder: Path, progress: Progress = SILENCE, prepared: Prepared | None = None
 ) -> CompareResult:
-    """Every strategy with every seed, each seed with splits and a folder of its own; the table grows row by row.
+    """Train every strategy with every seed; each seed has its own splits and folder, and the table grows row by row.
 
     Args:
         config: The settings.
         folder: The comparison's folder, which exists.
-        progress: Receives what happens.
-        prepared: What the check before the run has prepared.
+        progress: Receives the progress.
+        prepared: The inputs that the check before the run has prepared; None prepares them now.
 
     Raises:
         BiotuneError: Bad input, a folder that cannot be written, or a search in which too much fails.
@@ -71,13 +71,13 @@ def compare(
         write_json(folder / RESULT, document)
     from biotune.report.comparison_page import read_compared, write_strategies  # seconds to import, and only needed here
 
-    compared = read_compared(folder)  # all that was computed is safe by now, and the comparison finished
+    compared = read_compared(folder)  # all results are on disk by now, and the comparison is finished
     write_strategies([compared], folder / REPORT, folder / PLOTS)
     return CompareResult(document, len(config.test.seeds))
 
 
 def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, progress: Progress) -> dict[str, Any]:
-    """One strategy with one seed; whatever it trains counts as its cost, even what another has trained before."""
+    """Measure one strategy with one seed; all its trials count as its cost, even those trained before."""
     costs = Costs()
 
     def count(trial: Trial, result: TrialResult) -> None:
@@ -101,7 +101,7 @@ def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, 
 
 @dataclass
 class Costs:
-    """Counts what an executor has run, each trial once.
+    """Counts the trials of an executor, each one once.
 
     Attributes:
         trainings: Number of trials.
@@ -117,7 +117,7 @@ class Costs:
         self._seen: set[str] = set()
 
     def count(self, trial: Trial, result: TrialResult) -> None:
-        """One more trial."""
+        """Count a trial, unless it was counted before."""
         if trial.key not in self._seen:
             self._seen.add(trial.key)
             self.trainings += 1
@@ -128,21 +128,21 @@ class Costs:
 def measure(
     session: Session, config: CompareConfig, name: str, seed: int, found: Sequence[Plan], costs: Costs, progress: Progress
 ) -> dict[str, Any]:
-    """One strategy with one seed: its learning rate chosen on validation data, then one final training run.
+    """Measure one strategy with one seed: choose its learning rate by validation scores, then make one final training run.
 
     Args:
-        session: Where trials run; the data are split by the seed.
+        session: The session that runs the trials; its data are split by the seed.
         config: The comparison's settings.
         name: The strategy's name.
-        seed: Also the final training run's.
+        seed: The seed of the comparison and of the final training run.
         found: The plans to choose from.
-        costs: What finding them has cost; the strategy's own trials are added by `session.executor.on_result`.
-        progress: Receives how far it is.
+        costs: The cost of finding them; `session.executor.on_result` adds the strategy's own trials.
+        progress: Receives the progress.
 
     Returns:
         A row of `comparison.csv`.
     """
-    # a search has chosen rates already; one more noisy choice among their multiples would not better them
+    # a search has chosen learning rates already; another noisy choice among their multiples would not improve them
     rates = [config.training.base_lr] if name == "biotune" else rates_to_try(config)
     plan, rate = choose(session, found, rates, config.compare.tune_seeds, progress)
     final = Trial(plan.schedule, None, seed, config.training.epochs, rate, test=True, method=plan.method)

@@ -21,10 +21,10 @@ from biotune.store.files import EVALUATIONS, RESULT, write_json, write_table
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What an evaluation came to.
+    """The result of an evaluation.
 
     Attributes:
-        fitness: Of each genotype, the mean over the folds.
+        fitness: The mean fitness over the folds, one value per genotype.
     """
 
     fitness: list[float]
@@ -33,13 +33,13 @@ class EvaluateResult:
 def evaluate(
     config: EvaluateConfig, folder: Path, progress: Progress = SILENCE, prepared: Prepared | None = None
 ) -> EvaluateResult:
-    """The fitness of given genotypes on every fold, without a search.
+    """Evaluate the fitness of given genotypes on every fold, without a search.
 
     Args:
         config: The settings.
         folder: The run's folder, which exists.
-        progress: Receives what happens.
-        prepared: What the check before the run has prepared.
+        progress: Receives the progress.
+        prepared: The inputs that the check before the run has prepared; None prepares them now.
 
     Raises:
         BiotuneError: Bad input, a folder that cannot be written, or too many failures.

@@ -1,4 +1,4 @@
-"""The final trainings, the only ones that are scored on the test split, and the final model."""
+"""The final training runs, the only ones scored on the test set, and the final model."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ BASELINES = ("full", "linear_probe")
 def final_trainings(
     session: Session, config: RunConfig | TrainConfig, plans_by_name: dict[str, Plan], base_lr: float, progress: Progress
 ) -> dict[str, list[tuple[Trial, TrialResult]]]:
-    """Train on all training data, once for each of `test.seeds`; only now does a model see the test set.
+    """Train on all training data once per seed of `test.seeds`; the test set is used here for the first time.
 
     Args:
-        session: Where trials run.
+        session: The session that runs the trials.
         config: The settings.
-        plans_by_name: What to train, the command's own plan first; its models are kept.
+        plans_by_name: The plans to train, the command's own first; its models are kept.
         base_lr: λ_0 of every trial.
-        progress: Receives how far it is.
+        progress: Receives the progress.
 
     Returns:
-        By name, each trial with its result; those that failed are left out.
+        By name, each trial with its result, without those that failed.
 
     Raises:
         SearchError: Every final training run of the first plan failed.
@@ -57,7 +57,7 @@ def final_trainings(
         finals[name].append((trial, result))
     rows = [tables.final_row(name, trial, result) for name, pairs in finals.items() for trial, result in pairs]
     write_table(session.folder / TEST, rows)
-    # a baseline that fails, for want of memory perhaps, must not take the search's own result with it
+    # a baseline that fails, for example for lack of memory, must not discard the result of the search
     sound = {name: [pair for pair in pairs if pair[1].status == "ok"] for name, pairs in finals.items()}
     for name, pairs in finals.items():
         if not sound[name]:
@@ -69,19 +69,19 @@ def final_trainings(
 
 
 def _final_trial(plan: Plan, seed: int, epochs: int, base_lr: float, keep: bool) -> Trial:
-    """A trial on all data with test scores; the name that its model is kept under tells it from those of other schedules."""
+    """A trial on all data with test scores; its model is kept under a name that differs between schedules."""
     trial = Trial(plan.schedule, None, seed, epochs, base_lr, test=True, method=plan.method)
     return replace(trial, keep=hashlib.sha256(trial.key.encode()).hexdigest()[:16]) if keep else trial
 
 
 def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -> None:
-    """The final model is the one that validation data prefer; ties go to the first seed."""
+    """Make the model with the best validation score the final model; ties go to the first seed."""
     best, _ = max(finals, key=lambda pair: pair[1].score)
     name = str(best.keep)
     if not is_kept(session.folder, name):
         origin_of_model = model_origin(session.folder)
         if origin_of_model is not None and key_with_lr(origin_of_model, best.lr) == best.key:
-            return  # the run had come to its end before, and is only made longer
+            return  # the run had ended before and is only extended
         session.executor.repeat(best)
     choose_model(session.folder, name)
     config = session.config
@@ -99,7 +99,7 @@ def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -
 
 
 def _keep_images_of_mistakes(session: Session) -> None:
-    """Keep the images of the surest mistakes where they have no files of their own, so that the report can show them."""
+    """Keep the images of the most confident mistakes if they have no files of their own, so that the report can show them."""
     from PIL import Image
 
     root = session.config.dataset.root
@@ -113,12 +113,12 @@ def _keep_images_of_mistakes(session: Session) -> None:
 
 
 def baselines(session: Session) -> dict[str, Plan]:
-    """What the evolved schedule is tested against."""
+    """The baselines of the evolved schedule."""
     return {name: Plan(fixed_schedule(name, session.network.blocks)) for name in BASELINES}
 
 
 def origin(config: TrialsConfig) -> dict[str, Any]:
-    """What a schedule file says of where the schedule comes from."""
+    """The header of a schedule file: the settings of the run that found the schedule."""
     return {
         "backbone": config.backbone.name,
         "granularity": config.backbone.granularity,

@@ -1,4 +1,4 @@
-"""What will run, on what, and how much of it at most: the facts above a command's progress."""
+"""The facts shown above a command's progress: the inputs, the settings and the largest number of training runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tu
 
 
 def search_facts(config: RunConfig) -> list[tuple[str, str]]:
-    """The size of the search, and the training runs of a whole run at most."""
+    """The size of the search, and the largest number of training runs of the whole command."""
     settings = config.evolution
     searching = most_evaluations(settings) * len(config.training.seeds)
     to_confirm = config.confirm.top_k * len(confirming(config))
@@ -71,5 +71,5 @@ def search_facts(config: RunConfig) -> list[tuple[str, str]]:
 
 
 def shown_path(folder: Path) -> str:
-    """Relative to where the user stands, when it lies below."""
+    """The folder's path, relative to the working directory if it lies below."""
     return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)

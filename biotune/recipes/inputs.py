@@ -1,6 +1,6 @@
-"""Everything that can be wrong before the first training run: device, data, network, weights, schedules, genotypes.
+"""Check and prepare a run's inputs before the first training run: device, data, network, weights, schedules, genotypes.
 
-What the check before a run has prepared is handed to the run: nothing is found, built or decoded twice.
+The run receives the inputs that the check has prepared, so that nothing is found, built or decoded twice.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ OnDecoded = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a command works on.
+    """The inputs of a command.
 
     Attributes:
-        device: Where networks are trained.
+        device: The device on which networks are trained.
         network: The backbone on the CPU, with its initial weights.
         data: The decoded dataset with its splits.
     """
@@ -45,17 +45,21 @@ class Inputs:
 
 
 class Prepared:
-    """What was checked before a run, for the run to take; one per command line."""
+    """The inputs that were checked and prepared before a run; one object per command line."""
 
     def __init__(self) -> None:
         self._checked: tuple[TrialsConfig, Inputs] | None = None
         self._decoded: tuple[str, Data] | None = None
 
     def check(self, config: TrialsConfig, on_decoded: OnDecoded) -> None:
-        """Find everything that is wrong before anything is written, and keep what was prepared for it.
+        """Check all inputs before anything is written, and keep those prepared.
+
+        Args:
+            config: The command's config.
+            on_decoded: Called with the numbers of decoded images and of all images.
 
         Raises:
-            BiotuneError: Something is wrong.
+            BiotuneError: An input is missing or invalid.
         """
         if isinstance(config, CompareConfig):
             config = settings_of(config, config.test.seeds[0])
@@ -70,10 +74,14 @@ class Prepared:
         self._checked = config, inputs
 
     def take(self, config: TrialsConfig, on_decoded: OnDecoded) -> Inputs:
-        """What was prepared for a config, or what is prepared now; a network is handed out once, as it is trained.
+        """Return the inputs prepared for a config, or prepare them now; a network is returned only once, because it is trained.
+
+        Args:
+            config: The command's config.
+            on_decoded: Called with the numbers of decoded images and of all images.
 
         Raises:
-            BiotuneError: Something is wrong.
+            BiotuneError: An input is missing or invalid.
         """
         checked, self._checked = self._checked, None
         if checked is not None and checked[0] == config:
@@ -89,13 +97,13 @@ class Prepared:
         network = build_network(config.backbone, len(found.classes))
         key = repr((config.dataset, network.preprocessing, resampling, found.source.fingerprint))
         if self._decoded is None or self._decoded[0] != key:
-            self._decoded = None  # two datasets at once could be more than the memory holds
+            self._decoded = None  # two datasets at once may not fit into memory
             self._decoded = key, load_dataset(found, network.preprocessing, on_decoded)
         return Inputs(device, network, self._decoded[1])
 
 
 def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[Plan]]:
-    """What each strategy but a search chooses from.
+    """The plans to choose from, for each strategy except a search.
 
     Raises:
         BiotuneError: A strategy is unknown or lacks a library, or the schedule does not fit.
@@ -110,7 +118,7 @@ def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[
 
 
 def plans_to_train(config: TrainConfig, network: Network) -> list[Plan]:
-    """What a strategy chooses from, or the schedule of a file.
+    """The plans that a strategy chooses from, or the schedule of a file.
 
     Raises:
         BiotuneError: The strategy is unknown or lacks a library, or the schedule does not fit.
@@ -121,11 +129,11 @@ def plans_to_train(config: TrainConfig, network: Network) -> list[Plan]:
 
 
 def remarks_on(config: TrainConfig | CompareConfig, plans: Sequence[Plan]) -> list[str]:
-    """What is unlike the run that a schedule comes from, and may be meant: another network, or another base learning rate.
+    """Remarks on differences from the run that found a schedule, which may be intended: network or base learning rate.
 
     Args:
-        config: What is to be trained now.
-        plans: What is to be trained with; schedules that come from no file have nothing to differ from.
+        config: The settings of the new training run.
+        plans: The plans to train; only those from a schedule file can differ from another run.
     """
     now: dict[str, Any] = {"backbone": config.backbone.name, "weights": config.backbone.weights, "base_lr": config.training.lr}
     keys = {"backbone": "backbone.name", "weights": "backbone.weights", "base_lr": "training.lr"}
@@ -138,7 +146,7 @@ def remarks_on(config: TrainConfig | CompareConfig, plans: Sequence[Plan]) -> li
 
 
 def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Block]) -> Schedule:
-    """The schedule of a file whose blocks are proved to be this network's."""
+    """Read the schedule of a file, and check that its blocks are those of this network."""
     if config.schedule is None:
         raise ConfigError("strategy=schedule: needs schedule=FILE.")
     schedule = load_schedule(config.schedule)
@@ -156,12 +164,12 @@ def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Bloc
 
 
 def settings_of(config: CompareConfig, seed: int) -> CompareConfig:
-    """A comparison's settings for one of its seeds: it splits the data and drives the search."""
+    """A comparison's settings for one of its seeds, which becomes the seed of the splits and of the search."""
     return replace(config, seed=seed, dataset=replace(config.dataset, split_seed=seed))
 
 
 def resampling_of(config: TrialsConfig) -> Resampling:
-    """How training and validation images are drawn for the trials of a command."""
+    """The method by which a command draws training and validation images for its trials."""
     if isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
         return Resampling(config.evolution.folds, config.evolution.resplit)
     return AS_GIVEN

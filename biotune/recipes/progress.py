@@ -1,4 +1,4 @@
-"""What a recipe tells while it works. A terminal implements it; recipes never know one."""
+"""The progress events of a recipe. A terminal implements the protocol; recipes know no terminal."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from biotune.trial import Trial, TrialResult
 
 
 class Progress(Protocol):
-    """Receives what happens, as it happens; no call returns anything or changes what is computed."""
+    """Receives progress events; no call returns a value or changes a result."""
 
     def header(self, title: str, facts: Iterable[tuple[str, str]]) -> None:
-        """What will run, on what, and how much of it at most."""
+        """Show the title of the command and the facts about its inputs and size."""
         ...
 
     def line(self, text: str, style: str = "") -> None:
-        """One line on what goes on."""
+        """Show one line of text."""
         ...
 
     def decoding(self, done: int, total: int) -> None:
-        """So many of so many images are decoded."""
+        """`done` of `total` images are decoded."""
         ...
 
     def begin(self, phase: str, at_most: int) -> None:
-        """A phase of so many training runs at most begins."""
+        """A phase of at most `at_most` training runs begins."""
         ...
 
     def begin_generation(self, number: int, of: int, candidates: int, seeds: int) -> None:
-        """A generation of so many candidates at most begins, each with so many training seeds."""
+        """Generation `number` of `of` begins, with at most `candidates` candidates and `seeds` training seeds each."""
         ...
 
     def trained(self, trial: Trial, result: TrialResult) -> None:
-        """One more trial is done, or was answered from the journal."""
+        """A trial has ended, or was answered from the journal."""
         ...
 
     def generation(self, generation: Generation, of: int, trainings: int, at_most: int) -> None:
-        """A generation is over; of at most so many training runs of the search so many are done."""
+        """A generation has ended; `trainings` of at most `at_most` training runs of the search are done."""
         ...
 
     def end(self) -> None:
-        """The phase is over."""
+        """The phase has ended."""
         ...
 
 
 class Silence:
-    """Says nothing: for callers without a terminal."""
+    """Ignores all progress events: for callers without a terminal."""
 
     def header(self, title: str, facts: Iterable[tuple[str, str]]) -> None:
         """Nothing."""

@@ -1,4 +1,7 @@
-"""What must be as it was when a run goes on, what may change, and the words for what differs. Knows neither torch nor Hydra."""
+"""The settings that must not change when a run is resumed, those that may, and messages about the differences.
+
+Imports neither torch nor Hydra.
+"""
 
 from __future__ import annotations
 
@@ -11,41 +14,46 @@ from biotune.config.schema import value_at
 from biotune.errors import RunFolderError
 from biotune.store.journal import Journal
 
-# where and how a training runs, but not what comes out of it
+# settings of where and how trials run, which do not change results
 FREE = (
     "executor.name",
     "executor.workers",
     "executor.workers_per_gpu",
     "executor.trial_timeout",
-    "dataset.root",  # the images themselves are told by their fingerprint
+    "dataset.root",  # the images are identified by their fingerprint
     "dataset.download",
 )
 
 
-# more of these only adds to what is there
+# raising these only extends a run
 EXTENDABLE = ("evolution.generations", "evolution.max_hours", "test.seeds", "strategies")
 
 
 def pin_config(journal: Journal, config: Any, folder: Path) -> None:
-    """Note what a run's numbers depend on, or make sure that nothing of it has changed.
+    """Record the settings that a run's results depend on, or check that none of them has changed.
+
+    Args:
+        journal: The run's journal.
+        config: The composed config.
+        folder: The run's folder, for the error message.
 
     Raises:
-        RunFolderError: Something has, with the keys and both values.
+        RunFolderError: A setting has changed; the message names the keys and both values.
     """
     now = {item.path: value_at(config, item.path) for item in keys_of(type(config)) if item.path not in FREE}
     before = journal.pinned("config")
     if before == now:
         return
     if isinstance(before, dict):
-        # what an earlier version had no key for was as the key's default says
+        # a key that an earlier version did not have counts as its default
         before = {item.path: item.default for item in keys_of(type(config)) if item.path in now} | before
     if isinstance(before, dict) and (changes := differences(before, now)):
-        raise RunFolderError(f"{folder}: was begun with other settings ({', '.join(changes)}); they must stay as they were.")
+        raise RunFolderError(f"{folder}: was begun with other settings ({', '.join(changes)}); set them back or begin anew.")
     journal.pin("config", now)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What has changed that must not, as `KEY=BEFORE, now NOW`; a search that is only made longer has not changed."""
+    """The changed settings that must not change, as `KEY=BEFORE, now NOW`; extending a search is allowed."""
     found = []
     for key in [*before, *(key for key in now if key not in before)]:
         old, new = before.get(key), now.get(key)
@@ -61,13 +69,20 @@ def _is_longer(old: Any, new: Any) -> bool:
 
 
 def pin_fact(journal: Journal, name: str, value: str, what: str, folder: Path) -> None:
-    """Note a fingerprint, or make sure that it is the one noted before.
+    """Record a fingerprint, or check that it equals the recorded one.
+
+    Args:
+        journal: The run's journal.
+        name: The name of the record.
+        value: The fingerprint.
+        what: Subject and auxiliary verb of the error message, such as "the genotypes have".
+        folder: The run's folder, for the error message.
 
     Raises:
-        RunFolderError: It is another: `what` has changed.
+        RunFolderError: The fingerprint differs.
     """
     before = journal.pinned(name)
     if before is None:
         journal.pin(name, value)
     elif before != value:
-        raise RunFolderError(f"{folder}: {what} changed since the run began; what it has found belongs to the old ones.")
+        raise RunFolderError(f"{folder}: {what} changed since the run began. Restore the old ones, or begin a new run.")

@@ -1,6 +1,6 @@
-"""run as straight-line wiring: the file to read first.
+"""run: search, confirm, train, test, in one function. Read this file first.
 
-The way of the data: evolution -> fitness -> executor -> finetune -> param_groups, and back as plain results.
+Trials pass from evolution to fitness, executor, finetune and param_groups; plain results are returned.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from biotune.strategies.registry import fixed_schedule
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        document: What `result.json` holds.
+        document: The content of `result.json`.
         summary: The rows of `summary.csv`, one per generation.
         schedule: The schedule that won.
         base_lr: λ_0.
         parameters: Number of parameters of each block.
-        metric: What fitness was made of, see `fitness.metric`.
+        metric: The metric of the fitness, see `fitness.metric`.
     """
 
     document: dict[str, Any]
@@ -50,13 +50,13 @@ class RunResult:
 
 
 def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared: Prepared | None = None) -> RunResult:
-    """Search, confirm, retrain, test; leaves a run's whole folder.
+    """Search, confirm, retrain and test; writes the whole run folder.
 
     Args:
         config: The settings.
         folder: The run's folder, which exists.
-        progress: Receives what happens.
-        prepared: What the check before the run has prepared.
+        progress: Receives the progress.
+        prepared: The inputs that the check before the run has prepared; None prepares them now.
 
     Raises:
         BiotuneError: Bad input, a folder that cannot be written, or a search in which too much fails.
@@ -66,7 +66,7 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
         _, base_lr = find_base_rate(session, [Plan(fixed_schedule("full", session.network.blocks))], progress)
         found = search(session, config, base_lr, progress)
         winner, confirmed = confirm(session, config, base_lr, found.last, progress)
-        # written before the final training runs: whatever becomes of them, the schedule is there
+        # written before the final training runs, so that the schedule exists even if they fail
         write_text(folder / SCHEDULE, save_text(winner, base_lr, origin(config)))
         plans = {"biotune": Plan(winner), **baselines(session)}
         finals = final_trainings(session, config, plans, base_lr, progress)
@@ -83,5 +83,5 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
         }
         keep_best_model(session, finals["biotune"])
         write_json(folder / RESULT, document)
-    write_report(read_run(folder))  # all that was computed is safe by now, and the run finished
+    write_report(read_run(folder))  # all results are on disk by now, and the run is finished
     return RunResult(document, found.summary, winner, base_lr, session.network.parameters, config.fitness.metric)

@@ -1,4 +1,4 @@
-"""The search and the confirmation of its best, from a session to the schedule that wins."""
+"""The search, and the confirmation of its best schedules; returns the chosen schedule."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Confirmed = dict[tuple[int, int], list[TrialResult]]  # by the serial number of 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
         costs: best_fitness, evaluations, trainings, epochs and seconds, for `result.json`.
@@ -44,13 +44,13 @@ class Found:
 
 
 def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, progress: Progress) -> Found:
-    """Evolve; the tables grow with every generation.
+    """Run the search; the tables on disk grow with every generation.
 
     Args:
-        session: Where trials run.
+        session: The session that runs the trials.
         config: The settings.
         base_lr: λ_0 of every trial.
-        progress: Receives how far it is.
+        progress: Receives the progress.
 
     Raises:
         SearchError: No candidate could be trained, or too many failed.
@@ -103,17 +103,17 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
 def confirm(
     session: Session, config: RunConfig | CompareConfig, base_lr: float, last: Generation, progress: Progress
 ) -> tuple[Schedule, dict[str, Any]]:
-    """Train the best distinct schedules with fresh seeds (see `confirming`); the best mean, or smooth guess, wins.
+    """Train the best distinct schedules with fresh seeds (see `confirming`) and choose by mean score or by regression.
 
     Args:
-        session: Where trials run.
+        session: The session that runs the trials.
         config: The settings.
         base_lr: λ_0 of every trial.
         last: The last generation of the search.
-        progress: Receives how far it is.
+        progress: Receives the progress.
 
     Returns:
-        The schedule that wins, and what `result.json` says of its confirmation.
+        The chosen schedule, and the entry of `result.json` about its confirmation.
 
     Raises:
         SearchError: No schedule could be confirmed.
@@ -142,7 +142,7 @@ def confirm(
     means = {number: statistics.fmean(values) for number, values in fitness.items()}
     sound = [entry for entry in hall if not math.isnan(means.get(entry.number, math.nan))]
     if not sound:
-        raise SearchError("no schedule could be confirmed: in each one a training failed; the journal holds the reasons.")
+        raise SearchError("no schedule could be confirmed: each had a failed trial; the journal holds the reasons.")
     best = min(sound, key=lambda entry: (means[entry.number], entry.score))
     if config.confirm.choose == "smoothed":
         best = smoothest(sound, [*last.observations, *(one for one in seen if not math.isnan(one.fitness))], best)
@@ -151,7 +151,7 @@ def confirm(
 
 
 def confirming(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
-    """Fold and seed of each training that confirms a schedule: every fold with every seed, or each seed on a split in turn."""
+    """Fold and seed of each trial that confirms a schedule: every fold with every seed, or each seed on the next split."""
     folds, seeds = config.evolution.folds, config.confirm.seeds
     if config.evolution.resplit:
         return [(number % folds, seeds[number % len(seeds)]) for number in range(max(folds, len(seeds)))]
@@ -159,7 +159,7 @@ def confirming(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
 
 
 def confirming_observations(hall: Sequence[HallEntry], confirmed: Confirmed, metric: str) -> Iterator[Observation]:
-    """A confirmed schedule on a fold as one more evaluation of it, by the metric of the search; NaN where a training failed."""
+    """One observation per confirmed schedule and fold, in the metric of the search; NaN if a trial failed."""
     schedules = {entry.number: entry.schedule for entry in hall}
     for (number, fold), results in confirmed.items():
         sound = all(result.status == "ok" for result in results)
@@ -167,7 +167,7 @@ def confirming_observations(hall: Sequence[HallEntry], confirmed: Confirmed, met
 
 
 def smoothest(entries: Sequence[HallEntry], observations: Sequence[Observation], otherwise: HallEntry) -> HallEntry:
-    """The entry of which a regression over all evaluations expects the most."""
+    """The entry with the best score predicted by a regression over all evaluations."""
     if len(observations) < FEWEST:
         return otherwise
     guesses = Surrogate(observations).predict([entry.schedule for entry in entries])
@@ -177,7 +177,7 @@ def smoothest(entries: Sequence[HallEntry], observations: Sequence[Observation],
 def fitness_of(
     session: Session, config: RunConfig | CompareConfig | EvaluateConfig, base_lr: float, economy: Economy
 ) -> ScheduleFitness:
-    """What turns schedules into numbers in this session, with trials at the base learning rate λ_0."""
+    """The fitness function of this session, with trials at the base learning rate λ_0."""
     return ScheduleFitness(
         session.executor,
         tuple(config.training.seeds),

@@ -1,4 +1,4 @@
-"""What every command with trainings sets up and tears down: device, network, data, executor, journal, status file."""
+"""Set-up and tear-down of every command with training runs: device, network, data, executor, journal, status file."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ ELAPSED = "elapsed_seconds"  # in a generation's journal record: wall-clock time
 
 @dataclass
 class Session:
-    """One command at work.
+    """The resources of one running command.
 
     Attributes:
         config: The command's config.
         folder: The run's folder.
-        device: Where networks are trained.
+        device: The device on which networks are trained.
         network: The backbone, for its blocks and sizes.
         data: The dataset.
         journal: The run's journal.
@@ -70,33 +70,33 @@ class Session:
 
     @property
     def hours(self) -> float:
-        """Wall-clock time spent on the run so far; of interrupted sessions, up to their last whole generation."""
+        """Wall-clock time of the run so far in hours; interrupted sessions count up to their last complete generation."""
         return self.hours_before + (time.monotonic() - self.started) / 3600
 
     def pin(self, name: str, content: bytes, what: str) -> None:
-        """Note what else the run depends on, or make sure that it is what was noted before.
+        """Record the fingerprint of another input of the run, or check that it equals the recorded one.
 
         Args:
-            name: What it is noted under.
-            content: The content of a file, say.
-            what: How the error names it.
+            name: The name of the record.
+            content: The input's content, for example that of a file.
+            what: Subject and auxiliary verb of the error message, such as "the genotypes have".
 
         Raises:
-            RunFolderError: It has changed.
+            RunFolderError: The input has changed.
         """
         pin_fact(self.journal, name, hashlib.sha256(content).hexdigest()[:24], what, self.folder)
 
     def close_generation(self, record: dict[str, Any]) -> float:
-        """Journal a generation, or make sure that a replayed one is the one that was journalled.
+        """Journal a generation, or check that a replayed generation equals the journalled one.
 
         Args:
-            record: What the journal holds of it.
+            record: The generation's journal record.
 
         Returns:
             The wall-clock time spent on the run up to the end of this generation, in hours.
 
         Raises:
-            RunFolderError: The search does not walk the way it walked before.
+            RunFolderError: The replayed search differs from the journalled one.
         """
         known = self._generations.get(record["number"])
         if known is None:
@@ -105,7 +105,7 @@ class Session:
             return hours
         if json.dumps({key: value for key, value in known.items() if key != ELAPSED}) != json.dumps(record):
             raise RunFolderError(
-                f"{self.folder}: generation {record['number']} does not come out as it did before it was interrupted. Were "
+                f"{self.folder}: generation {record['number']} differs from the one journalled before the interruption. Were "
                 "biotune, torch, numpy or DEAP updated in between? Begin a new run."
             )
         return float(known[ELAPSED]) / 3600
@@ -115,14 +115,14 @@ class Session:
 def open_session(
     command: str, config: TrialsConfig, folder: Path, progress: Progress, prepared: Prepared | None = None
 ) -> Iterator[Session]:
-    """Set up, keep `status.json` true, and tear down.
+    """Set up a session, keep `status.json` up to date, and tear the session down.
 
     Args:
-        command: Which command is at work.
+        command: The name of the command.
         config: Its settings.
         folder: The run's folder, which exists.
-        progress: Receives what happens, every result of a trial too.
-        prepared: What the check before the run has prepared; None prepares now.
+        progress: Receives the progress, including every trial's result.
+        prepared: The inputs that the check before the run has prepared; None prepares them now.
 
     Raises:
         BiotuneError: Bad input, or a folder that cannot be written.
@@ -146,15 +146,20 @@ def open_session(
 
 @contextmanager
 def folder_in_use(command: str, config: TrialsConfig, folder: Path) -> Iterator[tuple[Journal, dict[str, Any]]]:
-    """A run's folder for this process alone: its journal, and what `status.json` tells of how it goes.
+    """Lock a run's folder for this process; yields its journal and the entries of `status.json`.
+
+    Args:
+        command: The name of the command.
+        config: Its settings.
+        folder: The run's folder, which exists.
 
     Raises:
-        RunFolderError: Another process works there, it was begun with other settings, or it cannot be written.
+        RunFolderError: Another process uses the folder, it was begun with other settings, or it cannot be written.
     """
     with sole_user(folder):
         journal = Journal(folder)
         try:
-            # before anything else is written: the folder may be another run's
+            # before anything else is written: the folder may belong to another run
             pin_config(journal, config, folder)
             with status_kept(command, folder) as status:
                 yield journal, status

@@ -1,4 +1,4 @@
-"""The rows of a run's tables and the entries of its result file, from plain values. Column names are an interface."""
+"""The rows of a run's tables and the entries of its result file, from plain values. Column names are a public interface."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trained_parameters(schedule: Schedule, parameters: Mapping[str, int]) -> int
 
 
 def generation_rows(generation: Generation, parameters: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    """A row a candidate considered, for `generations.csv`."""
+    """One row per candidate considered, for `generations.csv`."""
     for candidate in generation.candidates:
         yield {
             "generation": generation.number,
@@ -71,12 +71,12 @@ def genotype_columns(genes: Sequence[float], schedule: Schedule) -> dict[str, An
 
 
 def summary_row(generation: Generation) -> dict[str, Any]:
-    """A generation's line of `summary.csv`, out of the logbook's."""
+    """A generation's row of `summary.csv`, from the logbook."""
     return {name: generation.record[name] for name in SUMMARY_COLUMNS}
 
 
 def confirm_row(schedule: int, trial: Trial, result: TrialResult) -> dict[str, Any]:
-    """One confirming training, for `confirm.csv`."""
+    """The row of one confirmation trial, for `confirm.csv`."""
     return {
         "schedule": schedule,
         "fold": trial.fold,
@@ -89,7 +89,7 @@ def confirm_row(schedule: int, trial: Trial, result: TrialResult) -> dict[str, A
 
 
 def final_row(strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any]:
-    """One final training, for `test.csv`."""
+    """The row of one final training run, for `test.csv`."""
     return {
         "strategy": strategy,
         "seed": trial.seed,
@@ -101,7 +101,7 @@ def final_row(strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any
 
 
 def spreads(results: Sequence[TrialResult]) -> dict[str, Any]:
-    """Every test score of several trainings as {mean, sd, values}."""
+    """Every test score of several training runs as {mean, sd, values}."""
     return {name: spread([result.scores[name] for result in results]) for name in results[0].scores}
 
 
@@ -125,7 +125,7 @@ def schedule_entry(schedule: Schedule, base_lr: float, parameters: Mapping[str, 
 
 
 def journal_record(generation: Generation) -> dict[str, Any]:
-    """What the journal holds of a generation: enough to see that a resumed search walks the same way."""
+    """A generation's journal record: enough to check that a resumed search repeats it."""
     return {
         "kind": "generation",
         "number": generation.number,
@@ -146,7 +146,7 @@ def _journal_candidate(candidate: Candidate) -> dict[str, Any]:
         "error": candidate.evaluation.error,
         "fitness": candidate.evaluation.fitness,
         "genes": list(candidate.genes),
-        # stated like in a schedule's file, so that searches of before there was an order can be gone on with
+        # written as in a schedule file, so that searches from before the order existed can be resumed
         **({} if order == TOGETHER else {"unfreezing": order}),
         "kept": candidate.kept,
     }

@@ -24,12 +24,12 @@ from biotune.store.files import RESULT, SCHEDULE, write_json, write_text
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training came to.
+    """The result of the training runs.
 
     Attributes:
-        document: What `result.json` holds.
+        document: The content of `result.json`.
         strategy: The strategy's name.
-        schedule: What was trained.
+        schedule: The schedule that was trained.
         base_lr: λ_0.
         parameters: Number of parameters of each block.
     """
@@ -42,13 +42,13 @@ class TrainResult:
 
 
 def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepared: Prepared | None = None) -> TrainResult:
-    """Fine-tune by one strategy or schedule over `test.seeds`, with test scores; leaves a run's whole folder.
+    """Fine-tune by one strategy or schedule over `test.seeds`, with test scores; writes the whole run folder.
 
     Args:
         config: The settings.
         folder: The run's folder, which exists.
-        progress: Receives what happens.
-        prepared: What the check before the run has prepared.
+        progress: Receives the progress.
+        prepared: The inputs that the check before the run has prepared; None prepares them now.
 
     Raises:
         BiotuneError: Bad input, a folder that cannot be written, or a training run that failed with every seed.
@@ -61,7 +61,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
         for remark in remarks_on(config, choices):
             progress.line(remark)
         plan, base_lr = find_base_rate(session, choices, progress)
-        # written before the final training runs: whatever becomes of them, the schedule is there
+        # written before the final training runs, so that the schedule exists even if they fail
         write_text(folder / SCHEDULE, save_text(plan.schedule, base_lr, origin(config)))
         finals = final_trainings(session, config, {name: plan}, base_lr, progress)
         document = {
@@ -73,5 +73,5 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
         }
         keep_best_model(session, finals[name])
         write_json(folder / RESULT, document)
-    write_report(read_run(folder))  # all that was computed is safe by now, and the run finished
+    write_report(read_run(folder))  # all results are on disk by now, and the run is finished
     return TrainResult(document, name, plan.schedule, base_lr, session.network.parameters)

@@ -1,1 +1,1 @@
-"""Tables, plots and pages from what `store` wrote. No torch."""
+"""Tables, plots and pages from the files of a run folder. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Which classes the final model confuses, and the test images it is most surely wrong about."""
+"""The confusion matrix of the final model, and its most confident mistakes on the test set."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Mistake:
     Attributes:
         image: Its name.
         true: Its class.
-        predicted: The class the model says.
-        probability: How sure the model is.
-        thumbnail: A data URI, where the image was found.
+        predicted: The predicted class.
+        probability: The probability of the predicted class, in [0, 1].
+        thumbnail: A data URI, if the image was found.
     """
 
     image: str
@@ -42,18 +42,18 @@ class Mistake:
 
 
 def class_names(run: Run) -> tuple[str, ...]:
-    """The model's classes, and behind them what else the predictions name."""
+    """The model's classes, followed by other classes that the predictions name."""
     seen = [*run.predictions["true_class"], *run.predictions["predicted_class"]]
     return tuple(dict.fromkeys([*run.classes, *seen]))
 
 
 def named_by_number(classes: tuple[str, ...]) -> bool:
-    """Whether the plot's axes count the classes, because their names are too many, too long or not in the font."""
+    """Whether the plot's axes number the classes, because the names are too many, too long or not in the font."""
     return len(classes) > _MOST_NAMED or any(len(name) > _LONGEST_NAME or not drawable(name) for name in classes)
 
 
 def confusions(run: Run) -> list[tuple[str, str, int, int]]:
-    """Pairs of true and predicted class, how often, out of how many; the most frequent first."""
+    """Pairs of true and predicted class, with count and number of images of the true class; the most frequent first."""
     table = run.predictions
     wrong = table[table["true_class"] != table["predicted_class"]]
     counts = Counter(zip(wrong["true_class"], wrong["predicted_class"], strict=True))
@@ -63,9 +63,9 @@ def confusions(run: Run) -> list[tuple[str, str, int, int]]:
 
 
 def worst(run: Run) -> list[Mistake]:
-    """The wrong answers that the model is surest of.
+    """The most confident mistakes of the model.
 
-    Each has a thumbnail where its file still lies below `dataset.root`, or where the run has kept its image.
+    Each has a thumbnail if its file still exists below `dataset.root`, or if the run has kept its image.
     """
     wrong = surest_mistakes(run.predictions)
     root = run.config.get("dataset", {}).get("root")
@@ -85,7 +85,7 @@ def worst(run: Run) -> list[Mistake]:
 
 
 def _thumbnail(file: Path | None) -> str | None:
-    """A small JPEG as a data URI; None where there is no such file or it is no image."""
+    """A small JPEG as a data URI; None if the file is missing or not an image."""
     try:
         if file is None or not file.is_file():
             return None
@@ -95,13 +95,13 @@ def _thumbnail(file: Path | None) -> str | None:
         upright.thumbnail((_THUMBNAIL, _THUMBNAIL))
         content = io.BytesIO()
         upright.save(content, format="JPEG", quality=82)
-    except Exception:  # Pillow raises nearly anything on a broken file; the page can do without an image
+    except Exception:  # Pillow raises errors of any type on a broken file; the page works without the image
         return None
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
 
 
 def draw_confusion(run: Run) -> Drawing:
-    """True classes down, predicted across: right answers grey, mistakes vermilion, the fuller the larger their share."""
+    """Draw the confusion matrix, one row per true class: correct predictions grey, mistakes vermilion, darker for more."""
     classes = class_names(run)
     place = {name: index for index, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), dtype=int)
@@ -115,7 +115,7 @@ def draw_confusion(run: Run) -> Drawing:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rasterized = len(classes) > _MOST_DRAWN
     largest = max(float((shares - np.diag(np.diag(shares))).max()), 1e-9)
-    size = max(1.0, len(classes) / 70)  # or a cell among hundreds could not be seen
+    size = max(1.0, len(classes) / 70)  # so that single cells stay visible among hundreds
     for row, column in zip(*np.nonzero(counts), strict=True):
         share = shares[row, column]
         colour = MUTED if row == column else VERMILION

@@ -19,18 +19,18 @@ from biotune.report.statistics import COLUMNS, summarise, table_rows
 from biotune.report.style import BLUE, MUTED, WIDE, Drawing, biotune_style, figure_with_axes, finish, label
 from biotune.store.files import write_text
 
-_APART = 0.045  # of the axis' height: least distance of two labels
+_APART = 0.045  # smallest distance of two labels, as a fraction of the axis' height
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Strategies on one dataset.
+    """The results of strategies on one dataset.
 
     Attributes:
-        folder: Where it comes from.
+        folder: The folder they were read from.
         dataset: The dataset's name.
         backbone: The backbone's name.
-        result: What `summarise` makes of its rows.
+        result: The output of `summarise` for its rows.
         seeds: Number of seeds.
     """
 
@@ -48,10 +48,10 @@ class Compared:
 
 
 def read_compared(folder: Path) -> Compared:
-    """Read a comparison's folder, or a run's, whose schedule and baselines are its strategies.
+    """Read a comparison's folder, or a run's folder, whose schedule and baselines are taken as its strategies.
 
     Raises:
-        RunFolderError: It is neither, is not finished, or is damaged.
+        RunFolderError: The folder is neither, is not finished, or is damaged.
     """
     command, config = read_state(folder)
     rows = read_rows(folder, command)
@@ -60,7 +60,7 @@ def read_compared(folder: Path) -> Compared:
 
 
 def average_ranks(compared: Sequence[Compared]) -> dict[str, float]:
-    """Mean rank by macro accuracy over the datasets, 1 for the best, of the strategies that all have; ties share ranks."""
+    """Mean rank by macro accuracy over the datasets, 1 for the best, of strategies present in all of them; ties share ranks."""
     common = [name for name in compared[0].means if all(name in entry.means for entry in compared)]
     ranks: dict[str, list[float]] = {name: [] for name in common}
     for entry in compared:
@@ -76,9 +76,9 @@ def write_strategies(compared: Sequence[Compared], page: Path, plots: Path | Non
     """Write the page.
 
     Args:
-        compared: At least one.
-        page: Where to write it.
-        plots: A folder that receives the plots too.
+        compared: One entry per dataset, at least one.
+        page: The path of the page.
+        plots: A folder to which the plots are written as well; None writes none.
 
     Returns:
         The page's path.
@@ -105,7 +105,7 @@ def write_strategies(compared: Sequence[Compared], page: Path, plots: Path | Non
 
 
 def draw_cost_accuracy(compared: Compared, name: str) -> Drawing:
-    """Test macro accuracy (mean ± sd over seeds) against the epochs that a strategy costs, the choice of its rate included."""
+    """Test macro accuracy (mean ± sd over seeds) against a strategy's epochs, including the choice of its learning rate."""
     figure, axes = figure_with_axes(WIDE, 4.6, {"left": 0.62, "right": 1.9, "bottom": 0.5, "top": 0.14})
     points = []
     for strategy, entry in compared.result["strategies"].items():
@@ -120,8 +120,8 @@ def draw_cost_accuracy(compared: Compared, name: str) -> Drawing:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("epochs trained for one seed, the choice of the rate and any search included")
-    axes.set_ylabel("macro accuracy on the test split (%)")
+    axes.set_xlabel("epochs trained for one seed, including the choice of the learning rate and any search")
+    axes.set_ylabel("macro accuracy on the test set (%)")
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
     axes.grid(axis="y")
     low, high = axes.get_ylim()
@@ -143,10 +143,10 @@ def draw_cost_accuracy(compared: Compared, name: str) -> Drawing:
 
 
 def check_comparable(compared: Sequence[Compared]) -> None:
-    """Refuse datasets that have no strategy in common.
+    """Check that the datasets have a strategy in common.
 
     Raises:
-        RunFolderError: They have not.
+        RunFolderError: They have none.
     """
     if len(compared) > 1 and not average_ranks(compared):
         names = ", ".join(str(entry.folder) for entry in compared)

@@ -1,4 +1,4 @@
-"""Which wrong answers of the final model are worth a look. Imports no plotting library: a run asks too."""
+"""The most confident mistakes of the final model. Imports no plotting library, because a run uses it too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 12
 
 
 def surest_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The wrong answers that the model is surest of, the surest first, ties in the order of the test set.
+    """The mistakes with the highest predicted probability, the highest first; ties in the order of the test set.
 
     Args:
         predictions: The rows of `predictions.csv`, one per test image.

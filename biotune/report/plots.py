@@ -31,7 +31,7 @@ _SOUND = ("ok", "cached")
 
 
 def draw_scores(run: Run) -> Drawing:
-    """Macro accuracy on the test split by method: every training seed a dot, mean ± sd beside."""
+    """Macro accuracy on the test set by method: one dot per training seed, and mean ± sd."""
     scores = [(method, score) for method in run.scores if (score := run.score(method))]
     figure, axes = figure_with_axes(NARROW, 0.8 + 0.5 * len(scores), _MARGINS | {"left": 1.32, "top": 0.1, "right": 0.2})
     for place, (_, score) in enumerate(scores):
@@ -39,10 +39,10 @@ def draw_scores(run: Run) -> Drawing:
     axes.set_yticks(range(len(scores)), [label(method_name(method), 18, "strategy") for method, _ in scores])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(scores) - 0.5, -0.5)
-    axes.set_xlabel("macro accuracy on the test split (%)")
+    axes.set_xlabel("macro accuracy on the test set (%)")
     in_percent(axes, "x")
     said = ", ".join(f"{method_name(method)} {100 * score.mean:.1f} ± {100 * score.sd:.1f} %" for method, score in scores)
-    return finish(figure, "scores", f"Macro accuracy on the test split: {said}")
+    return finish(figure, "scores", f"Macro accuracy on the test set: {said}")
 
 
 def draw_score(axes: Axes, place: float, score: Score, colour: str) -> None:
@@ -56,7 +56,7 @@ def draw_score(axes: Axes, place: float, score: Score, colour: str) -> None:
 
 
 def draw_fitness(search: Search) -> Drawing:
-    """Best, mean and worst survivor by generation, the fold by the marker, and what confirmation made of it."""
+    """Best, mean and worst survivor by generation, one marker per fold, and the confirmed score."""
     figure, axes = figure_with_axes(NARROW, 3.3, _MARGINS | {"top": 0.62})
     summary = search.summary
     generation = summary["generation"]
@@ -72,7 +72,7 @@ def draw_fitness(search: Search) -> Drawing:
         axes.plot(generation[at], best[at], marker, color=BLUE, markersize=5)
         if name:
             axes.plot([], [], marker, color=MUTED, markersize=5, label=name)
-    if search.confirmed and search.metric == "acc":  # it is an accuracy, too
+    if search.confirmed and search.metric == "acc":  # confirmed scores are accuracies
         axes.axhline(search.confirmed.mean, color=INK, linewidth=1, linestyle=(0, (1, 1.5)), label="chosen, confirmed")
     axes.set_xlabel("generation")
     axes.set_ylabel(f"{METRICS[search.metric]},\nvalidation (%)" if search.metric != "acc" else "validation macro accuracy (%)")
@@ -95,7 +95,7 @@ def draw_importance(run: Run, search: Search) -> Drawing:
     step = 0.24 if len(names) <= 30 else 0.13
     labels = [label(name, 20, f"block {at}") for at, name in enumerate(names, 1)]
     left, right, bottom, below, gap = max(0.75, 0.2 + 0.075 * max(map(len, labels))), 0.75, 0.5, 0.62, 0.14
-    tall = max(step * len(names), 1.2)  # what the label of the key needs
+    tall = max(step * len(names), 1.2)  # inches that the label of the key needs
     height = bottom + below + gap + tall + 0.12
     figure = Figure(figsize=(NARROW, height))
     box = (left / NARROW, (bottom + below + gap) / height, (NARROW - left - right) / NARROW, tall / height)
@@ -151,7 +151,7 @@ def draw_confirmation(run: Run, search: Search) -> Drawing | None:
 
 
 def draw_cost(run: Run, search: Search) -> Drawing:
-    """Every candidate's trained share of the parameters against its validation accuracy, by generation."""
+    """Validation accuracy against the trained share of the parameters, one dot per candidate, coloured by generation."""
     sound = search.generations[search.generations["status"].isin(_SOUND)].dropna(subset="val_accuracy")
     figure, axes = figure_with_axes(NARROW, 3.3, _MARGINS | {"right": 0.85, "top": 0.28})
     last = max(int(search.generations["generation"].max()), 1)
@@ -189,9 +189,9 @@ def draw_cost(run: Run, search: Search) -> Drawing:
 
 
 def search_score(search: Search, number: int) -> float:
-    """A schedule's accuracy as the search saw it: the mean over the folds it was measured on."""
+    """A schedule's validation accuracy in the search: the mean over the folds on which it was evaluated."""
     table = search.generations
-    # tables of before there was an order have no such column
+    # tables from before the order existed have no such column
     what = [name for name in table.columns if name.startswith("lr_weight_") or name == "unfreezing"]
     own = table.loc[table["individual"] == number, what]
     if own.empty:
@@ -226,7 +226,7 @@ def _survivors(generations: pd.DataFrame) -> pd.DataFrame:
 
 
 def _leave_out_the_worst(axes: Axes, best: pd.Series, mean: pd.Series) -> None:
-    """A survivor near chance would press all that matters into the top of the plot."""
+    """Cut off survivors near chance level, which would compress the other curves at the top of the plot."""
     low, high = axes.get_ylim()
     room = float(best.max() - mean.min())
     axes.set_ylim(max(low, mean.min() - 0.4 * room) if room > 0 else low, high)
@@ -246,11 +246,11 @@ def _draw_threshold(axes: Axes, kept: pd.DataFrame) -> None:
 
 
 def in_percent(axes: Axes, which: str) -> None:
-    """Shares along an axis in percent; the axis' label says so."""
+    """Format the fractions of an axis in percent; the axis' label names the unit."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(PercentFormatter(1, symbol=""))
 
 
 def legend_above(axes: Axes, left: float = -0.02) -> None:
-    """A legend over the axes, where it can hide nothing, from `left` on."""
+    """Place the legend above the axes, where it covers no data, starting at `left` (axes fraction)."""
     axes.legend(loc="lower left", bbox_to_anchor=(left, 1.0), ncols=3, handlelength=1.6, columnspacing=1.2, borderaxespad=0.2)

@@ -1,4 +1,4 @@
-"""A run's folder, read and checked as a whole before anything is drawn. Owns the `Run`; knows nothing of plots and pages."""
+"""Reads and checks a whole run folder before anything is drawn. Defines `Run`; knows nothing about plots and pages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TEXTS = ("picture", "true_class", "predicted_class")
 
 @dataclass(frozen=True)
 class Score:
-    """One score over several trainings: mean, sample standard deviation, and the values behind them."""
+    """One score over several training runs: mean, sample standard deviation, and the single values."""
 
     mean: float
     sd: float
@@ -52,15 +52,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Search:
-    """What only a search leaves.
+    """The results that only a search has.
 
     Attributes:
-        summary: A row a generation.
-        generations: A row a candidate considered.
-        confirm: A row a confirming training; without rows where nothing was confirmed.
+        summary: One row per generation.
+        generations: One row per candidate considered.
+        confirm: One row per confirmation trial; empty if nothing was confirmed.
         confirmed: The chosen schedule's score over the folds with fresh seeds.
         costs: evaluations, trainings, epochs and seconds of the search itself.
-        metric: What fitness was made of, see `fitness_by`.
+        metric: The metric of the fitness, see `fitness_by`.
     """
 
     summary: pd.DataFrame
@@ -73,13 +73,13 @@ class Search:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, as its folder tells it.
+    """A finished run, read from its folder.
 
     Attributes:
         folder: The folder.
-        status: What `status.json` holds.
+        status: The content of `status.json`.
         config: The composed config.
-        overrides: What was typed.
+        overrides: The overrides of the command line.
         config_dirs: The user's own config folders.
         schedule: The schedule that was trained last.
         base_lr: λ_0.
@@ -87,10 +87,10 @@ class Run:
         trainable_params: Number of parameters that the schedule trains.
         trainable_share: Their share of all.
         scores: Every test score by method and metric, the run's own method first.
-        test: A row a final training.
-        predictions: A row a test image.
+        test: One row per final training run.
+        predictions: One row per test image.
         classes: Names of the classes in the model's order.
-        search: What the search left; None for a single fine-tune.
+        search: The results of the search; None for a run without one.
     """
 
     folder: Path
@@ -115,20 +115,20 @@ class Run:
         return next(iter(self.scores))
 
     def score(self, method: str) -> Score | None:
-        """The macro accuracy on the test split, where the method was tested."""
+        """The macro accuracy on the test set; None if the method was not tested."""
         return self.scores[method]["macro_accuracy"] if method in self.scores else None
 
 
 def method_name(method: str) -> str:
-    """A method as a reader calls it."""
+    """A method's name for readers."""
     return METHODS.get(method, method)
 
 
 def read_finished_run(folder: Path) -> Run:
-    """Read a run that the user names.
+    """Read a run that the user names, and check that it is finished.
 
     Raises:
-        RunFolderError: It is no run, is not finished, or a file of it is missing or damaged.
+        RunFolderError: The folder is no run, is not finished, or a file of it is missing or damaged.
     """
     _check_is_run(folder)
     state = _json(folder / STATUS).get("state")
@@ -141,7 +141,7 @@ def read_run(folder: Path) -> Run:
     """Read a run's folder.
 
     Raises:
-        RunFolderError: It is no run, or a file of it is missing or damaged.
+        RunFolderError: The folder is no run, or a file of it is missing or damaged.
     """
     _check_is_run(folder)
     status = _json(folder / STATUS)
@@ -182,7 +182,7 @@ def read_state(folder: Path) -> tuple[str, Mapping[str, Any]]:
 
 
 def read_rows(folder: Path, command: str) -> list[dict[str, Any]]:
-    """The rows of a comparison, or a run's final trainings as such rows.
+    """The rows of a comparison, or a run's final training runs as rows of the same form.
 
     Raises:
         RunFolderError: The table is missing or damaged.
@@ -245,7 +245,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
     methods = {own: result["test"], **(result["baselines"] if is_search else {})}
     scores = {name: {metric: _score(value) for metric, value in metrics.items()} for name, metrics in methods.items()}
     test = _table(folder / TEST, {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
-    test = test[test["macro_accuracy"].notna()]  # a final training that failed has no scores
+    test = test[test["macro_accuracy"].notna()]  # a final training run that failed has no scores
     for name, metrics in scores.items():
         if (test["strategy"] == name).sum() != len(metrics["macro_accuracy"].values):
             raise RunFolderError(f"{folder / 'test.csv'}: is damaged (its trainings of {name} are not those of {RESULT}).")
@@ -268,7 +268,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         test=test,
         predictions=read_predictions(folder),
         classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
-        # the first runs had no choice of it
+        # runs of the first versions had no such key
         search=_search(folder, result, schedule, config.get("fitness", {}).get("metric", FitnessConfig.metric))
         if is_search
         else None,
@@ -335,14 +335,14 @@ def _table(
     texts: Sequence[str] = (),
     may_be_empty: bool = False,
 ) -> pd.DataFrame:
-    """A CSV file, whole.
+    """Read a CSV file and check its columns.
 
     Args:
         path: The file.
-        numbers: Columns that must be there and hold a finite number in every row, but for those in `texts`.
-        others: Columns that must be there and may be empty in places.
-        texts: Columns read as texts; a class may be called NA.
-        may_be_empty: Whether no row is a right answer.
+        numbers: Required columns with a finite number in every row, except those in `texts`.
+        others: Required columns that may have empty cells.
+        texts: Columns read as text; a class may be called NA.
+        may_be_empty: Whether a table without rows is valid.
     """
     import pandas as pd  # half a second, and not needed before a run's end
 
@@ -350,13 +350,13 @@ def _table(
     if not text.endswith("\n"):
         raise RunFolderError(f"{path}: is damaged (its last line is cut off).")
     try:
-        # `na_values` by column: pandas would read the texts NA, null and None as nothing
+        # `na_values` by column: otherwise pandas would read the texts NA, null and None as missing values
         head = pd.read_csv(StringIO(text), nrows=0).columns
         empty = {name: [""] for name in head if name not in texts}
         table = pd.read_csv(
             StringIO(text), dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty | dict.fromkeys(texts, [])
         )
-    except ValueError as error:  # pandas' ParserError and EmptyDataError are such
+    except ValueError as error:  # pandas' ParserError and EmptyDataError are subclasses
         raise RunFolderError(f"{path}: is damaged ({one_line(error)}).") from error
     if missing := sorted({*numbers, *others, *texts} - set(table.columns)):
         raise RunFolderError(f"{path}: is damaged (no column {missing[0]}).")

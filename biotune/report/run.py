@@ -1,4 +1,4 @@
-"""Plots and the report page from a run's folder alone: what `store` wrote is read, nothing else. No torch."""
+"""Plots and the report page of a run; its folder is the only input. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def write_report(run: Run, page: Path | None = None) -> Path:
 
     Args:
         run: The run, as `read_run` returns it.
-        page: Where to write the page; by default `report.html` in the run's folder.
+        page: The path of the page; by default `report.html` in the run's folder.
 
     Returns:
         The page's path.
@@ -41,7 +41,7 @@ def write_report(run: Run, page: Path | None = None) -> Path:
 
 
 def draw(run: Run) -> dict[str, Drawing]:
-    """All images of a run by name."""
+    """Draw all plots of a run; returns them by name."""
     from biotune.report.classes import draw_confusion
     from biotune.report.plots import draw_confirmation, draw_cost, draw_fitness, draw_importance, draw_scores
     from biotune.report.strip import Strip, draw_strips

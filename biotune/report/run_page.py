@@ -1,4 +1,4 @@
-"""The report page of one run: what is told in which words. Owns no drawing and reads no file."""
+"""The text and tables of one run's report page. Draws nothing and reads no file."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SHOWN_CONFUSIONS = 10
 
 
 def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mistake]) -> str:
-    """The page of one run.
+    """Render the page of one run as HTML.
 
     Args:
         run: The run.
-        drawings: Its images by name; the sections of those that are missing are left out.
-        mistakes: The wrong answers to show.
+        drawings: Its plots by name; the sections of missing plots are left out.
+        mistakes: The mistakes to show.
     """
     confused = confusions(run)
     classes = class_names(run)
@@ -55,7 +55,7 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
 
 @cache
 def environment() -> Environment:
-    """The templates; everything that goes into them is escaped."""
+    """The environment of the templates; all values are escaped."""
     made = Environment(
         loader=PackageLoader("biotune.report"),
         autoescape=True,
@@ -73,12 +73,12 @@ def template(name: str) -> Any:
 
 
 def percent(value: float) -> str:
-    """A share as a percentage; '–' where there is none."""
+    """Format a fraction as a percentage; NaN gives '–'."""
     return "–" if math.isnan(value) else f"{100 * value:.1f}\u202f%"
 
 
 def score_text(score: Score | None) -> str:
-    """A score as mean ± sd in percent; the mean alone where there is one value."""
+    """Format a score as mean ± sd in percent; a single value without sd."""
     if score is None:
         return "–"
     if len(score.values) < 2:
@@ -87,7 +87,7 @@ def score_text(score: Score | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as one says them."""
+    """Format seconds as s, min or h."""
     if seconds < 99.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -95,7 +95,7 @@ def duration(seconds: float) -> str:
 
 
 def command(run: Run) -> str:
-    """What to type into a POSIX shell to get this run again."""
+    """The POSIX shell command that repeats this run."""
     words = ["biotune", str(run.status["command"])]
     for folder in run.config_dirs:
         words += ["--config-dir", folder]
@@ -112,11 +112,11 @@ def lead(run: Run) -> str:
     ]
     what = "The evolved schedule" if run.method == EVOLVED else method_name(run.method).capitalize()
     against = f", against {' and '.join(others)}" if others else ""
-    return f"{what} reaches {score_text(own)} macro accuracy on the test split{against}."
+    return f"{what} reaches {score_text(own)} macro accuracy on the test set{against}."
 
 
 def gain(run: Run, method: str) -> Score | None:
-    """How far the run's own method lies above another on the test split, training seed by training seed."""
+    """The paired difference of the run's own method to another on the test set, over the training seeds."""
     own, other = run.test[run.test["strategy"] == run.method], run.test[run.test["strategy"] == method]
     pairs = own.merge(other, on="seed", suffixes=("", "_other"))
     values = (pairs["macro_accuracy"] - pairs["macro_accuracy_other"]).tolist()
@@ -137,7 +137,7 @@ def _facts(run: Run) -> str:
 
 
 def _tiles(run: Run) -> list[tuple[str, str]]:
-    """The numbers that people look for first, and what each is."""
+    """The key numbers at the top of the page, each with its label."""
     tiles = []
     for method in run.scores:
         difference = gain(run, method) if method != run.method else None
@@ -150,12 +150,12 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
     if run.search:
         costs = _costs(run, run.search)
         total = costs[-1]
-        tiles.append((f"{total['trainings']:,}", f"trainings in {duration(total['seconds'])}"))
+        tiles.append((f"{total['trainings']:,}", f"training runs in {duration(total['seconds'])}"))
     return tiles
 
 
 def _blocks(run: Run) -> list[dict[str, Any]]:
-    """A line of the schedule's table a block."""
+    """One row of the schedule's table per block."""
     schedule = run.schedule
     total = sum(run.parameters.values()) if run.parameters else 0
     return [
@@ -173,7 +173,7 @@ def _blocks(run: Run) -> list[dict[str, Any]]:
 
 
 def _confirmation(run: Run, search: Search) -> str:
-    """What confirming the best schedules has changed, in one sentence."""
+    """Describe the effect of the confirmation on the choice of the schedule."""
     chosen = chosen_schedule(run, search)
     if search.confirmed is None or chosen is None:
         return "The best schedule of the search was taken without confirming it on other seeds and folds."
@@ -185,18 +185,18 @@ def _confirmation(run: Run, search: Search) -> str:
     )
     if best > after.mean and not math.isclose(best, after.mean):
         sentence += (
-            f" Another one came to {percent(best)} there; the choice was made by a regression over all trainings, to which "
+            f" Another one came to {percent(best)} there; the choice was made by a regression over all trials, to which "
             "these few are no more than others, or by another metric."
         )
     return sentence
 
 
 def _costs(run: Run, search: Search) -> list[dict[str, Any]]:
-    """Trainings, epochs and time by phase, the sum last."""
+    """Training runs, epochs and time by phase, the sum last."""
     rows: list[dict[str, Any]] = [
         {"phase": "search", **{name: search.costs[name] for name in ("trainings", "epochs", "seconds")}},
         {"phase": "confirmation", **_sums(search.confirm)},
-        {"phase": "final trainings", **_sums(run.test)},
+        {"phase": "final training runs", **_sums(run.test)},
     ]
     total = {name: sum(row[name] for row in rows) for name in ("trainings", "epochs", "seconds")}
     return [

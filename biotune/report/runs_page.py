@@ -1,4 +1,4 @@
-"""Several runs side by side: curves together, schedules under each other, one table of scores and costs."""
+"""The page of several runs: their curves in one plot, their schedules below each other, one table of scores and costs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STYLES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
 
 @dataclass(frozen=True)
 class Named:
-    """A run among others: its number, its name, and what was typed for it and not for all the others."""
+    """A run among others: its number, its name, and its overrides that not all runs share."""
 
     number: int
     name: str
@@ -48,7 +48,7 @@ class Named:
 
     @property
     def short(self) -> str:
-        """What a plot calls it."""
+        """The run's label in plots."""
         of_sweep = self.differs and self.run.folder.name.isdigit()
         return f"{self.number}  {label(self.differs if of_sweep else self.name, 22, '')}".strip()
 
@@ -57,8 +57,8 @@ def write_comparison(runs: Sequence[Run], page: Path) -> Path:
     """Write one page over several runs.
 
     Args:
-        runs: At least one.
-        page: Where to write it.
+        runs: The runs, at least one.
+        page: The path of the page.
 
     Returns:
         The page's path.
@@ -105,12 +105,12 @@ def _named(runs: Sequence[Run]) -> list[Named]:
 
 
 def _shown(parts: Sequence[str]) -> str:
-    """A folder's name; a sweep's jobs are called by bare numbers."""
+    """A folder's name; the jobs of a sweep, named by bare numbers, get the prefix "job"."""
     return f"job {parts[0]}" if len(parts) == 1 and parts[0].isdigit() else os.sep.join(parts)
 
 
 def _lead(runs: Sequence[Run]) -> str | None:
-    """The result over all runs, where they ask the same question."""
+    """The result over all runs in one sentence; None if the runs are not comparable."""
     alike = {(run.config["dataset"]["name"], run.config["backbone"]["name"], run.method) for run in runs}
     if len(alike) > 1 or len(runs) < 2 or runs[0].method != EVOLVED:
         return None
@@ -119,7 +119,7 @@ def _lead(runs: Sequence[Run]) -> str | None:
     dataset, backbone, _ = alike.pop()
     return (
         f"Over {len(runs)} runs on {dataset} with {backbone}, the evolved schedules reach {score_text(means[EVOLVED])} "
-        f"macro accuracy on the test split, against {' and '.join(others)}."
+        f"macro accuracy on the test set, against {' and '.join(others)}."
     )
 
 
@@ -140,7 +140,7 @@ def _costs(run: Run) -> dict[str, Any]:
 
 
 def _draw_scores(named: Sequence[Named]) -> Drawing:
-    """Test scores: a line a run, its own method with all seeds, the baselines as marks."""
+    """Draw the test scores: one line per run, its own method with all seeds, its baselines as marks."""
     figure, axes = figure_with_axes(NARROW, 1.0 + 0.38 * len(named), {"left": 1.75, "right": 0.15, "bottom": 0.5, "top": 0.36})
     for place, entry in enumerate(named):
         for method, marker in (("full", "s"), ("linear_probe", "^")):
@@ -157,7 +157,7 @@ def _draw_scores(named: Sequence[Named]) -> Drawing:
     axes.set_yticks(range(len(named)), [entry.short for entry in named], fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(named) - 0.5, -0.5)
-    axes.set_xlabel("macro accuracy on the test split (%)")
+    axes.set_xlabel("macro accuracy on the test set (%)")
     axes.grid(axis="x")
     in_percent(axes, "x")
     legend_above(axes, left=-0.55)
@@ -194,7 +194,7 @@ def best_over_folds(summary: pd.DataFrame) -> pd.Series:
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Each run's number at its curve's end, pushed apart where curves end together."""
+    """Label each curve's end with its run's number; labels that would overlap are moved apart."""
     low, high = axes.get_ylim()
     ranked = sorted(ends)
     places = apart([value for value, _, _ in ranked], (high - low) * 0.055, high)

@@ -1,4 +1,4 @@
-"""What may be said of several strategies by their scores: paired differences with intervals, and the table. No torch."""
+"""Statistics of several strategies' scores: paired differences with confidence intervals, and the table. Imports no torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def difference(own: Mapping[int, float], other: Mapping[int, float]) -> Differen
 
     Args:
         own: Score by seed.
-        other: The same.
+        other: Score by seed.
     """
     pairs = [own[seed] - other[seed] for seed in own if seed in other]
     if not pairs:
@@ -47,7 +47,7 @@ def difference(own: Mapping[int, float], other: Mapping[int, float]) -> Differen
 
 
 def by_seed(rows: Sequence[Mapping[str, Any]], name: str, metric: str) -> dict[int, float]:
-    """A strategy's score by seed; failed trainings have none."""
+    """A strategy's score by seed; failed training runs have none."""
     return {
         row["seed"]: row[metric]
         for row in rows
@@ -56,7 +56,7 @@ def by_seed(rows: Sequence[Mapping[str, Any]], name: str, metric: str) -> dict[i
 
 
 def best_of(rows: Sequence[Mapping[str, Any]], metric: str = "test_macro_accuracy") -> str | None:
-    """The strategy that is better than every other, each paired interval wholly above 0; None where there is none."""
+    """The strategy that is better than every other, with all paired intervals above 0; None if there is none."""
     names = list(dict.fromkeys(row["strategy"] for row in rows))
     scores = {name: by_seed(rows, name, metric) for name in names}
     for name in names:
@@ -67,10 +67,10 @@ def best_of(rows: Sequence[Mapping[str, Any]], metric: str = "test_macro_accurac
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What `result.json` holds of a comparison.
+    """The content of a comparison's `result.json`.
 
     Args:
-        rows: Those of `comparison.csv`.
+        rows: The rows of `comparison.csv`.
 
     Returns:
         For each strategy every test score as {mean, sd, values}, its costs and shares as means, and its paired difference to
@@ -99,17 +99,17 @@ def _entry(rows: Sequence[Mapping[str, Any]], name: str, metrics: Sequence[str],
 
 
 def _finite(over: Difference) -> dict[str, float | None]:
-    """For a JSON file, which knows no NaN: a single seed has no interval."""
+    """A difference for a JSON file, which has no NaN: the missing interval of a single seed becomes None."""
     has_interval = math.isfinite(over.low)
     return {"mean": over.mean, "low": over.low if has_interval else None, "high": over.high if has_interval else None}
 
 
 def table_rows(result: Mapping[str, Any], in_percent: bool = False) -> Iterator[list[str]]:
-    """The lines of the table that people read, the strategies in the order they were given.
+    """The rows of the table for readers, with the strategies in their given order.
 
     Args:
-        result: What `summarise` made.
-        in_percent: Scores and differences in percent with one decimal, for narrow pages, instead of shares with four.
+        result: The output of `summarise`.
+        in_percent: Whether scores and differences are in percent with one decimal, instead of fractions with four.
     """
     form, times = (".1f", 100.0) if in_percent else (".4f", 1.0)
     for name, entry in result["strategies"].items():

@@ -1,4 +1,4 @@
-"""The layer schedule as a strip of blocks in network order: frozen grey and hatched, rates by colour, widths by parameters."""
+"""The plot of a layer schedule: blocks in network order; colour: learning rate, grey hatching: frozen, width: parameters."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from biotune.report.style import FROZEN, FROZEN_LINE, INK, MUTED, PAPER, RATES, 
 from biotune.schedule.schedule import Schedule
 
 _EDGE, _KEY, _BAR = 0.08, 0.52, 0.5  # inches: the margin, the height of the key, the height of a strip
-_LEAST = 0.25  # inches: what a label needs that stands on its end
-_LETTER = 0.078  # inches that a letter of the labels takes at most
+_LEAST = 0.25  # inches: the width that a vertical label needs
+_LETTER = 0.078  # inches: the largest width of a letter of the labels
 _LONGEST = 16
 
 
@@ -25,7 +25,7 @@ class Strip:
     """One schedule to draw.
 
     Attributes:
-        title: Stands above it; may be empty.
+        title: The title above the strip; may be empty.
         schedule: The schedule.
         parameters: Number of parameters of each block; None draws all blocks equally wide.
     """
@@ -44,7 +44,7 @@ class _Row:
 
     @property
     def upright(self) -> tuple[bool, ...]:
-        """Which labels must stand on their ends."""
+        """Whether each label must be vertical."""
         return tuple(len(name) * _LETTER > width for name, width in zip(self.names, self.widths, strict=True))
 
     @property
@@ -58,13 +58,13 @@ class _Row:
 
 
 def draw_strips(strips: Sequence[Strip], width: float, name: str, with_png: bool = True) -> Drawing:
-    """Draw schedules under each other, to one scale.
+    """Draw schedules below each other, to one scale.
 
     Args:
-        strips: At least one.
-        width: Of the figure, in inches.
-        name: What its files are called.
-        with_png: Whether to draw a PNG too.
+        strips: The schedules, at least one.
+        width: Width of the figure in inches.
+        name: Name of its files.
+        with_png: Whether to draw a PNG as well.
     """
     rows = [row for strip in strips for row in _rows(strip, width - 2 * _EDGE)]
     height = sum(row.height for row in rows) + _KEY + _EDGE
@@ -81,11 +81,11 @@ def draw_strips(strips: Sequence[Strip], width: float, name: str, with_png: bool
 
 
 def widths(shares: Sequence[float], room: float, least: float) -> tuple[float, ...]:
-    """Widths in proportion to shares, but none below `least`, that fill a room.
+    """Widths in proportion to shares, each at least `least`, with a given sum.
 
     Args:
-        shares: Any positive numbers, or 0.
-        room: What the widths add up to, if that many times `least` fits.
+        shares: Non-negative numbers.
+        room: The sum of the widths, if that many times `least` fits.
         least: The smallest width.
     """
     small: set[int] = set()
@@ -100,13 +100,13 @@ def widths(shares: Sequence[float], room: float, least: float) -> tuple[float, .
 
 
 def colour_of(weight: float) -> Colour:
-    """The colour of a rate: 0.1 to 10 times the base rate, logarithmic."""
+    """The colour of a learning rate: 0.1 to 10 times the base learning rate, logarithmic."""
     red, green, blue, alpha = RATES(min(max((math.log10(weight) + 1) / 2, 0.0), 1.0))
     return red, green, blue, alpha
 
 
 def _rows(strip: Strip, room: float) -> list[_Row]:
-    """A network with many blocks goes over several rows."""
+    """Split a strip into rows; a network with many blocks takes several."""
     schedule = strip.schedule
     count = len(schedule.blocks)
     num_rows = math.ceil(count * _LEAST / room)
@@ -175,7 +175,7 @@ def _hatch(axes: Axes, left: float, bottom: float, width: float) -> None:
 
 
 def _draw_key(axes: Axes, room: float) -> None:
-    """The scale of rates as so many patches, and what the hatch means."""
+    """Draw the colour scale of learning rates as patches, and the meaning of the hatching."""
     steps, left, bottom = 24, _EDGE + 0.78, 0.2
     across = room - left - _EDGE - 0.25
     axes.add_patch(Rectangle((_EDGE, bottom), 0.24, 0.12, facecolor=FROZEN, edgecolor=FROZEN_LINE, hatch="////", linewidth=0.7))

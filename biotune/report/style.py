@@ -1,7 +1,7 @@
-"""How every plot looks, and how a figure becomes files and an image inside a page. Knows nothing of runs.
+"""The style of all plots, and the export of a figure to files and into a page. Knows nothing about runs.
 
-Each figure is drawn once, in colours of a light page; inside an HTML page these become CSS variables, so that the same
-drawing is right in dark and light.
+Each figure is drawn once, in the colours of a light page; inside an HTML page these become CSS variables, so that the same
+drawing suits dark and light mode.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from biotune.store.files import write_whole
 PAPER, INK, MUTED, GRID = "#fffffe", "#1d2127", "#5b6471", "#d9dde3"
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#b5609c", "#c98a00", "#3f9fd6"
 FROZEN, FROZEN_LINE = "#e4e6ea", "#9aa2ad"
-# Okabe and Ito's colours, darkened where they would be faint on white: apart for every kind of colour vision
+# Okabe and Ito's colours, darkened if faint on white: distinguishable with every kind of colour vision
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 _AS_VARIABLE = {
     PAPER: "paper",
@@ -43,7 +43,7 @@ _AS_VARIABLE = {
     FROZEN: "frozen",
     FROZEN_LINE: "frozen-line",
 }
-# pale to dark in even steps of lightness, so that it reads the same when printed in grey
+# light to dark in even steps of lightness, so that the order survives printing in grey
 RATES = LinearSegmentedColormap.from_list("rates", ["#fbe8a6", "#a8d5a2", "#4fb0b3", "#2f78b3", "#2b3f92"])
 WIDE, NARROW = 9.6, 4.6  # inches: the width of a page, and of half a page or a phone
 _DPI = 160
@@ -70,8 +70,8 @@ _RC: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "hatch.linewidth": 0.7,
-    "svg.fonttype": "path",  # the reader need not have the font
-    "svg.hashsalt": "biotune",  # or every drawing gets ids of its own
+    "svg.fonttype": "path",  # the reader may not have the font
+    "svg.hashsalt": "biotune",  # fixed, so that equal drawings get equal ids
     "text.parse_math": False,  # a class may be called $10$
 }
 
@@ -84,10 +84,10 @@ class Drawing:
     """A drawn figure.
 
     Attributes:
-        name: What its files are called.
-        says: What it shows, for those who cannot see it.
-        svg: The whole SVG file.
-        png: The whole PNG file; empty where only the page needs the drawing.
+        name: The name of its files.
+        says: A description for readers who cannot see it.
+        svg: The content of the SVG file.
+        png: The content of the PNG file; empty if only the page needs the drawing.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Drawing:
     png: bytes = b""
 
     def inline(self) -> str:
-        """The image as an `<svg>` element for a page: its own ids, the page's colours, no prologue."""
+        """The drawing as an `<svg>` element for a page: unique ids, the page's colours, no prologue."""
         text = self.svg[self.svg.index("<svg") :].strip()
         text = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", text, flags=re.S)
         text = re.sub(r'(\bid="|href="#|url\(#)', lambda found: f"{found[0]}{self.name}-", text)
@@ -114,7 +114,7 @@ class Drawing:
 
 @contextmanager
 def biotune_style() -> Iterator[None]:
-    """Figures drawn within look as all of biotune's do, whatever the user's own matplotlibrc says."""
+    """Apply biotune's style to figures drawn in the context, independent of the user's matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
@@ -122,7 +122,7 @@ def biotune_style() -> Iterator[None]:
 
 
 def finish(figure: Figure, name: str, says: str, with_png: bool = True) -> Drawing:
-    """Turn a figure into its files' contents: without dates and versions, equal runs leave equal images."""
+    """Export a figure to its files' contents, without dates and versions, so that equal runs give equal files."""
     svg = io.StringIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     png = io.BytesIO()
@@ -135,8 +135,8 @@ def figure_with_axes(width: float, height: float, margins: Mapping[str, float]) 
     """A figure with one pair of axes.
 
     Args:
-        width: In inches.
-        height: In inches.
+        width: Width in inches.
+        height: Height in inches.
         margins: left, right, bottom, top in inches; fixed ones are much faster than a layout engine.
     """
     figure = Figure(figsize=(width, height))
@@ -156,14 +156,14 @@ def ink_on(colour: Colour) -> str:
 
 
 def drawable(text: str) -> bool:
-    """Whether the plots' font can draw a text rightly: all glyphs, left to right, on one line."""
+    """Whether the plots' font can draw a text correctly: all glyphs, left to right, on one line."""
     return text.isprintable() and all(
         ord(letter) in _glyphs() and unicodedata.bidirectional(letter) not in ("R", "AL", "AN") for letter in text
     )
 
 
 def label(text: str, longest: int, instead: str) -> str:
-    """A name as a plot shows it: shortened in its middle, or `instead` where the font cannot draw it."""
+    """A name for a plot: shortened in its middle, or `instead` if the font cannot draw it."""
     if not drawable(text):
         return instead
     half = (longest - 1) // 2

@@ -1,1 +1,1 @@
-"""A run's folder on disk: file names, whole files, the journal, the status and the lock. Knows no torch."""
+"""A run's folder on disk: file names, atomic writes, the journal, the status and the lock. Imports no torch."""

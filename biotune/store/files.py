@@ -1,4 +1,4 @@
-"""The files of a run's folder: their names, and writing them so that they are there whole or not at all. Knows no torch."""
+"""The files of a run's folder: their names, and functions that write them atomically. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from biotune.errors import RunFolderError
 
-# what a run leaves in its folder
+# the files of a run's folder
 JOURNAL = "journal.jsonl"
 STATUS = "status.json"
 RESULT = "result.json"
@@ -37,11 +37,11 @@ UNFINISHED = ".unfinished-"  # in the names of files and folders that are being 
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that it is there whole or not at all: temporary name, fsync, rename.
+    """Write a file atomically: temporary name, fsync, rename.
 
     Args:
-        path: Its final name, in a folder that exists.
-        write: Writes the content into the open file.
+        path: The final path, in a folder that exists.
+        write: Called with the open file; writes the content.
 
     Raises:
         RunFolderError: The folder cannot be written.
@@ -69,17 +69,26 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text file in UTF-8."""
+    """Write a text file atomically in UTF-8."""
     write_whole(path, lambda file: file.write(text.encode("utf-8")))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a whole JSON file; floats read back exactly."""
+    """Write a JSON file atomically; floats read back exactly."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str] | None = None) -> None:
-    """Write a whole CSV file; floats are written as the shortest text that reads back exactly."""
+    """Write a CSV file atomically; floats are written as the shortest text that reads back exactly.
+
+    Args:
+        path: The final path, in a folder that exists.
+        rows: One mapping from column to value per row.
+        columns: The columns in order; None takes those of the rows.
+
+    Raises:
+        RunFolderError: The folder cannot be written.
+    """
     import pandas as pd  # half a second, and most commands write no table
 
     table = pd.DataFrame(list(rows), columns=columns)
@@ -87,7 +96,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file; empty where the file is missing, damaged, or holds no object."""
+    """Read the object of a JSON file; empty if the file is missing, damaged, or holds no object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

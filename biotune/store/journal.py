@@ -1,4 +1,4 @@
-"""The journal of a run: one line for each finished trial and generation. It survives a torn end."""
+"""The journal of a run: one line per finished trial and generation. An incomplete last line is removed on opening."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ JOURNAL_FORMAT = 1
 
 
 class Journal:
-    """One JSON line a finished trial and a finished generation, appended in one write and synced.
+    """One JSON line per finished trial and per finished generation, appended in one write and synced.
 
-    Opening repairs a torn end: what follows the last line break is cut off before anything is appended.
+    Opening removes an incomplete last line: bytes after the last line break are cut off before anything is appended.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open or begin a folder's journal.
+        """Open a folder's journal, or create it.
 
         Raises:
             RunFolderError: It cannot be written, is of another format, or is damaged other than at its end.
@@ -51,7 +51,7 @@ class Journal:
             raise RunFolderError(f"{self._path}: is of another format; this biotune reads format {JOURNAL_FORMAT}.")
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Append one record; when this returns it is on the disk."""
+        """Append one record; it is on the disk when this returns."""
         line = json.dumps(record, ensure_ascii=False, allow_nan=True) + "\n"
         try:
             self._file.write(line.encode("utf-8"))
@@ -61,23 +61,23 @@ class Journal:
             raise RunFolderError(f"{self._path}: cannot be written ({error.strerror}).") from error
 
     def pin(self, name: str, value: Any) -> None:
-        """Note what all answers of this journal depend on; the latest note counts."""
+        """Record a value on which all results of this journal depend; the latest value under a name counts."""
         self.append({"kind": "pin", "name": name, "value": value})
 
     def pinned(self, name: str) -> Any:
-        """What was pinned under a name, or None."""
+        """The value pinned under a name, or None."""
         notes = [record["value"] for record in self.records("pin") if record.get("name") == name and "value" in record]
         return notes[-1] if notes else None
 
     def records(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """All whole records so far, or those of one kind; the header is the first.
+        """All records so far, or those of one kind; the header is the first.
 
         Raises:
-            RunFolderError: A line is no record.
+            RunFolderError: A line is not a record.
         """
         self._file.seek(0)
         found = []
-        # as bytes: a text would also be split where a string inside a record holds a Unicode line separator
+        # split as bytes: splitting text would also split at Unicode line separators inside a record's strings
         for number, line in enumerate(self._file.read().split(b"\n")[:-1], 1):
             try:
                 record = json.loads(line)
@@ -89,10 +89,14 @@ class Journal:
         return [record for record in found if kind is None or record.get("kind") == kind]
 
     def understood(self, kind: str, read: Callable[[dict[str, Any]], tuple[K, V]]) -> dict[K, V]:
-        """The records of one kind, each read into a name and a value; of two with one name the later counts.
+        """Read the records of one kind into a mapping; of two records with one name the later counts.
+
+        Args:
+            kind: The kind of record.
+            read: Maps a record to its name and value.
 
         Raises:
-            RunFolderError: A record lacks something.
+            RunFolderError: `read` cannot read a record.
         """
         try:
             return dict(read(record) for record in self.records(kind))
@@ -104,7 +108,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the file."""
-        with suppress(OSError):  # what could not be written was reported by `append`; closing tries it once more
+        with suppress(OSError):  # `append` has reported the failed write already; closing only repeats it
             self._file.close()
 
     def _cut_torn_tail(self) -> None:

@@ -1,4 +1,4 @@
-"""The lock on a run's folder: one process at a time works there."""
+"""The lock on a run's folder: only one process at a time works in it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from biotune.store.files import LOCK
 
 @contextmanager
 def sole_user(folder: Path) -> Iterator[None]:
-    """Keep a second process off a run's folder; the lock is released by this process's death too.
+    """Lock a run's folder against other processes; the system releases the lock if this process dies.
 
     Raises:
-        RunFolderError: Another process is at work there, or the folder cannot be written.
+        RunFolderError: Another process holds the lock, or the folder cannot be written.
     """
-    if not folder.is_dir():  # the lock would make it
+    if not folder.is_dir():  # creating the lock file would create it
         raise RunFolderError(f"{folder}: no such folder.")
     lock = FileLock(folder / LOCK)
     try:

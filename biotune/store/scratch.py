@@ -1,4 +1,4 @@
-"""The cache folder, and in it a folder for the time of one run for what its workers share; what dead runs left is removed."""
+"""The cache folder, and in it one scratch folder per run for files that its workers share; those of dead runs are removed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from biotune.store.files import LOCK
 
 
 def cache_folder() -> Path:
-    """Where decoded images are kept: $BIOTUNE_CACHE_DIR, or biotune below the user's cache folder."""
+    """The folder of decoded images: $BIOTUNE_CACHE_DIR, or `biotune` in the user's cache folder."""
     if own := os.environ.get("BIOTUNE_CACHE_DIR"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "biotune"
 
 
 def scratch_root() -> Path:
-    """Where the scratch folders of all runs lie."""
+    """The folder that holds the scratch folders of all runs."""
     return cache_folder() / "scratch"
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A new folder that is gone when the context is left, or, after a kill, when the next run begins.
+    """Create a folder that is removed when the context ends, or, after a kill, when the next run begins.
 
     Raises:
         RunFolderError: The cache folder cannot be written.
@@ -37,11 +37,11 @@ def scratch() -> Iterator[Path]:
     root = scratch_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # one at a time: a folder whose owner has not locked it yet must not pass for an abandoned one
+        # under a lock: a folder that its owner has not locked yet must not be taken for an abandoned one
         with FileLock(root / LOCK):
             _remove_abandoned(root)
             folder = Path(tempfile.mkdtemp(dir=root))
-            # held while this process lives, and released by its death: that is how the next run knows
+            # held until this process ends or dies; the next run recognises an abandoned folder by the free lock
             lock = FileLock(folder / LOCK)
             lock.acquire()
     except OSError as error:

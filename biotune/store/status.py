@@ -1,4 +1,4 @@
-"""`status.json`: how a run goes, or how it ended."""
+"""`status.json`: the state of a run, or how it ended."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from biotune.store.files import STATUS, read_json, write_json
 
 
 def state_of(folder: Path) -> str | None:
-    """The state that a folder's `status.json` tells, or None where it tells none."""
+    """The state in a folder's `status.json`, or None if it holds none."""
     state = read_json(folder / STATUS).get("state")
     return None if state is None else str(state)
 
 
 def record_end(folder: Path, state: str, error: str) -> None:
-    """Tell in `status.json` how a run ended that could not tell it itself.
+    """Write into `status.json` how a run ended that could not write it itself.
+
+    Args:
+        folder: The run's folder.
+        state: The final state.
+        error: The reason.
 
     Raises:
         RunFolderError: The folder cannot be written.
@@ -33,7 +38,12 @@ def record_end(folder: Path, state: str, error: str) -> None:
 
 @contextmanager
 def status_kept(command: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """`status.json` from its first state to its last."""
+    """Keep `status.json` up to date while the context lasts; yields the entries that callers may add to.
+
+    Args:
+        command: The command that runs.
+        folder: The run's folder.
+    """
     status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": _now(), "finished": None}
     status |= {"versions": _versions(), "device": None, "git_commit": _git_commit()}
     write_json(folder / STATUS, status)
@@ -44,12 +54,12 @@ def status_kept(command: str, folder: Path) -> Iterator[dict[str, Any]]:
         text = str(error) if isinstance(error, BiotuneError) else f"{type(error).__name__}: {error}"
         status |= {"state": "failed", "error": one_line(text)}
         raise
-    except BaseException:  # Ctrl-C, or whoever else asks the process to go
+    except BaseException:  # Ctrl-C, or another request to stop the process
         status["state"] = "interrupted"
         raise
     finally:
         status["finished"] = _now()
-        with suppress(BiotuneError):  # the folder may be what failed; its own error is already on its way
+        with suppress(BiotuneError):  # if the folder itself failed, its error is being raised already
             write_json(folder / STATUS, status)
 
 
@@ -65,7 +75,7 @@ def _versions() -> dict[str, str]:
 
 @lru_cache
 def _git_commit() -> str | None:
-    """The commit of the code at work, where it runs from a checkout."""
+    """The git commit of the running code, if it runs from a checkout."""
     here = Path(__file__).parent
     with suppress(OSError, subprocess.SubprocessError):
         answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True)

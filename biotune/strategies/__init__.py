@@ -1,1 +1,1 @@
-"""The usual methods of fine-tuning, one file for each family, all through the one training loop."""
+"""Common fine-tuning methods, one file per family; all use the same training loop."""

@@ -1,4 +1,4 @@
-"""Auto-RGN and Auto-SNR: every parameter tensor's rate follows its gradients, measured anew before each epoch.
+"""Auto-RGN and Auto-SNR: every tensor's learning rate follows its gradients, which are measured before each epoch.
 
 Source: Lee et al., *Surgical fine-tuning improves adaptation to distribution shifts*, ICLR 2023.
 """
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from biotune.schedule.freezing import is_normalisation
 from biotune.strategies.hooks import Groups, Hooks, TrainingContext
 
-_STABLE = 1e-8  # keeps a variance of 0 from being divided by
+_STABLE = 1e-8  # prevents a division by a variance of 0
 
 
 def hooks(context: TrainingContext) -> Hooks:
-    """Groups of one parameter tensor each, normalisation parameters frozen; rates λ_0 × ratio, the largest ratio 1."""
+    """Groups of one parameter tensor each, normalisation parameters frozen; learning rates λ_0 × ratio, the largest ratio 1."""
     parameters = without_normalisation(context.model)
     batches = int(context.method["batches"])
     groups: Groups = [{"params": [parameter], "lr": context.lr, "name": name} for name, parameter in parameters.items()]
@@ -44,13 +44,13 @@ def without_normalisation(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def measured(context: TrainingContext, parameters: Sequence[nn.Parameter], epoch: int, batches: int) -> list[list[Tensor]]:
-    """For each batch the gradient of each parameter; running statistics stay as they are.
+    """Measure the gradient of each parameter for each mini-batch; running statistics do not change.
 
     Args:
         context: The training run.
         parameters: (P,) tensors whose gradients are wanted.
-        epoch: Which epoch's mini-batches to draw.
-        batches: How many at most.
+        epoch: The epoch whose mini-batches are drawn.
+        batches: Largest number of mini-batches.
 
     Returns:
         gradients[batch][parameter], each in its parameter's shape; zeros for a parameter that the loss does not depend on.
@@ -66,9 +66,9 @@ def measured(context: TrainingContext, parameters: Sequence[nn.Parameter], epoch
 
 
 def relative_norms(parameters: Sequence[Tensor], gradients: Sequence[Sequence[Tensor]]) -> list[float]:
-    """‖g‖ / ‖w‖ a tensor, averaged over the batches, divided by the largest.
+    """‖g‖ / ‖w‖ per tensor, averaged over the mini-batches, divided by the largest.
 
-    A tensor of zeros, such as a new bias, has no relative size: it moves at the full learning rate.
+    A tensor of zeros, such as a new bias, has no relative norm: it gets the full learning rate.
 
     Args:
         parameters: (P,) tensors w.
@@ -88,7 +88,7 @@ def relative_norms(parameters: Sequence[Tensor], gradients: Sequence[Sequence[Te
 def signal_to_noise(gradients: Sequence[Sequence[Tensor]], floor: float) -> list[float]:
     """Mean over a tensor of ḡ² / (var g + 1e-8), ḡ and var over the batches, divided by the largest.
 
-    Tensors below `floor` before that division stand still, but for the one with the largest value.
+    Tensors below `floor` before that division get factor 0, except the one with the largest value.
 
     Args:
         gradients: gradients[batch][parameter], as `measured` returns them.

@@ -1,4 +1,4 @@
-"""Where a strategy can reach into the training loop, and what it is given for it."""
+"""The hooks by which a strategy changes the training loop, and the context that it receives."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Groups = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """One training as a strategy finds it, with the weights that it starts from in place.
+    """The state of one training run before its first epoch, with the initial weights loaded.
 
     Attributes:
         model: The network; every block is trainable, or as the trial's schedule says.
         blocks: Its blocks in forward order.
         head: Path of the final linear layer.
         fresh_head: Whether that layer has random weights.
-        groups: The schedule's parameter groups, one a trained block.
-        lr: The base rate λ_0.
+        groups: The schedule's parameter groups, one per trained block.
+        lr: The base learning rate λ_0.
         epochs: The budget, the most epochs.
         method: The strategy's name and settings.
         frozen_norm: eval or train, see `param_groups`.
-        losses: From an epoch and a number of batches to the loss of each of these batches, with its graph, drawn apart from
-            the training's own batches.
-        example: Makes a small batch of images.
+        losses: Maps an epoch and a number of mini-batches to their losses, with autograd graph; drawn independently of the
+            mini-batches of training.
+        example: Returns a small mini-batch of images (N, 3, H, W).
     """
 
     model: nn.Module
@@ -57,15 +57,15 @@ def _no_preparation(epoch: int, optimizer: torch.optim.Optimizer) -> None:
 
 @dataclass(frozen=True)
 class Hooks:
-    """How a training departs from that of a layer schedule.
+    """The differences of a training run from that of a plain layer schedule.
 
     Attributes:
         groups: The parameter groups, `{"params", "lr", "name"}` each.
-        before_epoch: Called with the epoch, from 0, and the optimizer, whose groups have this epoch's rates.
-        penalty: Added to the loss of every batch; None where there is none.
-        stop_from: From which epoch on, counted from 0, a training may end early: before it more is unfrozen by the epoch.
-        fold_in: Called with the best weights in place: gives the network its own modules back, which compute the same.
-        undo: Called at the end, after errors too: the network has its own modules again, with weights of any kind.
+        before_epoch: Called with the epoch, from 0, and the optimizer, whose groups have this epoch's learning rates.
+        penalty: Returns a term added to the loss of every mini-batch; None adds nothing.
+        stop_from: First epoch, from 0, in which a training run may end early; earlier epochs still unfreeze blocks.
+        fold_in: Called with the best weights loaded: restores the network's own modules so that they compute the same.
+        undo: Called at the end, also after errors: restores the network's own modules, with arbitrary weights.
     """
 
     groups: Groups

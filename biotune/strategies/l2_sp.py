@@ -1,4 +1,4 @@
-"""L2-SP and L1-SP: pre-trained weights are pulled back to where they started from.
+"""L2-SP and L1-SP: a penalty on the distance of pre-trained weights from their initial values.
 
 Source: Li, Grandvalet and Davoine, *Explicit inductive bias for transfer learning with convolutional networks*, ICML 2018.
 """

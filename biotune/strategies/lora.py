@@ -1,4 +1,4 @@
-"""LoRA by the peft library: low-rank adapters beside every convolution and linear layer, the head trained fully.
+"""LoRA with the peft library: low-rank adapters for every convolution and linear layer; the head is trained fully.
 
 Source: Hu et al., *LoRA: low-rank adaptation of large language models*, ICLR 2022.
 """
@@ -21,7 +21,7 @@ _KINDS = (nn.Conv2d, nn.Linear)
 
 
 def hooks(context: TrainingContext) -> Hooks:
-    """Adapters go into the network in place; at the end they are merged, and the network has its own modules again."""
+    """Insert adapters into the network in place; at the end they are merged and the network's own modules restored."""
     head = block_parameters(context.model, context.blocks)[context.blocks[-1].name]
     freeze(context.model, context.blocks, [False] * (len(context.blocks) - 1) + [True], "eval")
     insert(context.model, context.example(), context.blocks[-1].modules, int(context.method["rank"]), context.method["scale"])
@@ -34,10 +34,10 @@ def hooks(context: TrainingContext) -> Hooks:
 
 
 def insert(model: nn.Module, example: Tensor, head: tuple[str, ...], rank: int, scale: float) -> None:
-    """Put adapters beside every ungrouped convolution and linear layer outside the head that is really called as a module.
+    """Add adapters to every ungrouped convolution and linear layer outside the head that is called as a module.
 
-    A layer then computes W x + (scale / rank) · B A x (Hu et al., section 4.1), with A drawn at random and B zero. What was
-    trainable stays so, and the adapters are.
+    A layer then computes W x + (scale / rank) · B A x (Hu et al., section 4.1), with A drawn at random and B zero. The
+    adapters become trainable, and trainable parameters stay so.
 
     Args:
         model: The network; changed in place.
@@ -64,12 +64,12 @@ def insert(model: nn.Module, example: Tensor, head: tuple[str, ...], rank: int, 
 
 
 def adaptable(model: nn.Module, example: Tensor, head: tuple[str, ...]) -> list[str]:
-    """Paths of the layers that take an adapter: seen by watching which are called when images go through the network.
+    """Paths of the layers that take an adapter: those that are called during a forward pass.
 
-    Layers whose weights are handed to a function, as attention layers do, are never called; grouped convolutions peft refuses.
+    Layers whose weights are passed to a function, as in attention layers, are never called; peft rejects grouped convolutions.
 
     Args:
-        model: The network; left as it is.
+        model: The network; it is not changed.
         example: (N, 3, H, W) normalised float images on the network's device, N small.
         head: Paths of the head's modules, which take none.
 
@@ -100,7 +100,7 @@ def remove(model: nn.Module, merged: bool) -> None:
         if merged:
             layer.merge()
         setattr(parent, name, layer.get_base_layer())
-    model.__dict__.pop("peft_config", None)  # peft's own note, by which it would take the next adapters for further ones
+    model.__dict__.pop("peft_config", None)  # otherwise peft would treat the next adapters as additional ones
 
 
 def _adapted(model: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:

@@ -25,8 +25,8 @@ class Strategy:
     """A way of fine-tuning that needs no search.
 
     Attributes:
-        schedules: From the blocks, the settings and whether the head is new to the schedules that validation data choose from.
-        hooks: Makes its hooks on the training loop; None where there are none.
+        schedules: Maps the blocks, the settings and whether the head is new to the schedules to choose from.
+        hooks: Makes its hooks of the training loop; None if it has none.
         settings: Its own keys of `StrategyConfig`.
     """
 
@@ -39,7 +39,7 @@ def _one(make: Callable[[Sequence[Block]], Schedule]) -> Schedules:
     return lambda blocks, settings, fresh_head: [make(blocks)]
 
 
-# imported when they are needed: this module is read where there is no torch
+# imported on first use: this module must import without torch
 def _lp_ft(context: TrainingContext) -> Hooks:
     from biotune.strategies import lp_ft
 
@@ -84,11 +84,11 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def register_strategy(name: str, make: Callable[[Sequence[Block]], Schedule]) -> None:
-    """Make a strategy of the user's own available as `strategy.name=NAME`.
+    """Make a user's strategy available as `strategy.name=NAME`.
 
     Args:
         name: Its name.
-        make: From the blocks in forward order to the schedule to train with.
+        make: Maps the blocks in forward order to the schedule to train with.
 
     Raises:
         ConfigError: The name is taken.
@@ -103,7 +103,7 @@ _OWN: dict[str, Callable[[Sequence[Block]], Schedule]] = {}
 
 
 def plans(settings: StrategyConfig, blocks: Sequence[Block], fresh_head: bool) -> list[Plan]:
-    """The ways in which a strategy would train, of which validation data choose; most have one.
+    """The plans of a strategy, among which validation scores choose; most strategies have one.
 
     Args:
         settings: The strategy's name and settings.
@@ -121,7 +121,7 @@ def plans(settings: StrategyConfig, blocks: Sequence[Block], fresh_head: bool) -
 
 
 def fixed_schedule(name: str, blocks: Sequence[Block]) -> Schedule:
-    """The schedule of a strategy without settings that is one.
+    """The schedule of a strategy that is a single schedule without settings.
 
     Raises:
         ConfigError: No such strategy.
@@ -131,7 +131,7 @@ def fixed_schedule(name: str, blocks: Sequence[Block]) -> Schedule:
 
 
 def hooks_of(context: TrainingContext) -> Hooks:
-    """The hooks of the strategy that a training run names; of one that has none, the groups of its schedule."""
+    """The hooks of a training run's strategy; without hooks of its own, the groups of its schedule."""
     from biotune.strategies.hooks import Hooks
 
     make = _find(context.method.name).hooks or (lambda context: Hooks(context.groups))

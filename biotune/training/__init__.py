@@ -1,1 +1,1 @@
-"""One training run: the loop, what a worker keeps between trials, and the final model."""
+"""One training run: the training loop, the state a worker keeps between trials, and the final model."""

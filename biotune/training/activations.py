@@ -1,8 +1,8 @@
 """Activations at the frozen boundary, computed once and shared by every trial that can use them.
 
-A schedule that freezes the first blocks computes the same activations behind them for every candidate, epoch and seed. They
-are kept in a memory-mapped file for each boundary, in a folder that all workers of a run share. Which boundaries are kept
-follows from their sizes alone. Knows chains and rows, but neither schedules' rates nor how anything is trained.
+If a schedule freezes the first blocks, their output is the same for every candidate, epoch and seed. It is stored in one
+memory-mapped file per boundary, in a folder that all workers of a run share. Only the sizes of the boundaries decide which
+ones are stored. This module knows chains and rows, but neither learning rates nor the training loop.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from biotune.schedule.freezing import has_running_statistics
 
 Indices = NDArray[np.int64]
 GB = 10**9
-_BATCH = 64  # images at a time while boundaries are computed; a constant, so that every worker computes the same
-_STORED: dict[torch.dtype, np.dtype[Any]] = {  # how numpy, which has no bfloat16, holds what torch computes
+_BATCH = 64  # images per forward pass while activations are computed; constant, so that all workers get equal values
+_STORED: dict[torch.dtype, np.dtype[Any]] = {  # torch type -> numpy type on disk; numpy has no bfloat16
     torch.float32: np.dtype(np.float32),
     torch.bfloat16: np.dtype(np.int16),
     torch.float16: np.dtype(np.float16),
@@ -39,14 +39,14 @@ _STORED: dict[torch.dtype, np.dtype[Any]] = {  # how numpy, which has no bfloat1
 
 @dataclass(frozen=True)
 class Boundary:
-    """A place between two blocks at which activations are kept.
+    """A position between two blocks at which activations can be stored.
 
     Attributes:
-        block: Index of the first block behind it.
-        entry: The chain's call that takes the activations.
-        shape: One image's activations as they are stored.
-        dtype: Their type.
-        channels_last: Whether they are stored with their channels last, as the network passes them on.
+        block: Index of the first block after it.
+        entry: Index of the chain's call that takes the activations.
+        shape: Shape of one image's activations as stored.
+        dtype: Their torch type.
+        channels_last: Whether they are stored with the channels last, the memory layout in which the network computes them.
     """
 
     block: int
@@ -56,20 +56,20 @@ class Boundary:
     channels_last: bool
 
     def size(self, rows: int) -> int:
-        """Bytes of the activations of so many images."""
+        """Bytes of the activations of `rows` images."""
         return rows * math.prod(self.shape) * self.dtype.itemsize
 
     def restore(self, stored: Tensor) -> Tensor:
-        """(N, *shape) as stored, as the network takes it."""
+        """Turn (N, *shape) activations as stored into the memory layout that the network takes."""
         return stored.permute(0, 3, 1, 2) if self.channels_last else stored
 
 
 def measure_boundaries(chain: Chain, images: Tensor) -> tuple[Boundary, ...]:
-    """The boundary before every block but the first, with the shape and type of what passes it.
+    """Find the boundary before every block except the first, with the shape and type of its activations.
 
     Args:
         chain: The network, in eval mode.
-        images: (2, 3, H, W) any images as the network takes them; two, so that the memory layout shows.
+        images: (2, 3, H, W) any normalised images; two, because the memory layout of a single one is ambiguous.
     """
     found = []
     x, at = images, 0
@@ -84,12 +84,12 @@ def measure_boundaries(chain: Chain, images: Tensor) -> tuple[Boundary, ...]:
 
 
 def choose_boundaries(found: Sequence[Boundary], rows: int, max_bytes: float) -> tuple[Boundary, ...]:
-    """Which boundaries are kept: from the deepest, which saves most, up, as long as they fit together.
+    """Choose the boundaries to store: from the deepest, which saves most, upwards, as long as their total size fits.
 
     Args:
         found: All boundaries.
-        rows: Images to keep activations of.
-        max_bytes: What they may take together.
+        rows: Number of images whose activations are stored.
+        max_bytes: Upper bound of their total size in bytes.
     """
     kept: list[Boundary] = []
     for boundary in sorted(found, key=lambda boundary: -boundary.block):
@@ -99,12 +99,12 @@ def choose_boundaries(found: Sequence[Boundary], rows: int, max_bytes: float) ->
 
 
 def first_moving_block(module: nn.Module, blocks: Sequence[Block], frozen_norm: str) -> int:
-    """The first block whose frozen state still changes while it is trained on: there the fixed beginning ends at the latest.
+    """Index of the first block whose output can change during training although it is frozen; no boundary after it is usable.
 
     Args:
         module: The network.
         blocks: Its blocks.
-        frozen_norm: eval: none does. train: running statistics of frozen normalisation layers do.
+        frozen_norm: eval: no frozen block changes. train: the running statistics of frozen normalisation layers change.
     """
     if frozen_norm == "eval":
         return len(blocks)
@@ -117,14 +117,14 @@ def first_moving_block(module: nn.Module, blocks: Sequence[Block], frozen_norm: 
 
 
 class SharedActivations:
-    """The kept boundaries of one network on one dataset.
+    """The stored activations of one network on one dataset.
 
-    Files appear whole or not at all, and a lock a boundary lets several workers compute each one only once.
+    Each file is written atomically. One lock per boundary ensures that only one of several workers computes it.
 
     Attributes:
         chain: The network.
-        boundaries: The boundaries that are kept, by block.
-        rows: (N,) ascending rows of the dataset that activations are kept of, in the order they are stored in.
+        boundaries: The boundaries whose activations are stored, by block.
+        rows: (N,) ascending rows of the dataset whose activations are stored, in storage order.
     """
 
     def __init__(
@@ -136,15 +136,15 @@ class SharedActivations:
         images: Callable[[Indices], Tensor],
         device: torch.device,
     ) -> None:
-        """Prepare; nothing is computed before it is needed.
+        """Prepare; activations are computed when they are first needed.
 
         Args:
             chain: The network with its initial weights and in eval mode whenever `at` is called.
-            boundaries: Those to keep, by block.
-            rows: (N,) ascending rows of the dataset to keep activations of.
-            folder: Where the files lie, shared by the workers of a run.
-            images: From rows to the chain's input on the device.
-            device: Where the chain computes.
+            boundaries: The boundaries to store, by block.
+            rows: (N,) ascending rows of the dataset whose activations are stored.
+            folder: The folder of the files, shared by the workers of a run.
+            images: Maps rows (B,) to the chain's input (B, 3, H, W) on the device.
+            device: The device on which the chain computes.
         """
         self.chain = chain
         self.boundaries = tuple(boundaries)
@@ -155,25 +155,25 @@ class SharedActivations:
         self._open: dict[int, NDArray[Any]] = {}
 
     def positions(self, rows: Indices) -> Indices:
-        """Where rows of the dataset stand in the stored activations.
+        """Positions (N,) of rows of the dataset in the stored activations.
 
         Raises:
-            IndexError: A row is not among those that activations are kept of.
+            IndexError: No activations are stored for a row.
         """
         found = np.searchsorted(self.rows, rows)
         if not np.array_equal(self.rows[np.minimum(found, len(self.rows) - 1)], rows):
-            raise IndexError("activations are kept of training and validation images only")
+            raise IndexError("activations are stored for training and validation images only")
         return found
 
     def deepest(self, block: int) -> Boundary | None:
-        """The deepest kept boundary that lies before a block, or None."""
+        """The deepest stored boundary before a block, or None."""
         return max((one for one in self.boundaries if one.block <= block), key=lambda one: one.block, default=None)
 
     def at(self, boundary: Boundary) -> NDArray[Any]:
-        """(N, *shape) memory-mapped activations at a boundary, bfloat16 as int16; computed now if no worker has yet.
+        """(N, *shape) memory-mapped activations at a boundary, bfloat16 as int16; computed now if no worker has done so.
 
         Raises:
-            RunFolderError: There is no room for them.
+            RunFolderError: The disk has no room for them.
         """
         if boundary.block not in self._open:
             path = self._path(boundary)
@@ -192,7 +192,7 @@ class SharedActivations:
         return self._folder / f"boundary-{boundary.block}.bin"
 
     def _compute(self, boundary: Boundary, path: Path) -> None:
-        """From the nearest shallower boundary that is there already, or from the images."""
+        """Compute from the nearest shallower boundary that is stored already, or from the images."""
         ready = [one for one in self.boundaries if one.block < boundary.block and self._path(one).exists()]
         start = max(ready, key=lambda one: one.block, default=None)
         handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".unfinished-")
@@ -224,7 +224,7 @@ class SharedActivations:
 
 
 def from_store(stored: NDArray[Any], dtype: torch.dtype) -> Tensor:
-    """A copy of stored activations as a tensor of the type they were computed in."""
+    """Copy stored activations into a tensor of the type in which they were computed."""
     return torch.from_numpy(np.array(stored)).view(dtype)
 
 

@@ -1,4 +1,4 @@
-"""Training augmentation a batch at a time, on the device, every draw from a numpy Generator: equal on all devices."""
+"""Training augmentation of whole mini-batches on the device; all draws come from a numpy Generator, so devices agree."""
 
 import math
 
@@ -14,14 +14,14 @@ _LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Random crops of a square image.
+    """Draw random crops of a square image.
 
     Args:
         rng: Source of the draws.
         count: Number of boxes.
 
     Returns:
-        (count, 4) float: left, top, width and height as shares of the side, inside [0, 1].
+        (count, 4) float: left, top, width and height as fractions of the side, in [0, 1].
     """
     area = rng.uniform(*_SCALE, count)
     ratio = np.exp(rng.uniform(*_LOG_RATIO, count))
@@ -32,11 +32,11 @@ def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def crop_and_flip(images: Tensor, boxes: np.ndarray, flips: np.ndarray) -> Tensor:
-    """Resize a box of each image to the whole image's size, bilinearly, and mirror some.
+    """Crop a box out of each image, resize it bilinearly to the image's size, and mirror some images.
 
     Args:
         images: (N, C, H, W) float.
-        boxes: (N, 4) left, top, width and height as shares of the side.
+        boxes: (N, 4) left, top, width and height as fractions of the side.
         flips: (N,) bool, which images to mirror left to right.
 
     Returns:
@@ -54,11 +54,14 @@ def crop_and_flip(images: Tensor, boxes: np.ndarray, flips: np.ndarray) -> Tenso
 
 
 def standard(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Random resized crop and a mirror image half of the time.
+    """Random resized crop, and a horizontal flip with probability 1/2.
 
     Args:
         images: (N, C, H, W) float, square.
-        rng: Source of the draws; the training seed's own.
+        rng: Source of the draws, seeded with the training seed.
+
+    Returns:
+        (N, C, H, W) float.
     """
     count = len(images)
     return crop_and_flip(images, random_boxes(rng, count), rng.random(count) < 0.5)

@@ -1,4 +1,4 @@
-"""Which device trainings run on and in which precision, decided before any work; the C library's memory settings."""
+"""The device and precision of training runs, decided before any work, and the C library's memory settings."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 
 from biotune.errors import ConfigError
 
-_WORTH_CASTING = 1_000_000  # parameters; smaller networks lose more by casting than bf16 gains them
+_WORTH_CASTING = 1_000_000  # parameters; for smaller networks the casts cost more than bf16 saves
 
 
 _BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux calls them on x86 and Arm
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device behind `device=auto|cpu|cuda[:i]|mps`.
+    """The torch device for `device=auto|cpu|cuda[:i]|mps`.
 
     Raises:
-        ConfigError: The device is not there.
+        ConfigError: The name is no device, or this machine does not have it.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -28,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:  # an index such as 007, or one that no integer of torch's can hold
+    except RuntimeError:  # an index such as 007, or one too large for torch's integer
         raise ConfigError(f"device={name}: names no device. Use auto, cpu, cuda, cuda:INDEX or mps.") from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -42,18 +42,18 @@ def resolve_device(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words, for headers and status files."""
+    """Describe a device in words, for headers and status files."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return str(device)
 
 
 def autocast_type(precision: str, device: torch.device, parameters: int) -> torch.dtype | None:
-    """The type that `training.precision` computes in by autocast, None for plain float32.
+    """The autocast type for `training.precision`; None for plain float32.
 
     Args:
-        precision: fp32, bf16, or auto: bf16 where the device has instructions for it and the network is worth the casting.
-        device: Where it computes.
+        precision: fp32, bf16, or auto: bf16 if the device has instructions for it and the network has at least 1e6 parameters.
+        device: The device on which the network computes.
         parameters: Number of parameters of the network.
     """
     if precision == "bf16" or (precision == "auto" and parameters >= _WORTH_CASTING and has_bf16(device)):
@@ -62,7 +62,7 @@ def autocast_type(precision: str, device: torch.device, parameters: int) -> torc
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16; an emulation is slower than float32."""
+    """Whether a device has instructions for bfloat16; emulation is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and bool(_cpu_flags() & _BF16_INSTRUCTIONS)
@@ -70,7 +70,7 @@ def has_bf16(device: torch.device) -> bool:
 
 @lru_cache
 def _cpu_flags() -> frozenset[str]:
-    """What the processor can do, where the system tells; nothing elsewhere."""
+    """The processor's feature flags from /proc/cpuinfo; empty on systems without it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -85,11 +85,10 @@ _LARGEST = 2**30
 
 
 def keep_freed_memory() -> None:
-    """Have the process keep freed memory for the next batch instead of handing it back to the system.
+    """Make the process keep freed memory for the next mini-batch instead of returning it to the system.
 
-    A training step frees and asks for the same large blocks again and again; by default glibc returns each at once and
-    the system clears it anew. On two cores a ResNet-50 step became a fifth faster. Where the C library is another,
-    nothing happens.
+    Every training step frees and allocates the same large blocks; by default glibc returns each of them at once and the
+    system clears it again. On two cores a ResNet-50 step became a fifth faster. With any other C library this does nothing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""The training loop: one function from a trial to its result. Strategies differ by what they hand in, never by a copy of it."""
+"""The training loop: one function from a trial to its result. All strategies share it and differ only in their hooks."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from biotune.trial import Trial, TrialResult
 
 @dataclass(frozen=True)
 class Trained:
-    """What comes of a trial.
+    """The outcome of a trial.
 
     Attributes:
         result: Its scores.
-        state: The best epoch's weights, on the CPU; None unless the trial asked for test scores.
-        probabilities: (tests, classes) float64 probabilities that these weights give the test set; None as above.
+        state: State dict of the best epoch, on the CPU; None unless the trial asks for test scores.
+        probabilities: (tests, classes) float64 probabilities of the test set under these weights; None unless the trial asks
+            for test scores.
     """
 
     result: TrialResult
@@ -44,14 +45,14 @@ class Trained:
 
 
 def finetune(trial: Trial, workspace: Workspace) -> Trained:
-    """Fine-tune the network as a trial says.
+    """Fine-tune the network by a trial's settings.
 
-    All randomness (head, batch order, dropout) comes from the trial's seed. The validation data decide the best epoch
-    and when to stop; test data are touched only if the trial asks for test scores, with the best epoch's weights.
+    All randomness (head, batch order, dropout) comes from the trial's seed. The validation set decides the best epoch and
+    when to stop. The test set is used only if the trial asks for test scores, and with the best epoch's weights.
 
     Args:
         trial: Schedule, fold, seed and budget.
-        workspace: Network, data and training settings; the network is left in the trained state.
+        workspace: Network, data and training settings; the network keeps the trained weights afterwards.
 
     Raises:
         TrialError: The loss became infinite or NaN.
@@ -83,7 +84,7 @@ def finetune(trial: Trial, workspace: Workspace) -> Trained:
 def _fit(
     trial: Trial, workspace: Workspace, entries: Sequence[EntryPoint], hooks: Hooks, loss_function: nn.Module
 ) -> tuple[str, list[float], list[float], dict[str, Tensor]]:
-    """Epoch after epoch: how it ended, validation scores and losses, and, for a trial with test scores, the best weights."""
+    """Train epoch by epoch; returns status, validation scores and losses, and, for a trial with test scores, the best state."""
     model, training, data = workspace.network.module, workspace.training, workspace.data
     optimizer = build_optimizer(hooks.groups, training, workspace.device)
     prove_coverage(model, optimizer)
@@ -107,27 +108,27 @@ def _fit(
         if best == epoch and trial.test:
             best_state = {name: value.clone() for name, value in model.state_dict().items()}
         if epoch - max(best, hooks.stop_from) >= training.patience or epoch + 1 == trial.epochs:
-            break  # over anyway, and as good as any other
-        # while blocks still join, a curve tells of those that are there
+            break  # before the floor is checked: a trial that has ended is not pruned
+        # while blocks are still joining, the curve reflects only those that train already
         if epoch >= hooks.stop_from and trial.floor and curve[best] < trial.floor[epoch]:
             return "pruned", curve, losses, best_state
     return "ok", curve, losses, best_state
 
 
 def _entries(trial: Trial, workspace: Workspace) -> list[EntryPoint]:
-    """Where batches enter the network in each epoch; the last one serves for all that follow."""
+    """The entry point of the network for each epoch; the last one holds for all later epochs."""
     schedule = trial.schedule
     firsts = [
         next((index for index, trained in enumerate(schedule.trained_in(epoch, trial.epochs)) if trained), len(schedule.blocks))
         for epoch in range(1 + schedule.complete_from(trial.epochs))
     ]
-    # all of them now, while the network has its initial weights
+    # all at once, because computing activations needs the initial weights
     found = {first: workspace.entry(first) for first in firsts}
     return [found[first] for first in firsts]
 
 
 def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, loss_function: nn.Module) -> Hooks:
-    """What the trial's strategy makes of the network, or nothing but its schedule."""
+    """The hooks of the trial's strategy, or of its plain schedule."""
     network, training = workspace.network, workspace.training
     schedule = trial.schedule
     groups = param_groups(network.module, schedule.blocks, schedule.lr_weights, trial.lr, training.frozen_norm)
@@ -136,7 +137,7 @@ def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, lo
 
     def losses(epoch: int, batches: int) -> Iterator[Tensor]:
         network.module.train()
-        # drawn apart, so that the training's own batches are the same for every strategy
+        # from a generator of its own, so that the mini-batches of training are the same for every strategy
         order = np.random.default_rng((trial.seed, epoch)).permutation(rows)
         for batch in islice(batch_rows(order, training.batch_size), batches):
             with workspace.autocast():
@@ -160,7 +161,7 @@ def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, lo
 
 
 def _in_order(trial: Trial, workspace: Workspace, groups: list[dict[str, Any]]) -> Hooks:
-    """A schedule's blocks as they join by the epoch; where all are there from the first one, nothing more is to be done."""
+    """Hooks that add a schedule's blocks in the epochs in which they join; none if all blocks train from the first epoch."""
     schedule, network = trial.schedule, workspace.network
     complete = schedule.complete_from(trial.epochs)
     if complete == 0:
@@ -174,7 +175,7 @@ def _in_order(trial: Trial, workspace: Workspace, groups: list[dict[str, Any]]) 
 
 
 def class_weights(data: Data, rows: np.ndarray, training: TrainingConfig, device: torch.device) -> Tensor | None:
-    """(classes,) loss weights N / (classes · count), or None for unweighted; absent classes weigh 0."""
+    """(classes,) loss weights N / (classes · count), or None for an unweighted loss; absent classes get weight 0."""
     if training.class_weights == "none":
         return None
     counts = torch.bincount(torch.from_numpy(data.labels[rows]), minlength=len(data.classes)).double()
@@ -183,7 +184,7 @@ def class_weights(data: Data, rows: np.ndarray, training: TrainingConfig, device
 
 
 def batch_rows(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Cut rows into batches; a last batch of a single image joins the one before, as BatchNorm needs two."""
+    """Cut rows (N,) into mini-batches; a last one of a single image joins the one before, because BatchNorm needs two."""
     starts = list(range(0, len(rows), batch_size))
     if len(starts) > 1 and len(rows) - starts[-1] == 1:
         starts.pop()
@@ -197,8 +198,8 @@ def predict(workspace: Workspace, rows: Rows, entry: EntryPoint | None = None) -
 
     Args:
         workspace: The network and its data.
-        rows: (N,) which images.
-        entry: Where they enter the network; by default before its first block.
+        rows: (N,) rows of the images.
+        entry: The entry point of the network; by default before its first block.
     """
     entry = entry or workspace.whole()
     workspace.network.module.eval()
@@ -232,7 +233,7 @@ def _train_epoch(
         loss.backward()
         optimizer.step()
         total += loss.detach()
-    # looked at once an epoch: reading it every batch would make a GPU wait
+    # checked once per epoch: reading it after every mini-batch would stall a GPU
     if not math.isfinite(float(total)):
         raise TrialError(f"the loss became {float(total)} in epoch {epoch + 1}")
 

@@ -1,4 +1,4 @@
-"""How good predictions are: macro accuracy a validation epoch, the whole set of scores for the test split."""
+"""Quality of predictions: macro accuracy after each epoch on the validation set, all scores on the test set."""
 
 import numpy as np
 import torch
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def macro_accuracy(predicted: Tensor, labels: Tensor, num_classes: int) -> float:
-    """Mean of the per-class recalls over the classes that occur in `labels`.
+    """Mean recall over the classes that occur in `labels`, in [0, 1].
 
     Args:
         predicted: (N,) int64 predicted classes.
         labels: (N,) int64 true classes, N ≥ 1.
         num_classes: Number of classes.
     """
-    # counted by adding in place: bincount and masks would make a GPU be waited for once more each
+    # counted by in-place addition: bincount and masks would each wait for the GPU once more
     counts = torch.zeros(2, num_classes, dtype=torch.int64, device=labels.device)
     counts[0].scatter_add_(0, labels, torch.ones_like(labels))
     counts[1].scatter_add_(0, labels, (predicted == labels).long())
@@ -23,7 +23,7 @@ def macro_accuracy(predicted: Tensor, labels: Tensor, num_classes: int) -> float
 
 
 def score_predictions(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """The scores that are reported on the test split.
+    """The scores reported on the test set.
 
     Args:
         probabilities: (N, C) softmax outputs.
@@ -33,7 +33,7 @@ def score_predictions(probabilities: Tensor, labels: Tensor) -> dict[str, float]
         macro_accuracy, accuracy, average_precision (macro), kappa (Cohen), f1 (macro), and for two classes roc_auc of
         the second one.
     """
-    from sklearn import metrics  # slow to import, needed once a run
+    from sklearn import metrics  # slow to import, needed once per run
 
     num_classes = probabilities.shape[1]
     predicted = probabilities.argmax(1)

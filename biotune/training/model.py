@@ -1,4 +1,4 @@
-"""A run's final model: kept, chosen, loaded and used, with nothing but the run's folder."""
+"""A run's final model: keep, choose, load and use it; all of this needs only the run's folder."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ MODEL_FORMAT = 1
 
 
 def kept_model(folder: Path, name: str) -> Path:
-    """Where a trial's kept model lies until the final one is chosen."""
+    """Path of a trial's kept model until the final model is chosen."""
     return folder / f".kept-{name}.safetensors"
 
 
 def kept_predictions(folder: Path, name: str) -> Path:
-    """Where a trial's kept test predictions lie until the final model is chosen."""
+    """Path of a trial's kept test predictions until the final model is chosen."""
     return folder / f".kept-{name}.csv"
 
 
@@ -51,7 +51,7 @@ def keep_model(folder: Path, name: str, state: Mapping[str, Tensor], data: Data,
 
     Args:
         folder: The run's folder.
-        name: What tells it from other kept models.
+        name: A name that is unique among the kept models of the folder.
         state: The state dict.
         data: The dataset, for names and classes.
         probabilities: (tests, classes) predicted probabilities.
@@ -77,11 +77,11 @@ def keep_model(folder: Path, name: str, state: Mapping[str, Tensor], data: Data,
 
 
 def choose_model(folder: Path, chosen: str) -> None:
-    """Make one kept model the run's final one; it stays kept until `forget_kept`, so that a kill in between loses nothing.
+    """Make one kept model the run's final model; the copy stays until `forget_kept`, so that a kill in between is harmless.
 
     Args:
         folder: The run's folder.
-        chosen: The name it was kept under.
+        chosen: The name under which it was kept.
 
     Raises:
         RunFolderError: The folder cannot be written.
@@ -100,7 +100,7 @@ def is_kept(folder: Path, name: str) -> bool:
 
 
 def model_origin(folder: Path) -> str | None:
-    """Key of the training that a folder's final model comes from; None where there is no whole final model."""
+    """Key of the trial that a folder's final model comes from; None if there is no complete final model."""
     try:
         facts = json.loads((folder / MODEL_FACTS).read_text(encoding="utf-8"))
         whole = (folder / MODEL).is_file() and (folder / PREDICTIONS).is_file()
@@ -110,7 +110,7 @@ def model_origin(folder: Path) -> str | None:
 
 
 def forget_kept(folder: Path) -> None:
-    """Remove all kept models, and what killed writers have left of whole files."""
+    """Remove all kept models and the unfinished files of killed processes."""
     for file in [*folder.glob(".kept-*"), *folder.glob(f".*{UNFINISHED}*")]:
         file.unlink(missing_ok=True)
 
@@ -120,13 +120,13 @@ _BATCH = 64
 
 @dataclass
 class Model:
-    """A trained network with what is needed to use it.
+    """A trained network with its preprocessing and class names.
 
     Attributes:
         module: Takes (N, 3, H, W) normalised float images, returns (N, classes) logits; in eval mode.
-        preprocessing: How images are prepared.
+        preprocessing: The resizing, cropping and normalisation of images.
         classes: Names of the classes.
-        device: Where the network is.
+        device: The device that holds the network.
     """
 
     module: nn.Module
@@ -135,13 +135,19 @@ class Model:
     device: torch.device
 
     def prepare(self, image: Image.Image) -> Tensor:
-        """An image as the network takes it: (3, H, W) float, resized, cropped and normalised."""
+        """Resize, crop and normalise an image into the network's input, (3, H, W) float."""
         pixels = np.array(prepare(image, self.preprocessing))
         return self.preprocessing.normalise(torch.from_numpy(pixels)[None])[0]
 
     @torch.inference_mode()
     def probabilities(self, files: Sequence[str | os.PathLike[str]]) -> Tensor:
-        """(N, classes) probabilities of image files.
+        """Classify image files.
+
+        Args:
+            files: N paths of images.
+
+        Returns:
+            (N, classes) float probabilities.
 
         Raises:
             DataError: A file cannot be decoded.
@@ -156,7 +162,7 @@ class Model:
         try:
             with bombs_refused(), Image.open(file) as image:
                 return self.prepare(image)
-        except Exception as error:  # Pillow's decoders raise whatever they like on malformed files
+        except Exception as error:  # Pillow's decoders raise errors of any type on malformed files
             raise DataError(f"{file}: cannot be decoded ({one_line(error)}).") from error
 
 
@@ -164,12 +170,12 @@ def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
     """Load the final model of a run.
 
     Args:
-        folder: The run's folder, or any folder with its `model.json` and `model.safetensors`.
+        folder: The run's folder, or any folder that holds its `model.json` and `model.safetensors`.
         device: auto, cpu, cuda, cuda:INDEX or mps.
 
     Raises:
-        RunFolderError: The folder holds no finished model, or one of another format.
-        BackboneError: The network is not known here, such as one whose plugin has not been imported.
+        RunFolderError: The folder holds no final model, or one of another format.
+        BackboneError: The network is not registered, for example because its plugin has not been imported.
     """
     place = Path(folder)
     try:
@@ -197,10 +203,10 @@ def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target:
 
 
 def image_files(paths: Iterable[str]) -> list[Path]:
-    """Files as they are, and the images below folders, in order.
+    """List the given files, and the images below the given folders, in order.
 
     Raises:
-        DataError: A path is not there, or there is no image at all.
+        DataError: A path does not exist, or there is no image at all.
     """
     files: list[Path] = []
     for path in map(Path, paths):

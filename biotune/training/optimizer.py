@@ -1,4 +1,4 @@
-"""The optimizer over a schedule's parameter groups, and the course of its learning rates over the epochs."""
+"""The optimizer over a schedule's parameter groups, and its learning-rate scheduler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from biotune.config.schema import TrainingConfig
 
 
 def build_optimizer(groups: list[dict[str, Any]], training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer over parameter groups that carry their own rates."""
+    """Build the optimizer over parameter groups.
+
+    Args:
+        groups: Parameter groups, each with `params` and its own learning rate `lr`.
+        training: Optimizer, momentum and weight decay.
+        device: The device of the parameters; decides whether the fused kernel is used.
+    """
     fused = device.type in ("cpu", "cuda")
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=training.momentum, weight_decay=training.weight_decay, fused=fused)
@@ -20,7 +26,15 @@ def build_optimizer(groups: list[dict[str, Any]], training: TrainingConfig, devi
 
 
 def lr_factor(epoch: int, training: TrainingConfig) -> float:
-    """What all rates are multiplied by in an epoch, counted from 0: linear warm-up, then cosine, steps or constant."""
+    """The factor of all learning rates in an epoch: linear warm-up, then cosine, step or constant.
+
+    Args:
+        epoch: The epoch, counted from 0.
+        training: The scheduler's settings; `warmup_epochs` is W below.
+
+    Returns:
+        A dimensionless factor: (epoch + 1) / W during warm-up, then one that starts at 1.
+    """
     if epoch < training.warmup_epochs:
         return (epoch + 1) / training.warmup_epochs
     since = epoch - training.warmup_epochs

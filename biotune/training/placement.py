@@ -1,4 +1,4 @@
-"""Where tables of rows lie: on the device if they fit there, else in (mapped) memory, from where each batch is sent."""
+"""Placement of tables of rows: in device memory if they fit, else in (mapped) host memory, sent mini-batch by mini-batch."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Rows = NDArray[np.int64]
-SHARE = 0.25  # of a GPU's memory, for data; most of it is needed for the training itself
+SHARE = 0.25  # fraction of a GPU's memory for data; training itself needs most of it
 
 
 def budget(device: torch.device, workers_per_gpu: int) -> float:
-    """Bytes that a worker's data may take on a device: 0 where the device's memory is the host's own."""
+    """Bytes of device memory that one worker's data may take; 0 if the device shares the host's memory."""
     if device.type != "cuda":
         return 0.0
     return SHARE * torch.cuda.get_device_properties(device).total_memory / workers_per_gpu
 
 
 def resident(sizes: Mapping[str, int], max_bytes: float) -> frozenset[str]:
-    """Which tables lie on the device: the first, then each next one that still fits. Sizes decide, never what came first.
+    """Choose the tables to hold in device memory: in the given order, each one that still fits; order of use plays no part.
 
     Args:
         sizes: Bytes of each table, the most useful first.
-        max_bytes: What they may take together.
+        max_bytes: Upper bound of their total size in bytes.
     """
     chosen: list[str] = []
     for name, size in sizes.items():
@@ -36,34 +36,34 @@ def resident(sizes: Mapping[str, int], max_bytes: float) -> frozenset[str]:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host's on a device; from pinned memory, so that a GPU is not waited for."""
+    """Copy a host tensor to a device; through pinned memory, so that the host does not wait for a GPU."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 class Placement:
-    """Takes rows of tables, wherever these lie."""
+    """Reads rows of tables from device or host memory."""
 
     def __init__(self, device: torch.device, on_device: frozenset[str] = frozenset()) -> None:
-        """Prepare; a table is copied to the device when its first row is asked for.
+        """Prepare; a table is copied to the device when its first row is read.
 
         Args:
-            device: Where rows are wanted.
-            on_device: Names of the tables that lie there.
+            device: The device that receives the rows.
+            on_device: Names of the tables to hold in device memory.
         """
         self.device = device
         self.on_device = on_device
         self._copies: dict[str, Tensor] = {}
 
     def take(self, name: str, table: NDArray[Any], rows: Rows, dtype: torch.dtype) -> Tensor:
-        """Rows of a table, on the device.
+        """Read rows of a table onto the device.
 
         Args:
             name: The table's name.
-            table: (N, ...) the table itself, in memory or memory-mapped.
-            rows: (B,) which rows.
-            dtype: The type of its entries, of the same width as numpy's.
+            table: (N, ...) the table, in memory or memory-mapped.
+            rows: (B,) indices of the rows.
+            dtype: The torch type of its entries, of the same width as the numpy type.
 
         Returns:
             (B, ...) tensor of that type.
@@ -71,10 +71,10 @@ class Placement:
         if name not in self.on_device:
             return self.send(torch.from_numpy(np.asarray(table[rows]))).view(dtype)
         if name not in self._copies:
-            # copied by numpy first: a mapped file can be read-only, which torch has no word for
+            # copied by numpy first: a mapped file can be read-only, and torch has no read-only tensors
             self._copies[name] = torch.from_numpy(np.array(table)).to(self.device).view(dtype)
         return self._copies[name].index_select(0, self.send(torch.from_numpy(rows)))
 
     def send(self, tensor: Tensor) -> Tensor:
-        """A tensor of the host's on the device."""
+        """Copy a host tensor to the device."""
         return send(tensor, self.device)

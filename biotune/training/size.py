@@ -1,4 +1,4 @@
-"""How many parameters a strategy trains."""
+"""The number of parameters that a strategy trains."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from biotune.strategies.registry import hooks_of
 
 
 def trainable_parameters(plan: Plan, network: Network, image_size: int) -> int:
-    """Number of parameters that are trained at any time, adapters included.
+    """Count the parameters that are trained in any epoch, adapters included.
 
     Args:
-        plan: How the strategy trains.
-        network: The network; it is left as it is.
+        plan: The strategy's plan.
+        network: The network; it is not changed.
         image_size: Side of the images in pixels.
     """
     model = copy.deepcopy(network.module)

@@ -1,6 +1,6 @@
-"""What a worker loads once and keeps for all its trials: network, images, shared activations, and what lies on the device.
+"""The state a worker loads once and keeps for all its trials: network, images, shared activations, tables in device memory.
 
-Hands out batches by row. Knows nothing of optimizers, schedules' rates or scores.
+Returns mini-batches by row. Knows nothing about optimizers, learning rates or scores.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from biotune.training.placement import Placement, Rows, budget, resident
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """Where batches enter the network.
+    """A position in the network at which mini-batches enter.
 
     Attributes:
-        take: From rows (B,) to what `forward` takes, on the device.
-        forward: From there to the logits (B, classes).
+        take: Maps rows (B,) to the input of `forward`, on the device.
+        forward: Maps that input to logits (B, classes).
     """
 
     take: Callable[[Rows], Tensor]
@@ -46,17 +46,17 @@ class EntryPoint:
 
 @dataclass
 class Workspace:
-    """What a worker loads once and keeps for all its trials.
+    """The state a worker loads once and keeps for all its trials.
 
     Attributes:
         network: The backbone on the device; every trial starts from `initial`.
         data: The decoded images with splits and folds.
-        training: How to train.
-        device: Where.
+        training: The training settings.
+        device: The device on which trials train.
         initial: The state dict that every trial starts from, on the device.
-        autocast: Makes the context in which the network computes.
-        placement: Takes rows of the data.
-        features: The activations that trials share; None where there are none.
+        autocast: Returns the context in which the network computes.
+        placement: Reads rows of the data onto the device.
+        features: The activations that trials share; None if none are shared.
     """
 
     network: Network
@@ -78,18 +78,18 @@ class Workspace:
         max_gb: float = 0.0,
         workers_per_gpu: int = 1,
     ) -> Workspace:
-        """Move the network to the device, note its initial state, decide what is shared and what is kept in device memory.
+        """Move the network to the device, copy its initial state, and choose the tables to share and to hold in device memory.
 
         Args:
             network: The backbone.
             data: The images.
-            training: How to train.
-            device: Where.
+            training: The training settings.
+            device: The device on which trials train.
             scratch: Folder of the activations that trials share, the same for all workers of a run; None shares none.
-            max_gb: What these may take, in GB; 0 shares none.
-            workers_per_gpu: How many workers use the device.
+            max_gb: Upper bound of the size of these activations in GB; 0 shares none.
+            workers_per_gpu: Number of workers that use the device.
         """
-        # images come as (N, H, W, C), so this is the layout that needs no copy
+        # images are stored as (N, H, W, C), so this memory layout needs no copy
         network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         initial = {name: value.clone() for name, value in network.module.state_dict().items()}
         dtype = autocast_type(training.precision, device, sum(network.parameters.values()))
@@ -107,7 +107,7 @@ class Workspace:
         self._labels = torch.from_numpy(self.data.labels).to(self.device)
 
     def reset(self) -> None:
-        """Give the network its initial weights again."""
+        """Restore the network's initial weights."""
         self.network.module.load_state_dict(self.initial)
 
     def labels(self, rows: Rows) -> Tensor:
@@ -120,12 +120,12 @@ class Workspace:
         return self._normalise(pixels)
 
     def whole(self) -> EntryPoint:
-        """The entry before the first block: for any schedule, and for weights of any origin."""
+        """The entry before the first block: valid for any schedule and any weights."""
         module = self.network.module
         return EntryPoint(self.images, lambda x: main_output(module(x)))
 
     def entry(self, first_trained: int) -> EntryPoint:
-        """The deepest entry before a block; the network must have its initial weights now, and keep them up to that block.
+        """The deepest entry before a block; the blocks before it must have their initial weights now and keep them.
 
         Args:
             first_trained: Index of the first block that is not frozen.
@@ -143,7 +143,7 @@ class Workspace:
         return EntryPoint(take, lambda x: main_output(features.chain.forward(x, boundary.entry)))
 
     def _shared(self, scratch: Path, max_gb: float) -> SharedActivations | None:
-        """The activations to share, or None where the network or the training leaves nothing fixed to share."""
+        """The activations to share, or None if the network or the training settings allow none."""
         network = self.network
         if network.steps is None or self.training.augment != "none":
             return None
@@ -157,7 +157,7 @@ class Workspace:
         return SharedActivations(chain, kept, rows, scratch, self.images, self.device) if kept else None
 
     def _table_sizes(self) -> dict[str, int]:
-        """Bytes of the tables that can lie on the device, the images first, then activations from the deepest up."""
+        """Bytes of the tables that can be held in device memory: images first, then activations from the deepest upwards."""
         sizes = {"pixels": int(np.prod(self.data.pixels.shape))}
         if self.features is not None:
             deepest_first = sorted(self.features.boundaries, key=lambda boundary: -boundary.block)
@@ -166,7 +166,7 @@ class Workspace:
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        """The network in eval mode, without gradients, in the run's precision; afterwards its mode is what it was."""
+        """Put the network into eval mode, without gradients and in the run's precision; restores its mode afterwards."""
         module = self.network.module
         before = module.training
         module.eval()

@@ -66,7 +66,7 @@ def test_the_page_tells_the_result_and_needs_nothing_from_elsewhere(tmp_path: Pa
     page = page_of(folder)
     assert " ".join(lead(read_run(folder)).split()) in page.text
     assert re.search(
-        r"The evolved schedule reaches \d\d\.\d.±.\d\.\d.% macro accuracy on the test split, "
+        r"The evolved schedule reaches \d\d\.\d.±.\d\.\d.% macro accuracy on the test set, "
         r"against \d\d\.\d.±.\d\.\d.% for full fine-tuning and \d\d\.\d.±.\d\.\d.% for linear probing\.",
         page.text,
     )
@@ -114,7 +114,7 @@ def test_a_run_without_confirmation_and_a_single_fine_tune_have_pages_too(tmp_pa
     assert "without confirming it" in page_of(make_run(tmp_path / "run", confirmed=0)).text
     page = page_of(make_run(tmp_path / "trained", command="train"))
     assert "Full fine-tuning reaches" in page.text
-    assert "How the search went" not in page.text
+    assert "<h2>The search</h2>" not in page.text
 
 
 def test_a_choice_that_is_not_the_best_confirmed_is_explained(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_perfect_model_has_no_mistakes_to_show(tmp_path: Path) -> None:
     (folder / "predictions.csv").write_text("\n".join([text[0], *lines]) + "\n")
     page = page_of(folder)
     assert "0 of 60 test images are classified wrongly" in page.text
-    assert "Surest mistakes" not in page.text
+    assert "Most confident mistakes" not in page.text
 
 
 def test_runs_side_by_side_are_told_apart(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_lists_as_json_are_one_object_of_values(biotune: Callable[..., Any]) -> 
     assert rows["digits"]["classes"] == 10
     assert rows["digits"]["here"] is True
     assert rows["folder"]["classes"] is None
-    assert {"strategy": "full", "what_it_is": "Full fine-tuning: every block at the base rate."} in json.loads(
+    assert {"strategy": "full", "what_it_is": "Full fine-tuning: every block at the base learning rate."} in json.loads(
         biotune("list", "strategies", "--json").out
     )["strategies"]
 
