@@ -1,4 +1,4 @@
-"""Blocks on a model: frozen state, normalisation mode and optimizer groups, with a proof of full, single coverage."""
+"""Applies blocks to a model: frozen state, mode of normalisation layers, optimizer groups; checks that they cover it once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ NORMALISATION = (
 
 
 def is_normalisation(module: nn.Module) -> bool:
-    """Whether a module is a normalisation layer: one of torch's types, or a layer without children that is called a Norm.
+    """Return whether a module is a normalisation layer: one of torch's types, or a layer without children named `…Norm…`.
 
-    Norms of torchvision's, timm's and a user's own (FrozenBatchNorm2d, RmsNorm) are told by their names; a block that merely
-    holds one (Conv2dNormActivation), or does without (NormFreeBlock), is none.
+    Layers of torchvision, timm and users (FrozenBatchNorm2d, RmsNorm) are recognised by their names; a block that only
+    contains one (Conv2dNormActivation), or has none (NormFreeBlock), is not a normalisation layer.
     """
     if isinstance(module, NORMALISATION):
         return True
@@ -32,12 +32,12 @@ def is_normalisation(module: nn.Module) -> bool:
 
 
 def has_running_statistics(module: nn.Module) -> bool:
-    """Whether a module is a normalisation layer whose running statistics move in train mode."""
+    """Return whether a module is a normalisation layer that updates running statistics in train mode."""
     return is_normalisation(module) and getattr(module, "running_mean", None) is not None
 
 
 def part_at(module: nn.Module, path: str) -> nn.Module | nn.Parameter:
-    """The submodule, or the single parameter, at a dotted path.
+    """Return the submodule, or the single parameter, at a dotted path.
 
     Raises:
         BackboneError: The path names neither.
@@ -53,7 +53,7 @@ def part_at(module: nn.Module, path: str) -> nn.Module | nn.Parameter:
 
 
 def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]]:
-    """The named parameters of the submodule, or the single parameter, at a dotted path.
+    """Return the parameters of the submodule, or the single parameter, at a dotted path, with their dotted names.
 
     Raises:
         BackboneError: The path names neither.
@@ -65,14 +65,17 @@ def parameters_of(module: nn.Module, path: str) -> list[tuple[str, nn.Parameter]
 
 
 def block_parameters(module: nn.Module, blocks: Sequence[Block]) -> dict[str, list[tuple[str, nn.Parameter]]]:
-    """The named parameters of each block, proved to cover the network exactly once.
+    """Return the parameters of each block, after checking that the blocks cover the network exactly once.
 
     Args:
         module: The network.
         blocks: Its blocks.
 
+    Returns:
+        Block's name → pairs of a parameter's dotted name and the parameter.
+
     Raises:
-        BackboneError: A block names nothing, or a parameter belongs to no block or to two.
+        BackboneError: A block's path names nothing, or a parameter belongs to no block or to two.
     """
     owner: dict[int, str] = {}
     parameters: dict[str, list[tuple[str, nn.Parameter]]] = {}
@@ -97,14 +100,14 @@ def param_groups(
     """Freeze the blocks of weight 0 and group the others for an optimizer, in forward order.
 
     A frozen block has no gradients, and its modules (normalisation, dropout, stochastic depth) stay in eval mode
-    through every later `model.train()`. A second call undoes the one before.
+    through every later `model.train()`. A second call replaces the first.
 
     Args:
-        model: A network with the modules that the blocks name, each parameter in one block.
+        model: A network in which each parameter belongs to exactly one of the blocks.
         blocks: (B,) the blocks in forward order.
         lr_weights: (B,) the weight W_b of each block's learning rate; 0 means frozen.
         base_lr: λ_0; a block's learning rate is λ_b = W_b · λ_0 (BioTune, section 1).
-        frozen_norm: eval, or train: frozen normalisation layers go on updating their statistics, as published.
+        frozen_norm: eval keeps the running statistics of frozen normalisation layers; train updates them, as published.
 
     Returns:
         One parameter group per trained block: `{"params", "lr", "name"}`.
@@ -122,10 +125,10 @@ def param_groups(
 
 
 def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], frozen_norm: str = "eval") -> None:
-    """Make the selected blocks trainable and freeze the others, whatever was frozen before.
+    """Make the selected blocks trainable and freeze the others, whatever their state was before.
 
     Args:
-        model: A network with the modules that the blocks name, each parameter in one block.
+        model: A network in which each parameter belongs to exactly one of the blocks.
         blocks: (B,) the blocks in forward order.
         selected: (B,) whether each is trained.
         frozen_norm: See `param_groups`.
@@ -143,7 +146,7 @@ def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], 
     for block, trained in zip(blocks, selected, strict=True):
         for _, parameter in parameters[block.name]:
             parameter.requires_grad_(trained)
-            # a stale gradient of a frozen parameter would still meet momentum and weight decay
+            # the optimizer would still apply momentum and weight decay to a frozen parameter with an old gradient
             parameter.grad = None
         if not trained:
             for module in _modules(model, block):
@@ -151,15 +154,15 @@ def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], 
 
 
 def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Prove that the optimizer holds exactly the trainable parameters, each once.
+    """Check that the optimizer holds exactly the trainable parameters, each once.
 
     Raises:
-        ScheduleError: It does not.
+        ScheduleError: A parameter is repeated, missing or frozen.
     """
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     trainable = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if len(held) != len(set(held)):
-        raise ScheduleError("a parameter stands in two optimizer groups.")
+        raise ScheduleError("a parameter is in two optimizer groups.")
     if stray := trainable.keys() - set(held):
         raise ScheduleError(f"parameter {trainable[min(stray)]} is trainable but in no optimizer group.")
     if set(held) - trainable.keys():
@@ -167,13 +170,18 @@ def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _modules(model: nn.Module, block: Block) -> list[nn.Module]:
-    """The modules of a block; a bare parameter among its paths has no mode to hold."""
+    """The modules of a block, without its single parameters, which have no mode."""
     parts = [part_at(model, path) for path in block.modules]
     return [part for part in parts if isinstance(part, nn.Module)]
 
 
 def hold_in_eval(module: nn.Module, frozen_norm: str = "eval") -> None:
-    """Keep a module in eval mode through every later `train()`, until `freeze` or `param_groups` releases it."""
+    """Keep a module in eval mode through every later `train()`, until `freeze` or `param_groups` releases it.
+
+    Args:
+        module: The module; its attribute `train` is replaced.
+        frozen_norm: See `param_groups`.
+    """
     module.train = partial(_stay, module, frozen_norm)  # type: ignore[method-assign]
     module.train(module.training)
 
@@ -185,7 +193,7 @@ def _release(module: nn.Module) -> None:
 
 
 def _stay(module: nn.Module, frozen_norm: str, mode: bool = True) -> nn.Module:
-    """Stands in for `module.train` on frozen modules: whatever the mode asked for, it stays in eval mode."""
+    """Replaces `module.train` on frozen modules: ignores the requested mode and keeps eval mode."""
     type(module).train(module, False)
     if frozen_norm == "train" and mode:
         for inner in module.modules():
