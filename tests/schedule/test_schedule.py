@@ -247,9 +247,9 @@ HEAD = "head: {modules: [fc], frozen: false, importance: 0.75, lr_weight: 2.5, l
 GIANT = "1" + "0" * 400
 REFUSED = {
     "no YAML": ("{", "no YAML"),
-    "empty": ("", "no schedule file"),
-    "a list": ("[1, 2]", "no schedule file"),
-    "a text": ("hello", "no schedule file"),
+    "empty": ("", "not a schedule file"),
+    "a list": ("[1, 2]", "not a schedule file"),
+    "a text": ("hello", "not a schedule file"),
     "without format": (GOOD.replace("format: 1\n", ""), "'format'"),
     "format 2": (GOOD.replace("format: 1", "format: 2"), "format 2"),
     "format text": (GOOD.replace("format: 1", "format: one"), "format 'one'"),

@@ -89,7 +89,7 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path, make: str) -> None:
         root.write_text("not a folder")
     config = folder_config(root)
     config.root = None if make == "unset" else config.root
-    with pytest.raises(DataError, match=r"dataset\.root.*a folder of images with one folder a class"):
+    with pytest.raises(DataError, match=r"dataset\.root.*a folder of images with one folder per class"):
         folder.load(config)
 
 
