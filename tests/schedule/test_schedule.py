@@ -246,7 +246,7 @@ def test_small_rates_are_numbers_in_every_spelling(tmp_path: Path, spelling: str
 HEAD = "head: {modules: [fc], frozen: false, importance: 0.75, lr_weight: 2.5, lr: 0.0025}"
 GIANT = "1" + "0" * 400
 REFUSED = {
-    "no YAML": ("{", "no YAML"),
+    "no YAML": ("{", "not a YAML file"),
     "empty": ("", "not a schedule file"),
     "a list": ("[1, 2]", "not a schedule file"),
     "a text": ("hello", "not a schedule file"),
@@ -269,7 +269,7 @@ REFUSED = {
     "importance giant": (GOOD.replace("importance: 0.75", f"importance: {GIANT}"), "head: importance"),
     "base rate giant": (GOOD.replace("base_lr: 0.001", f"base_lr: {GIANT}"), "base_lr is a giant integer"),
     "base rate hexadecimal giant": (GOOD.replace("base_lr: 0.001", "base_lr: 0x" + "f" * 9000), "base_lr is a giant"),
-    "base rate of 5000 digits": (GOOD.replace("base_lr: 0.001", "base_lr: 1" + "0" * 5000), "no YAML"),
+    "base rate of 5000 digits": (GOOD.replace("base_lr: 0.001", "base_lr: 1" + "0" * 5000), "not a YAML file"),
     "base rate 0": (GOOD.replace("base_lr: 0.001", "base_lr: 0"), "base_lr is 0"),
     "base rate a text": (GOOD.replace("base_lr: 0.001", "base_lr: fast"), "base_lr is 'fast'"),
     "threshold NaN": (GOOD.replace("threshold: 0.4", "threshold: .nan"), "threshold is nan"),
@@ -287,15 +287,15 @@ REFUSED = {
     "modules numbers": (GOOD.replace("modules: [fc]", "modules: [1]"), "block head: 'modules'"),
     "block name a number": (GOOD.replace("head:", "7:"), "block 7: its name must be a text"),
     "block name a truth value": (GOOD.replace("head:", "no:"), "block False: its name must be a text"),
-    "binary": (bytes(range(256)), "no YAML"),
-    "NUL bytes": (b"\0" * 64, "no YAML"),
-    "UTF-16": (GOOD.encode("utf-16"), "no YAML"),
-    "deep lists": ("[" * 3_000, "no YAML"),
-    "deep mappings": ("a: " + "{a: " * 2_000, "no YAML"),
-    "foreign tag": ("format: !!python/object/apply:os.getcwd []", "no YAML"),
-    "tag without a value": ("format: !!int ''", "no YAML"),
-    "impossible truth value": ("format: !!bool perhaps", "no YAML"),
-    "impossible date": ("format: 2020-13-45", "no YAML"),
+    "binary": (bytes(range(256)), "not a YAML file"),
+    "NUL bytes": (b"\0" * 64, "not a YAML file"),
+    "UTF-16": (GOOD.encode("utf-16"), "not a YAML file"),
+    "deep lists": ("[" * 3_000, "not a YAML file"),
+    "deep mappings": ("a: " + "{a: " * 2_000, "not a YAML file"),
+    "foreign tag": ("format: !!python/object/apply:os.getcwd []", "not a YAML file"),
+    "tag without a value": ("format: !!int ''", "not a YAML file"),
+    "impossible truth value": ("format: !!bool perhaps", "not a YAML file"),
+    "impossible date": ("format: 2020-13-45", "not a YAML file"),
     "block of itself": ("format: 1\nblocks: &a {x: *a}", "block x: 'modules'"),
 }
 
