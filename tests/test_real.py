@@ -28,7 +28,7 @@ def biotune(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_copy_is_whole() -> None:
     done = biotune("data", "check")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "60,000" in done.stdout and "10,000" in done.stdout and "the copy is whole" in done.stdout
+    assert "60,000" in done.stdout and "10,000" in done.stdout and "the copy is complete" in done.stdout
 
 
 @pytest.mark.network

@@ -1,6 +1,6 @@
-"""The command line: sub-commands over Hydra. This folder alone knows Hydra.
+"""The command line: sub-commands on top of Hydra. No other folder imports Hydra.
 
-Nothing heavy is imported before it is known what the user wants, so that help and completion are instant.
+Heavy libraries are imported only once the command is known, so that help and completion are instant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command.
 
     Args:
-        arguments: What follows the program's name; by default what was typed.
+        arguments: The words after the program's name; by default those of the command line.
 
     Returns:
         The exit status: 0, 1 for a run that failed, 2 for bad input, 130 after Ctrl-C.
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"biotune: interrupted. {stop}".rstrip(), file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # the reader of a pipe, such as head, has seen enough
+        # the reader of the pipe, such as head, has closed it
         sys.stderr.close()
         return 0
 

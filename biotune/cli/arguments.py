@@ -1,4 +1,4 @@
-"""The parser of flags: bad input is a `ConfigError`, so that it is one line and nothing leaves the process."""
+"""The parser of flags: bad input raises a `ConfigError`, which is printed as one line, instead of ending the process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from biotune.errors import ConfigError
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that raises where argparse would print the usage and exit.
+    """An argparse parser that raises an error where argparse would print the usage and exit.
 
     Args:
-        prog: The command as it is typed, such as `biotune report`.
-        help_shows: What its `--help` shows, for the error's remedy.
+        prog: The command as typed, such as `biotune report`.
+        help_shows: What `--help` shows, for the remedy in error messages; empty for a parser without `--help`.
         **settings: Passed on to argparse.
     """
 
@@ -22,9 +22,10 @@ class Parser(argparse.ArgumentParser):
         self.help_shows = help_shows
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line.
+        """Reject the command line.
 
         Raises:
             ConfigError: Always.
         """
-        raise ConfigError(f"{message}. '{self.prog} --help' shows {self.help_shows}.")
+        remedy = f" '{self.prog} --help' shows {self.help_shows}." if self.help_shows else f" Usage: {self.usage}"
+        raise ConfigError(f"{message}.{remedy}")

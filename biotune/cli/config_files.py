@@ -1,4 +1,4 @@
-"""The config groups read from their YAML files alone, without Hydra, so that completion, help and lists are instant."""
+"""Reads the config groups from their YAML files without Hydra, so that completion, help and lists are instant."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from biotune.errors import ConfigError
 
 @dataclass(frozen=True)
 class Setting:
-    """A key that a packaged YAML sets.
+    """A key that a packaged YAML file sets.
 
     Attributes:
-        config: What brings it in, as it is typed: `training=sgd`, or `biotune run` for a command's own file.
+        config: The choice that sets it, as typed: `training=sgd`, or `biotune run` for a command's own file.
         key: The dotted key.
-        value: Its value there.
+        value: Its value in that file.
     """
 
     config: str
@@ -31,10 +31,14 @@ class Setting:
 
 
 def roots(config_dir: str | None) -> list[Path]:
-    """The folders of configs, the user's own first: its files win.
+    """Return the folders of configs; files in the user's folder, which comes first, take precedence.
+
+    Args:
+        config_dir: The user's folder, or None.
+
 
     Raises:
-        ConfigError: The user's own folder is not there.
+        ConfigError: The user's folder does not exist.
     """
     own = Path(str(files("biotune.configs")))
     if config_dir is None:
@@ -45,14 +49,14 @@ def roots(config_dir: str | None) -> list[Path]:
 
 
 def groups_of(command: str) -> list[str]:
-    """The groups a command chooses from, in the order of its defaults list."""
+    """Return the config groups of a command, in the order of its defaults list."""
     defaults = read_yaml(roots(None)[0] / f"{command}.yaml").get("defaults", [])
     entries = [name for entry in defaults if isinstance(entry, dict) for name in entry]
     return [name for name in entries if not name.startswith("override ")]
 
 
 def choices_of(group: str, folders: Sequence[Path]) -> dict[str, Path]:
-    """The choices of a group in alphabetical order, each with its file."""
+    """Return the choices of a group in alphabetical order, each with its file."""
     found: dict[str, Path] = {}
     for folder in folders:
         for file in (folder / group).glob("*.yaml"):
@@ -61,7 +65,7 @@ def choices_of(group: str, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def remark(file: Path) -> str:
-    """The first comment of a config file that is no directive."""
+    """Return the first comment of a config file that is not a directive; empty where there is none."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -71,7 +75,7 @@ def remark(file: Path) -> str:
 
 
 def read_yaml(file: Path | None) -> dict[str, Any]:
-    """The keys of a YAML file; none where it cannot be read."""
+    """Return the keys of a YAML file; an empty dict where it cannot be read."""
     try:
         keys = yaml.safe_load(file.read_text(encoding="utf-8")) if file else {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -81,7 +85,7 @@ def read_yaml(file: Path | None) -> dict[str, Any]:
 
 @cache
 def settings() -> tuple[Setting, ...]:
-    """Every key that a packaged YAML sets."""
+    """Return every key that a packaged YAML file sets."""
     return tuple(_settings())
 
 

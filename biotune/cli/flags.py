@@ -1,4 +1,4 @@
-"""The flags of the commands: what each does and what follows it. Knows no command."""
+"""The flags that commands share: their meanings and arguments."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Flag(NamedTuple):
     """A flag.
 
     Attributes:
-        meaning: What it does.
-        takes: The words that can follow it; or `files`, `folders`, or `section` for a section of the config.
-        optional: Whether what follows may be left out.
+        meaning: One line for completion and help.
+        takes: The words that can follow it, or `files`, `folders`, or `section` for a section of the config; empty for none.
+        optional: Whether its argument may be left out.
     """
 
     meaning: str
@@ -23,7 +23,7 @@ class Flag(NamedTuple):
 
 HELP = {"--help": Flag("show the usage")}
 CONFIG_DIR = {"--config-dir": Flag("also look for configs in a folder", "folders")}
-COMPOSING = {  # Hydra's own, of every command that it composes a config for
+COMPOSING = {  # Hydra's flags, which every command with a config has
     "--help": Flag("show the config and its choices"),
     "--cfg": Flag("show the composed config and stop", ("job", "hydra", "all")),
     "--package": Flag("with --cfg: only one section", "section"),
@@ -32,11 +32,11 @@ COMPOSING = {  # Hydra's own, of every command that it composes a config for
     "--info": Flag("show how the config is composed", ("all", "config", "defaults", "defaults-tree", "searchpath"), True),
 }
 MULTIRUN = {"--multirun": Flag("one job per combination of comma-separated values"), "-m": Flag("the same as --multirun")}
-SHORT = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir", "-i": "--info"}  # understood, but not offered
+SHORT = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir", "-i": "--info"}  # accepted, but not offered by completion
 
 OF_MODE: dict[OutputMode, dict[str, Flag]] = {
     OutputMode.QUIET: {
-        "--quiet": Flag("only errors, the result and where the files are"),
+        "--quiet": Flag("only errors, the result and the folder of its files"),
         "-q": Flag("the same as --quiet"),
     },
     OutputMode.VERBOSE: {"--verbose": Flag("one line per training run"), "-v": Flag("the same as --verbose")},

@@ -1,4 +1,4 @@
-"""The commands: one row per command, from which help, completion, dispatch and checks derive. Imports nothing heavy."""
+"""The table of commands, one row per command; help, completion, dispatch and checks read it. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Command:
     """One command.
 
     Attributes:
-        name: As it is typed after `biotune`; two words for a command of a command.
+        name: The words after `biotune`; two for a command such as `data cache`.
         meaning: One line for the first screen.
-        entry: `module:function`, called with the arguments that follow the name and returning the exit status. None
-            where Hydra composes a config from them.
+        entry: `module:function`, called with the arguments after the name; it returns the exit status. None for commands
+            whose config Hydra composes.
         schema: The class of the config; None for commands without a config.
         job: `module:function`, called with the composed config; None for commands without a config.
-        own_flags: Its flags but those of its output modes.
-        modes: What it can be asked for beside the normal output.
-        leaves_folder: Whether it trains and leaves a run folder.
-        reported: Whether `biotune report` makes a page of its run folder.
-        composed_by: The words that compose its config, where that is not its name alone.
+        own_flags: Its flags, except those of its output modes.
+        modes: The output modes it supports besides the normal one.
+        leaves_folder: Whether it trains and writes a run folder.
+        reported: Whether `biotune report` can make a page from its run folder.
+        composed_by: The words that compose its config, where they differ from its name.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Command:
 
     @property
     def flags(self) -> dict[str, Flag]:
-        """All its flags, those of its output modes last."""
+        """All flags, those of the output modes last."""
         return {**self.own_flags, **{name: flag for mode in self.modes for name, flag in OF_MODE[mode].items()}}
 
     @property
     def typed(self) -> str:
-        """The whole command as it is typed to compose its config, such as `biotune data check`."""
+        """The whole command as typed to compose its config, such as `biotune data check`."""
         return f"biotune {self.composed_by or self.name}"
 
 
@@ -110,7 +110,7 @@ _ROWS = (
         own_flags={
             "--csv": Flag("also write all predictions to a CSV file", "files"),
             "--top": Flag("number of classes to show per image", ("1", "3", "5")),
-            "--device": Flag("where to compute", ("auto", "cpu", "cuda", "mps")),
+            "--device": Flag("device to compute on", ("auto", "cpu", "cuda", "mps")),
             "--plugins": Flag("modules to import first", ()),
             **HELP,
         },
@@ -118,7 +118,7 @@ _ROWS = (
     ),
     Command(
         name="report",
-        meaning="rebuild a run's page, or set runs side by side: report DIR...",
+        meaning="rebuild a run's page, or compare several runs: report DIR...",
         entry="biotune.cli.commands.report:report",
         own_flags={"--out": Flag("where to write the page", "files"), **HELP},
     ),
@@ -162,10 +162,10 @@ EVERY = {row.name: row for row in _ROWS}
 COMMANDS = {name: row for name, row in EVERY.items() if " " not in name}
 SCHEMAS = {name: row.schema for name, row in COMMANDS.items() if row.schema is not None}
 WITH_FOLDER = tuple(name for name, row in COMMANDS.items() if row.leaves_folder)
-COMPLETE = "__complete"  # typed by the shells' scripts, never by people
+COMPLETE = "__complete"  # called by the shells' completion scripts, not by users
 COMPLETE_ENTRY = "biotune.cli.completion.candidates:complete"
 
-LISTS = {  # of `biotune list`, each with the config group that it lists
+LISTS = {  # name of a list in `biotune list` → the config group that it lists
     "datasets": "dataset",
     "backbones": "backbone",
     "evolution": "evolution",
@@ -177,18 +177,18 @@ LISTS = {  # of `biotune list`, each with the config group that it lists
 LIST_OF = {group: name for name, group in LISTS.items()}
 
 NO_HYDRA_COMPLETION = (
-    "-sc: biotune has a completion of its own: 'biotune completion bash' prints it, 'biotune completion' says how to load it."
+    "-sc: biotune has its own completion: 'biotune completion bash' prints it, 'biotune completion' shows how to load it."
 )
 
 
 def load(place: str) -> Callable[..., Any]:
-    """The function at `module:function`, imported only now."""
+    """Import and return the function at `module:function`."""
     module, name = place.split(":")
     function: Callable[..., Any] = getattr(import_module(module), name)
     return function
 
 
-# at most 23 lines of 80 columns: with the prompt below them they fit an old terminal
+# at most 23 lines of 80 columns, so that they fit a small terminal together with the prompt
 FIRST_SCREEN = f"""\
 biotune finds which layers of an image classifier to fine-tune, and how fast.
 

@@ -1,1 +1,1 @@
-"""The configuration: every key with its type, default, bounds and meaning. Knows neither Hydra nor torch."""
+"""The configuration: every key with its type, default, bounds and meaning. Imports neither Hydra nor torch."""

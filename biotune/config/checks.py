@@ -1,4 +1,4 @@
-"""What a composed configuration may hold: the bounds of every key, and which keys must agree. One line per error."""
+"""Checks a composed config: the bounds of every key, and the keys that must agree. One line per error."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,10 @@ from biotune.errors import ConfigError
 
 
 def check(config: Section) -> None:
-    """Check every bound and every pair of keys that must agree.
+    """Check every bound, and all keys that must agree.
+
+    Args:
+        config: A composed config.
 
     Raises:
         ConfigError: With one line per error: the key, its value and the rule.
@@ -89,9 +92,9 @@ def _disagreements(config: Section) -> Iterator[str]:
             yield f"confirm.seeds={show(confirm.seeds)}: must be fresh, but {shared[0]} is also in training.seeds."
     training = getattr(config, "training", None)
     if training is not None and training.lr == AUTO and hasattr(config, "compare"):
-        yield f"training.lr={AUTO}: 'biotune compare' chooses rates by compare.tune_lr and compare.lr_factors; give a number."
+        yield f"training.lr={AUTO}: 'biotune compare' chooses learning rates by compare.lr_factors; give a number."
     if training is not None and training.lr == AUTO and hasattr(config, "genotypes"):
-        yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes mean the same rates each time."
+        yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes always mean the same learning rates."
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
@@ -99,7 +102,7 @@ def _disagreements(config: Section) -> Iterator[str]:
         yield from _keys_of_one_dataset(dataset)
     backbone = getattr(config, "backbone", None)
     if backbone is not None and backbone.head == "keep" and backbone.weights == "none":
-        yield "backbone.head=keep: there is no head to keep with backbone.weights=none."
+        yield "backbone.head=keep: needs pre-trained weights; with backbone.weights=none there is no head to keep."
     device = getattr(config, "device", "auto")
     index = device.removeprefix("cuda:")
     if device not in ("auto", "cpu", "cuda", "mps") and not (
@@ -109,33 +112,31 @@ def _disagreements(config: Section) -> Iterator[str]:
     yield from _strategies_that_disagree(config)
     strategy = getattr(config, "strategy", None)
     if strategy is not None and strategy.name == "schedule" and config.schedule is None:
-        yield "strategy=schedule: needs schedule=FILE, for example the best_schedule.yaml of a run."
+        yield "strategy=schedule: needs schedule=FILE, such as the best_schedule.yaml of a run."
     if strategy is not None and strategy.name not in ("schedule", MISSING) and config.schedule is not None:
         yield f"schedule={config.schedule}: does not go with strategy={strategy.name}; give one of the two."
 
 
 def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
     if evolution.screen > 1 and evolution.surrogate == "none":
-        yield f"evolution.screen={evolution.screen}: needs evolution.surrogate=gp, which says which children are promising."
+        yield f"evolution.screen={evolution.screen}: needs evolution.surrogate=gp, which selects the promising children."
     if evolution.screen > 1 and evolution.mating == "sequential":
-        yield f"evolution.screen={evolution.screen}: needs evolution.mating=brood, children that are drawn together."
+        yield f"evolution.screen={evolution.screen}: needs evolution.mating=brood, which draws all children together."
     if evolution.surrogate != "none" and evolution.screen == 1:
         yield f"evolution.surrogate={evolution.surrogate}: has nothing to screen with evolution.screen=1; give 2 or more."
     if evolution.algorithm not in ("biotune", MISSING) and evolution.screen > 1:
-        yield f"evolution.screen={evolution.screen}: goes with evolution=biotune only, not with {evolution.algorithm}."
+        yield f"evolution.screen={evolution.screen}: needs evolution=biotune, not {evolution.algorithm}."
     if evolution.algorithm not in ("biotune", MISSING) and evolution.unfreezing == EVOLVED:
-        yield f"evolution.unfreezing={EVOLVED}: goes with evolution=biotune only, not with {evolution.algorithm}."
+        yield f"evolution.unfreezing={EVOLVED}: needs evolution=biotune, not {evolution.algorithm}."
     if not evolution.freezing and evolution.fixed_threshold is not None:
-        yield (
-            f"evolution.fixed_threshold={evolution.fixed_threshold}: has no meaning with evolution.freezing=false; give one."
-        )
+        yield (f"evolution.fixed_threshold={evolution.fixed_threshold}: has no effect with evolution.freezing=false; give one.")
 
 
 def _strategies_that_disagree(config: Section) -> Iterator[str]:
     strategy = getattr(config, "strategy", None)
     if strategy is not None:
         if strategy.name == "biotune":
-            yield "strategy=biotune: is a whole search; 'biotune run' makes one, 'biotune compare' compares it with others."
+            yield "strategy=biotune: is a search; use 'biotune run', or 'biotune compare' to compare it with others."
         for name, value in vars(strategy).items():
             if name != "name" and value != getattr(StrategyConfig, name) and strategy.name not in STRATEGY_KEYS[name]:
                 owners = " and ".join(STRATEGY_KEYS[name])
@@ -144,15 +145,15 @@ def _strategies_that_disagree(config: Section) -> Iterator[str]:
     if names is None:
         return
     if "full" not in names:
-        yield f"strategies={show(names)}: must hold full, which all others are measured against."
+        yield f"strategies={show(names)}: must hold full, the baseline of all others."
     if ("schedule" in names) != (config.schedule is not None):
-        yield f"strategies={show(names)}: schedule among them and schedule=FILE go together; give both or neither."
+        yield f"strategies={show(names)}: the strategy schedule and schedule=FILE go together; give both or neither."
     if shared := set(config.compare.tune_seeds) & set(config.test.seeds):
         yield f"compare.tune_seeds={show(config.compare.tune_seeds)}: must be fresh; {min(shared)} is in test.seeds too."
 
 
 def _keys_of_one_dataset(dataset: DatasetConfig) -> Iterator[str]:
-    """Keys that one dataset needs and all others have no use for."""
+    """Report keys that belong to one dataset: missing there, or set for another."""
     owners = {
         "partition": ("dtd", dataset.loader == "torchvision" and dataset.name == "dtd"),
         "annotation": ("fgvc_aircraft", dataset.loader == "torchvision" and dataset.name == "fgvc_aircraft"),

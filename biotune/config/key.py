@@ -1,4 +1,4 @@
-"""What a configuration key is, and how the keys of a schema are listed. Knows no key and no config library."""
+"""Defines configuration keys and lists the keys of a schema. Independent of the schemas and of config libraries."""
 
 import dataclasses
 import inspect
@@ -26,19 +26,22 @@ def key(
     words: tuple[str, ...] = (),
     path: str = "",
 ) -> Any:
-    """A configuration key.
+    """Declare a configuration key as a field of a dataclass.
 
     Args:
         default: Its default.
-        meaning: Its meaning with the unit, one sentence.
-        ge: Least value allowed; the bounds of a list hold for every entry.
-        gt: The value must be greater.
-        le: Greatest value allowed.
-        lt: The value must be less.
-        choices: The only values allowed.
-        usual: Values worth offering where others are allowed too.
-        words: Texts that are allowed where the value is a number otherwise.
-        path: `files` or `folders` where the value is the path of one.
+        meaning: Its meaning in one sentence, with the unit.
+        ge: Smallest allowed value; the bounds of a list apply to every entry.
+        gt: The value must be greater than this.
+        le: Largest allowed value.
+        lt: The value must be less than this.
+        choices: The only allowed values; empty allows any.
+        usual: Values that completion offers where others are allowed too.
+        words: Texts that are allowed in place of a number.
+        path: `files` or `folders` where the value is a path, else empty.
+
+    Returns:
+        A `dataclasses.field` with these facts as its metadata.
     """
     bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     metadata: dict[str, Any] = {"meaning": meaning, "choices": choices, "usual": usual, "words": words, "path": path}
@@ -50,7 +53,14 @@ def key(
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a schema, as error messages and help describe it."""
+    """One key of a schema, as error messages and help describe it.
+
+    Attributes:
+        path: The dotted key.
+        type: Its type annotation.
+        default: Its default; `MISSING` where it must be given.
+        metadata: The arguments of `key` by name; bounds only where they are set.
+    """
 
     path: str
     type: Any
@@ -59,7 +69,7 @@ class Key:
 
     @property
     def must_be(self) -> str:
-        """The rule for the key's type in words."""
+        """The rule for the key's type in words, such as `an integer or null`."""
         inner, optional = _unwrap(self.type)
         words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
         lists = {
@@ -71,12 +81,17 @@ class Key:
         return " or ".join([text, *self.metadata["words"], *(["null"] if optional else [])])
 
     def is_no_word(self, value: Any) -> bool:
-        """Whether a text stands where only a number, or another text, may stand."""
+        """Return whether a value is a text that is not among the allowed words."""
         return bool(self.metadata["words"]) and isinstance(value, str) and value not in self.metadata["words"]
 
 
 def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
-    """Every key of a schema class with its dotted path, in declared order."""
+    """Yield every key of a schema class with its dotted path, in the order of declaration.
+
+    Args:
+        schema: A dataclass whose fields are keys or sections.
+        prefix: Put before every path.
+    """
     hints = typing.get_type_hints(schema)
     for item in dataclasses.fields(schema):
         path = prefix + item.name
@@ -89,18 +104,18 @@ def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
 
 
 def sections_of(schema: type) -> dict[str, str]:
-    """The sections of a schema class, each with what it is about."""
+    """Return the sections of a schema class, each with its docstring."""
     hints = typing.get_type_hints(schema)
     return {name: inspect.getdoc(hint) or "" for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
 
 
 def near_keys(name: str, paths: Iterable[str], others: Iterable[str] = ()) -> str:
-    """A sentence with the keys that end like a name, or else with what is spelt like it; empty where nothing is near.
+    """Return a sentence that suggests the keys with the same last part as a name, or else those spelt like it; empty for none.
 
     Args:
-        name: What was typed, such as `lr`.
+        name: The name as typed, such as `lr`.
         paths: Dotted paths of keys.
-        others: Names other than keys that may be meant.
+        others: Other names that may be meant, such as commands.
     """
     known = list(paths)
     same_leaf = [path for path in known if path.rpartition(".")[2] == name.rpartition(".")[2]]
@@ -108,12 +123,12 @@ def near_keys(name: str, paths: Iterable[str], others: Iterable[str] = ()) -> st
 
 
 def is_bool(item: Key) -> bool:
-    """Whether a key is true or false."""
+    """Return whether a key's value is true or false."""
     return _unwrap(item.type)[0] is bool
 
 
 def show(value: Any) -> str:
-    """A value as it is typed on the command line."""
+    """Return a value as typed on the command line."""
     if isinstance(value, list):
         return "[" + ",".join(show(entry) for entry in value) + "]"
     if value is None or isinstance(value, bool):
@@ -124,6 +139,6 @@ def show(value: Any) -> str:
 def _unwrap(hint: Any) -> tuple[Any, bool]:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         inner = [part for part in typing.get_args(hint) if part is not type(None)]
-        # what is a number or a word is described as a number
+        # a key that takes a number or a word is described as a number
         return float if float in inner else inner[0], type(None) in typing.get_args(hint)
     return hint, False

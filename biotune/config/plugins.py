@@ -1,4 +1,4 @@
-"""The user's own networks, datasets and strategies: modules named by the key `plugins`, the only key that names code."""
+"""Loads the user's networks, datasets and strategies: the modules in the key `plugins`, the only key that names code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from biotune.errors import BiotuneError, ConfigError, one_line
 
 
 def load_plugins(names: Sequence[str]) -> None:
-    """Import the modules, which register networks, datasets or strategies; the working folder is searched too.
+    """Import modules that register networks, datasets or strategies; the working folder is searched too.
+
+    Args:
+        names: Dotted names of the modules.
 
     Raises:
         ConfigError: A module cannot be imported.
@@ -24,5 +27,5 @@ def load_plugins(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except BiotuneError:
             raise
-        except Exception as error:  # a user's module may raise anything while it is imported
+        except Exception as error:  # a user's module may raise any exception on import
             raise ConfigError(f"plugins={name}: cannot be imported ({type(error).__name__}: {one_line(error)}).") from error

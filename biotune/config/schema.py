@@ -1,6 +1,6 @@
 """The schema of every configuration: each key with its type, default, bounds and meaning.
 
-This is the one place for defaults that no YAML states. Knows neither Hydra nor torch; `cli` registers these classes.
+The only place for defaults that no YAML file sets. Imports neither Hydra nor torch; `cli` registers these classes.
 """
 
 from dataclasses import dataclass, field
@@ -18,18 +18,18 @@ class DatasetConfig:
     """Where images come from and how they are split."""
 
     loader: str = key(MISSING, "Name of the registered loader that reads the dataset.")
-    name: str = key(MISSING, "Name of the dataset; tells apart the datasets of one loader.")
+    name: str = key(MISSING, "Name of the dataset; distinguishes the datasets of one loader.")
     root: str | None = key(None, "Folder of the local copy; null where the data ships with biotune.", path="folders")
     download: bool = key(False, "Fetch the data into dataset.root if it is not there.")
     image_size: int | None = key(None, "Side of the square image in pixels; null follows the backbone.", ge=8, le=4096)
     train_fraction: float = key(1.0, "Share of the training images to use, stratified by class.", gt=0, le=1)
-    max_classes: int | None = key(None, "Use only the first so many classes that have training images; null uses all.", ge=2)
-    max_per_class: int | None = key(None, "At most so many training images per class; null uses all.", ge=1)
+    max_classes: int | None = key(None, "Number of classes to use, the first with training images; null uses all.", ge=2)
+    max_per_class: int | None = key(None, "Largest number of training images per class; null uses all.", ge=1)
     max_eval_per_class: int | None = key(
-        None, "At most so many validation and so many test images per class; null uses all.", ge=1
+        None, "Largest number of validation images, and of test images, per class; null uses all.", ge=1
     )
-    val_fraction: float = key(0.2, "Share held out for validation where the dataset has no such split.", gt=0, lt=1)
-    test_fraction: float = key(0.2, "Share held out for testing where the dataset has no such split.", gt=0, lt=1)
+    val_fraction: float = key(0.2, "Share held out as validation set where the dataset has none.", gt=0, lt=1)
+    test_fraction: float = key(0.2, "Share held out as test set where the dataset has none.", gt=0, lt=1)
     split_seed: int = key(0, "Seed of the hold-outs, folds and subsets.", ge=0, le=2**32 - 2)
     skip_broken: bool = key(False, "Leave out images that cannot be decoded instead of refusing the dataset.")
     shift: str = key(
@@ -37,8 +37,8 @@ class DatasetConfig:
         "Distribution shift applied to all images (digits only).",
         choices=("none", "noise", "blur", "invert", "low_contrast"),
     )
-    partition: int | None = key(None, "Which of the ten official partitions into train, val and test (dtd only).", ge=1, le=10)
-    annotation: str | None = key(None, "What a class is (fgvc_aircraft only).", choices=("variant", "family", "manufacturer"))
+    partition: int | None = key(None, "Official partition into train, val and test, 1 to 10 (dtd only).", ge=1, le=10)
+    annotation: str | None = key(None, "Class level (fgvc_aircraft only).", choices=("variant", "family", "manufacturer"))
     source_size: int | None = key(
         None, "Side in pixels of the images as published (medmnist only).", choices=(28, 64, 128, 224)
     )
@@ -52,7 +52,7 @@ class BackboneConfig:
     name: str = key(MISSING, "Name of the network in its library.")
     weights: str = key(
         "default",
-        "default, none (random), a name the library knows, or the path of a safetensors or state-dict file.",
+        "default, none (random), a name in the library, or the path of a safetensors or state-dict file.",
         usual=("default", "none"),
         path="files",
     )
@@ -61,7 +61,7 @@ class BackboneConfig:
         "A new head for the dataset's classes, or the pre-trained one where the classes are the same.",
         choices=("new", "keep"),
     )
-    granularity: str = key("block", "What one gene stands for.", choices=("block", "layer"))
+    granularity: str = key("block", "Part of the network that one gene stands for.", choices=("block", "layer"))
 
 
 @dataclass
@@ -73,14 +73,14 @@ class EvolutionConfig:
     generations: int = key(10, "Generations G after the initial one.", ge=0, le=100_000)
     elites: int = key(3, "Elites E that survive a generation.", ge=0)
     folds: int = key(
-        2, "Folds the training and the validation data are each cut into; generation g works on g mod folds.", ge=1
+        2, "Folds the training and the validation data are each cut into; generation g uses fold g mod folds.", ge=1
     )
     resplit: bool = key(
         False,
         "Make each fold a new split of all training and validation images, instead of a disjoint part of them; the first "
         "one stays as it is.",
     )
-    max_hours: float | None = key(None, "Begin no further generation after so many hours; null sets no limit.", gt=0)
+    max_hours: float | None = key(None, "Wall-clock hours after which no generation begins; null sets no limit.", gt=0)
     mating: str = key(
         "brood",
         "Evaluate all children of a generation in one batch (brood), or one by one (sequential).",
@@ -93,53 +93,56 @@ class EvolutionConfig:
     mutation: bool = key(True, "Mutate children, the more the worse their parents rank.")
     adoption: bool = key(True, "Draw children towards their parents' mean and a prototype.")
     mutate_first_brood: bool = key(True, "Compute extinction factors already for generation 0.")
-    reevaluate_elites: bool = key(True, "Evaluate the elites anew when the fold has changed.")
-    seeded: bool = key(False, "Begin with the usual heuristics among the random individuals.")
+    reevaluate_elites: bool = key(True, "Evaluate the elites again when the fold has changed.")
+    seeded: bool = key(False, "Warm start: put common heuristics among the random individuals of generation 0.")
     surrogate: str = key(
         "none",
         "Regression over all evaluations so far that screens children: a Gaussian process (gp), or none.",
         choices=("none", "gp"),
     )
-    screen: int = key(1, "Children drawn for each one that is evaluated, the most promising; 1 evaluates all.", ge=1, le=1000)
-    freezing: bool = key(True, "Let the threshold freeze blocks; otherwise all are trained, at their learning rates.")
-    rates: bool = key(True, "Give each block its own learning rate; otherwise all trained blocks have the base one.")
+    screen: int = key(1, "Children drawn per child evaluated, the most promising one; 1 evaluates all.", ge=1, le=1000)
+    freezing: bool = key(True, "Let the threshold freeze blocks; otherwise all blocks are trained.")
+    rates: bool = key(True, "Give each block its own learning rate; otherwise all trained blocks use the base learning rate.")
     fixed_threshold: float | None = key(None, "The freezing threshold of every individual; null lets it evolve.", ge=0, le=1)
-    always_head: bool = key(False, "Train the head whatever the threshold says.")
+    always_head: bool = key(False, "Train the head even if its importance is below the threshold.")
     unfreezing: str = key(
         "together",
         "Order in which trained blocks join: all at once (together), one more every epoch from the head down (last_to_first) "
-        "or up to it (first_to_last), or either of the first two, as the search finds (evolved).",
+        "or up to it (first_to_last), or one of the first two, chosen by the search (evolved).",
         choices=("together", "last_to_first", "first_to_last", EVOLVED),
     )
 
 
 @dataclass
 class TrainingConfig:
-    """One fine-tune; the same for every candidate and strategy."""
+    """One training run; the same for every candidate and strategy."""
 
     lr: int | float | str = key(
         1e-3,
-        "Base learning rate λ_0 that a schedule's weights multiply; auto takes the one of lr_grid that validates best, in a "
-        "search with full fine-tuning.",
+        "Base learning rate λ_0 that a schedule's weights multiply; auto takes the one of lr_grid with the best "
+        "validation score, in a search with full fine-tuning.",
         gt=0,
         le=100,
         words=(AUTO,),
     )
     lr_grid: list[float] = key(
-        [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1], "Base learning rates that lr=auto tries, with each of seeds.", gt=0, le=100
+        [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
+        "Base learning rates that lr=auto tries, with each of training.seeds.",
+        gt=0,
+        le=100,
     )
-    epochs: int = key(30, "Most epochs of one fine-tune.", ge=1)
-    patience: int = key(3, "Stop after so many epochs without a better validation score.", ge=1)
+    epochs: int = key(30, "Largest number of epochs of one training run.", ge=1)
+    patience: int = key(3, "Epochs without a better validation score after which a training run stops.", ge=1)
     batch_size: int = key(96, "Images per mini-batch in training.", ge=2)
-    eval_batch_size: int = key(256, "Images per mini-batch in evaluation; changes speed and memory, not scores.", ge=1)
+    eval_batch_size: int = key(256, "Images per mini-batch in evaluation; affects speed and memory, not scores.", ge=1)
     seeds: list[int] = key([684, 559, 629], "Training seeds of every candidate of the search.", ge=0, le=2**63 - 1)
     optimizer: str = key("adam", "Optimizer.", choices=("adam", "adamw", "sgd"))
     momentum: float = key(0.9, "Momentum of sgd.", ge=0, lt=1)
     weight_decay: float = key(0.0, "Weight decay of the trained parameters.", ge=0)
-    scheduler: str = key("cosine", "Course of the learning rates over the epochs.", choices=("cosine", "step", "constant"))
-    cosine_epochs: int = key(100, "Epochs in which a cosine reaches 0 (T_max); may exceed epochs.", ge=1)
+    scheduler: str = key("cosine", "Schedule of the learning rates.", choices=("cosine", "step", "constant"))
+    cosine_epochs: int = key(100, "Epochs after which the cosine reaches 0 (T_max); may exceed epochs.", ge=1)
     step_epochs: int = key(10, "Epochs between two steps of the step scheduler.", ge=1)
-    step_factor: float = key(0.1, "Factor of one step of the step scheduler.", gt=0, le=1)
+    step_factor: float = key(0.1, "Factor of the learning rates at a step of the step scheduler.", gt=0, le=1)
     warmup_epochs: int = key(0, "Epochs over which the learning rates rise linearly at the start.", ge=0)
     class_weights: str = key("none", "Weight classes in the loss by inverse frequency.", choices=("none", "balanced"))
     augment: str = key(
@@ -147,7 +150,7 @@ class TrainingConfig:
     )
     precision: str = key(
         "auto",
-        "fp32, bf16 (by autocast), or auto: bf16 where the device has instructions for it and the network over a million "
+        "fp32, bf16 (by autocast), or auto: bf16 where the device has instructions for it and the network has over a million "
         "parameters.",
         choices=("auto", "fp32", "bf16"),
     )
@@ -162,46 +165,46 @@ class TrainingConfig:
         """`lr` as a number.
 
         Raises:
-            ConfigError: It is auto, and has yet to be found.
+            ConfigError: It is auto and has not been chosen yet.
         """
         if self.lr == AUTO:
-            raise ConfigError(f"training.lr={AUTO}: is found by 'biotune run' and 'biotune train' only; give a number.")
+            raise ConfigError(f"training.lr={AUTO}: is chosen by 'biotune run' and 'biotune train' only; give a number.")
         return float(self.lr)
 
 
 @dataclass
 class FitnessConfig:
-    """How schedules become numbers."""
+    """The fitness of a schedule."""
 
     metric: str = key(
         "acc",
-        "What fitness is made of: validation macro accuracy (acc), the same less its deviation over the seeds (acc+std), or "
+        "Measure behind the fitness: validation macro accuracy (acc), the same less its deviation over the seeds (acc+std), or "
         "validation loss (loss).",
         choices=("acc", "acc+std", "loss"),
     )
-    max_failed_share: float = key(0.5, "Stop the search if more than this share of a generation fails.", gt=0, le=1)
+    max_failed_share: float = key(0.5, "Share of failed candidates in a generation above which the search stops.", gt=0, le=1)
 
 
 @dataclass
 class SearchFitnessConfig(FitnessConfig):
-    """How schedules become numbers in a search."""
+    """The fitness of a schedule in a search, and what the search saves on losing candidates."""
 
     prune: str = key(
         "median",
-        "Stop a trial whose best score so far is below the median of earlier generations' (median), or none.",
+        "Stop a trial whose best score so far is below the median of earlier generations (median), or never (none).",
         choices=("none", "median"),
     )
-    racing: bool = key(True, "Train candidates with further seeds only while they can still come among the best.")
+    racing: bool = key(True, "Train candidates with further seeds only while they can still be among the best.")
 
 
 @dataclass
 class FeaturesConfig:
-    """What trials share: the activations behind the frozen first blocks, computed once."""
+    """Activations shared by trials: the output of the frozen first blocks, computed once."""
 
     max_gb: float = key(
         8.0,
-        "GB of disk, in the cache folder and only while a run goes on, for shared activations; 0 shares none. Changes speed, "
-        "and numbers in the last digit.",
+        "GB of disk for shared activations, in the cache folder and only during a run; 0 shares none. Affects speed, "
+        "and the last digit of numbers.",
         ge=0,
     )
 
@@ -211,7 +214,7 @@ class ExecutorConfig:
     """Where trials run."""
 
     name: str = key(MISSING, "Name of the executor.", choices=("in_process", "process_pool"))
-    threads: int = key(1, "CPU threads of one trial; numbers can differ in the last digit between settings.", ge=1, le=1024)
+    threads: int = key(1, "CPU threads of one trial; affects the last digit of numbers.", ge=1, le=1024)
     workers: int | None = key(
         None,
         "Worker processes of the process pool; null starts workers_per_gpu per GPU, or on a CPU one per `threads` cores.",
@@ -221,8 +224,8 @@ class ExecutorConfig:
     workers_per_gpu: int = key(1, "Worker processes that share a GPU.", ge=1, le=64)
     trial_timeout: float | None = key(
         None,
-        "Seconds after which a trial counts as hung and its worker is replaced; null waits for ever. A worker has as "
-        "long to set itself up, and ten minutes at least.",
+        "Seconds after which a trial counts as hung and its worker is replaced; null waits for ever. A worker has the "
+        "same time to set itself up, at least ten minutes.",
         gt=0,
     )
 
@@ -231,10 +234,10 @@ class ExecutorConfig:
 class ConfirmConfig:
     """The confirmation after the search."""
 
-    top_k: int = key(5, "Best distinct schedules to confirm with fresh seeds; 0 takes the best search score.", ge=0)
+    top_k: int = key(5, "Distinct schedules to confirm with fresh seeds, the best ones; 0 takes the best search score.", ge=0)
     choose: str = key(
         "smoothed",
-        "Choose by the confirmation's own mean score (score), or by a regression over it and all evaluations of the search "
+        "Choose by the mean score of the confirmation (score), or by a regression over it and all evaluations of the search "
         "(smoothed).",
         choices=("score", "smoothed"),
     )
@@ -243,7 +246,7 @@ class ConfirmConfig:
 
 @dataclass
 class FinalConfig:
-    """The final training runs, the only ones that are scored on the test set."""
+    """The final training runs, the only ones scored on the test set."""
 
     seeds: list[int] = key(
         [1, 2, 3, 4, 5],
@@ -254,8 +257,8 @@ class FinalConfig:
 
 
 def _plugins() -> Any:
-    """The key `plugins`, which stands at another place in each schema."""
-    return key([], "Modules to import that register networks, datasets or strategies of your own.")
+    """The key `plugins`, which has another position in each schema."""
+    return key([], "Modules to import, which register your own networks, datasets or strategies.")
 
 
 @dataclass
@@ -263,7 +266,7 @@ class BlocksConfig:
     """Keys of `biotune blocks`."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    num_classes: int = key(1000, "Classes of the head that is counted.", ge=2)
+    num_classes: int = key(1000, "Number of classes of the counted head.", ge=2)
     plugins: list[str] = _plugins()
 
 
@@ -301,20 +304,20 @@ class RunConfig(TrialsConfig):
 
 @dataclass
 class StrategyConfig:
-    """A method of fine-tuning that needs no search."""
+    """A fine-tuning method without a search."""
 
     name: str = key(MISSING, "Name of the strategy.")
-    alpha: float = key(0.01, "l2_sp and l1_sp: pull of pre-trained weights back to where they started.", ge=0)
-    beta: float = key(0.01, "l2_sp and l1_sp: decay of a new head's weights.", ge=0)
-    batches: int = key(5, "auto_rgn and auto_snr: batches whose gradients are measured before an epoch.", ge=1)
-    floor: float = key(0.95, "auto_snr: signal-to-noise ratio below which a parameter tensor stands still.", ge=0)
+    alpha: float = key(0.01, "l2_sp and l1_sp: strength of the pull of pre-trained weights back to their start.", ge=0)
+    beta: float = key(0.01, "l2_sp and l1_sp: weight decay of a new head.", ge=0)
+    batches: int = key(5, "auto_rgn and auto_snr: mini-batches whose gradients are measured before each epoch.", ge=1)
+    floor: float = key(0.95, "auto_snr: signal-to-noise ratio below which a parameter tensor is not updated.", ge=0)
     rank: int = key(8, "lora: rank of the adapters.", ge=1)
-    scale: float = key(8.0, "lora: alpha, the adapters' output is multiplied by alpha / rank.", gt=0)
+    scale: float = key(8.0, "lora: alpha; the adapters' output is multiplied by alpha / rank.", gt=0)
     decay: float = key(0.75, "layer_decay: factor between the learning rates of two neighbouring blocks.", gt=0, le=1)
     spread: float = key(100.0, "discriminative: ratio of the head's learning rate to the first block's.", ge=1)
 
 
-STRATEGY_KEYS = {  # which strategies use a key of their own
+STRATEGY_KEYS = {  # key → the strategies that use it
     "alpha": ("l2_sp", "l1_sp"),
     "beta": ("l2_sp", "l1_sp"),
     "batches": ("auto_rgn", "auto_snr"),
@@ -349,10 +352,10 @@ class ComparisonConfig:
     """How strategies are compared."""
 
     tune_lr: bool = key(
-        True, "Choose each strategy's base learning rate on validation data; a search chooses its rates itself."
+        True, "Choose each strategy's base learning rate on validation data; a search chooses its learning rates itself."
     )
-    lr_factors: list[float] = key([0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that are tried.", gt=0, le=1e6)
-    tune_seeds: list[int] = key([71], "Training seeds of these trials.", ge=0, le=2**63 - 1)
+    lr_factors: list[float] = key([0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that compare.tune_lr tries.", gt=0, le=1e6)
+    tune_seeds: list[int] = key([71], "Training seeds of the trials that choose the base learning rates.", ge=0, le=2**63 - 1)
 
 
 @dataclass
@@ -376,7 +379,7 @@ class CompareConfig(TrialsConfig):
             "discriminative",
             "biotune",
         ],
-        "Names of the strategies; biotune is a whole search, schedule the file of schedule=FILE.",
+        "Names of the strategies; biotune is a whole search, schedule stands for the file of schedule=FILE.",
     )
     schedule: str | None = key(None, "Path of a schedule file; goes with schedule among the strategies.", path="files")
     compare: ComparisonConfig = field(default_factory=ComparisonConfig)
@@ -390,7 +393,7 @@ Section = Any
 
 
 def value_at(config: Section, path: str) -> Any:
-    """The value at a dotted path of a composed config."""
+    """Return the value at a dotted path, such as `training.lr`, of a composed config."""
     for name in path.split("."):
         config = getattr(config, name)
     return config

@@ -1,4 +1,4 @@
-"""Which keys of a schema a command has no use for: they are in it because commands share sections. Knows no command line."""
+"""Lists the keys of a schema that a command does not use: they are part of it because commands share sections."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Unused:
     """Keys that a command does not use.
 
     Attributes:
-        keys: Dotted paths; a section's name and a dot for all of its keys.
-        because: Why, as what the command does.
-        where: In which configs they are unused; None for all.
-        but: Keys of the section that are used.
+        keys: Dotted paths; a section's name followed by a dot stands for all of its keys.
+        because: The reason, as the predicate of a sentence about the command.
+        where: Whether they are unused in a given config; None for always.
+        but: Keys of the section that are used after all.
     """
 
     keys: tuple[str, ...]
@@ -28,7 +28,7 @@ class Unused:
     but: tuple[str, ...] = ()
 
     def covers(self, path: str) -> bool:
-        """Whether a key is one of them."""
+        """Return whether a key is one of them."""
         named = any(path == key or (key.endswith(".") and path.startswith(key)) for key in self.keys)
         return named and path not in self.but
 
@@ -38,7 +38,7 @@ def _lr_is_given(config: TrainConfig) -> bool:
 
 
 def _nothing_is_chosen(config: TrainConfig) -> bool:
-    # surgical alone has several schedules to choose from by validation data
+    # only surgical chooses among several schedules by validation data
     return _lr_is_given(config) and config.strategy.name != "surgical"
 
 
@@ -52,7 +52,7 @@ UNUSED: dict[type, tuple[Unused, ...]] = {
         Unused(("training.lr_grid",), f"tries no learning rates unless training.lr={AUTO}", _lr_is_given),
         Unused(
             ("training.seeds",),
-            f"trains with test.seeds where it has nothing to choose (with training.lr={AUTO} or strategy=surgical it has)",
+            f"trains with test.seeds unless it has something to choose (training.lr={AUTO} or strategy=surgical)",
             _nothing_is_chosen,
         ),
     ),
@@ -61,11 +61,11 @@ UNUSED: dict[type, tuple[Unused, ...]] = {
 
 
 def unused_keys(config: Section, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Those of some keys that the command of a config does not use, each with why.
+    """Yield those of some keys that the command of a config does not use, each with the reason.
 
     Args:
         config: A composed config.
-        paths: The dotted paths of keys that were set on purpose.
+        paths: Dotted keys that the user has set.
     """
     known = {item.path for item in keys_of(type(config))}
     for path in paths:

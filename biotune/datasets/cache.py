@@ -1,4 +1,4 @@
-"""What lies in the decoded cache, and clearing it."""
+"""Lists and removes the entries of the cache of decoded images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class CacheEntry:
     """One decoded dataset in one geometry.
 
     Attributes:
-        folder: Where it lies.
-        dataset: The dataset's name; empty while it is not finished.
+        folder: The folder of its files.
+        dataset: The dataset's name; empty while the entry is unfinished.
         images: Number of images.
-        geometry: Side of the images, and how they were brought to it.
-        size: Bytes on disk.
+        geometry: Side of the images in pixels, and how they were resized to it.
+        size: Size on disk in bytes.
         used: When it was last opened.
-        unfinished: Whether it is being filled, or was left half-filled by a process that died.
+        unfinished: Whether a process is filling it, or died while filling it.
     """
 
     folder: Path
@@ -38,16 +38,22 @@ class CacheEntry:
 
 
 def entries() -> list[CacheEntry]:
-    """Everything in the cache, by dataset, the entry used last first."""
+    """Return all entries of the cache, sorted by dataset, the most recently used first."""
     folder = cache_folder() / "decoded"
     found = [_entry(child) for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
     return sorted(found, key=lambda entry: (entry.dataset, -entry.used.timestamp()))
 
 
 def clear(dataset: str | None = None) -> list[CacheEntry]:
-    """Remove the entries of a dataset, or all, and return them.
+    """Remove the entries of a dataset, or all entries.
 
-    Entries that another process is filling stay. Runs that have an entry open can go on reading it.
+    Entries that another process is filling are kept. Runs that have opened an entry can still read it.
+
+    Args:
+        dataset: The dataset's name; None for all datasets.
+
+    Returns:
+        The removed entries.
     """
     chosen = [entry for entry in entries() if dataset in (None, entry.dataset)]
     chosen = [entry for entry in chosen if not entry.unfinished or is_abandoned(entry.folder)]

@@ -1,6 +1,6 @@
-"""What is known of every dataset beforehand: classes, official counts, size, licence, source, and the files that make a copy.
+"""The facts of every dataset: classes, official counts, size, licence, source, and the files of a complete copy.
 
-The one table behind `biotune list datasets`, `biotune data check` and the messages about missing data. Opens no image.
+`biotune list datasets`, `biotune data check` and the messages about missing data read this table. Opens no image.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ class Facts:
 
     Attributes:
         loader: Name of its loader.
-        classes: Number of classes; None where the user's images decide.
-        train: Official number of training images, or of all where there is no split.
+        classes: Number of classes; None where it depends on the user's images.
+        train: Official number of training images, or of all images where there is no split.
         val: Official number of validation images; None where they are held out from the training images.
-        test: Official number of test images; None where they are held out.
-        size: Size of a ready copy on disk, about.
-        licence: What its authors say about use.
-        source: Where it comes from.
-        needs: Files and folders below dataset.root that make a copy.
-        fetched: Whether dataset.download=true can fetch it.
+        test: Official number of test images; None where they are held out from all images.
+        size: Approximate size of a complete copy on disk.
+        licence: The authors' terms of use.
+        source: Address of its origin.
+        needs: Files and folders of a complete copy, below dataset.root.
+        fetched: Whether dataset.download=true can download it.
     """
 
     loader: str
@@ -40,7 +40,7 @@ class Facts:
     fetched: bool = True
 
     def missing(self, root: Path) -> list[str]:
-        """What a copy lacks, in the order of `needs`."""
+        """Return the files and folders that a copy lacks, in the order of `needs`."""
         return [name for name in self.needs if not (root / name).exists()]
 
 
@@ -239,7 +239,7 @@ CATALOGUE: dict[str, Facts] = {
         ),
         fetched=False,
     ),
-    # the facts of dermamnist at 28 pixels; its loader asks the package about the others
+    # the facts of dermamnist at 28 pixels; its loader reads those of the other sets from the package
     "medmnist": Facts(
         loader="medmnist",
         classes=7,
@@ -278,7 +278,7 @@ _AIRCRAFT_CLASSES = {"variant": 100, "family": 70, "manufacturer": 30}
 
 
 def listed(config: DatasetConfig) -> Facts | None:
-    """What the table holds of the dataset that a config asks for, or None."""
+    """Return the catalogue's facts of the dataset in a config, or None."""
     known = CATALOGUE.get(config.name)
     if known is None or known.loader != config.loader:
         return None

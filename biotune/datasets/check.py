@@ -1,4 +1,4 @@
-"""Proving that a local copy is whole: the official counts, and every image opened and decoded."""
+"""Verifies that a local copy is complete: compares the counts with the official ones, and decodes every image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from biotune.errors import one_line
 
 @dataclass(frozen=True)
 class Count:
-    """One number of a copy beside the official one, which is None where there is none."""
+    """One count of a copy.
+
+    Attributes:
+        what: What is counted: `classes`, or the images of `train`, `val` or `test`.
+        found: The count in the copy.
+        official: The official count; None where there is none.
+    """
 
     what: str
     found: int
@@ -26,17 +32,17 @@ class Count:
 
     @property
     def agrees(self) -> bool:
-        """Whether the copy has what it should have."""
+        """Whether the count equals the official one, if there is one."""
         return self.official is None or self.found == self.official
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found.
+    """The result of a check.
 
     Attributes:
         counts: Classes and images of each split.
-        broken: Image → why it cannot be decoded.
+        broken: Name of an image → the reason why it cannot be decoded.
     """
 
     counts: tuple[Count, ...]
@@ -44,7 +50,7 @@ class Finding:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is wrong with the copy."""
+        """Whether all counts agree and every image can be decoded."""
         return not self.broken and all(count.agrees for count in self.counts)
 
 
@@ -52,8 +58,11 @@ def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = 
     """Count what a copy holds and decode every image of it.
 
     Args:
-        config: Which dataset, and where.
-        on_progress: Told how many of how many images are decoded.
+        config: The dataset and its root.
+        on_progress: Called with the number of images decoded and the number of all images.
+
+    Returns:
+        The counts and the broken images.
 
     Raises:
         DataError: The copy is missing or cannot be read at all.
@@ -72,7 +81,7 @@ def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = 
             on_progress(index + 1, len(source.names))
     used = int(np.unique(source.labels).size)
     counts = [Count("classes", used, len(source.classes) if facts is None or facts.classes is None else facts.classes)]
-    # images without an official split are those that training and hold-outs share
+    # images without an official split count as training images: hold-outs are drawn from them
     sizes = {split: int(np.isin(source.splits, (split, "") if split == "train" else (split,)).sum()) for split in SPLITS}
     counts += [
         Count(split, sizes[split], _official(facts, split)) for split in SPLITS if sizes[split] or _official(facts, split)

@@ -1,4 +1,4 @@
-"""A dataset ready for training: found, split, decoded and cut into folds."""
+"""Loads a dataset for training: finds, splits and decodes its images, and draws the folds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from biotune.datasets.splits import AS_GIVEN, Fold, Resampling, SplitIndices, ch
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of `Data.pixels` to train on and to validate on, ascending."""
+    """A training set and a validation set.
+
+    Attributes:
+        train: (N_train,) rows of `Data.pixels`, ascending.
+        val: (N_val,) rows of `Data.pixels`, ascending.
+    """
 
     train: Indices
     val: Indices
@@ -31,14 +36,14 @@ class Data:
     Attributes:
         name: The dataset's name.
         classes: Names of the classes.
-        pixels: (N, H, W, 3) uint8, every image in use.
-        labels: (N,) int64.
-        names: What identifies each image to the user.
-        whole: All training and validation data.
-        folds: The same cut into disjoint folds, or split anew several times (see `Resampling`).
-        test: Rows of the test split; no model sees them before the search is over.
+        pixels: (N, H, W, 3) uint8 RGB, all images in use.
+        labels: (N,) int64 indices into `classes`.
+        names: (N,) name of each image: its path below the root, or its index.
+        whole: All training and validation images.
+        folds: The same images cut into disjoint folds, or split several times (see `Resampling`).
+        test: (N_test,) rows of the test set, ascending; no model sees them before the search is over.
         fingerprint: Changes whenever images, labels or splits do.
-        skipped: Images left out because they could not be decoded.
+        skipped: Names of the images left out because they could not be decoded.
     """
 
     name: str
@@ -53,21 +58,21 @@ class Data:
     skipped: tuple[str, ...] = ()
 
     def part(self, fold: int | None) -> Part:
-        """The training and validation rows of a fold, or all of them for None."""
+        """Return the training and validation rows of a fold, or all of them for None."""
         return self.whole if fold is None else self.folds[fold]
 
 
 @dataclass(frozen=True)
 class FoundDataset:
-    """A dataset found, split and checked, but with no image decoded yet.
+    """A dataset that is found, split and checked, but not decoded.
 
     Attributes:
-        config: What was asked for.
-        source: Where the images are.
-        cut: Which image serves what.
-        resampling: How folds are drawn from it.
+        config: The dataset's config.
+        source: The labelled images.
+        cut: The indices of the images of each split.
+        resampling: How folds are drawn from the splits.
         folds: The folds, as indices of images.
-        kept: Labels that have an output: all, or those a limit on classes has left.
+        kept: (C,) labels of the source that have an output of the network: all, or as many as dataset.max_classes allows.
     """
 
     config: DatasetConfig
@@ -79,19 +84,22 @@ class FoundDataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that have an output."""
+        """(C,) names of the classes that have an output of the network."""
         return tuple(self.source.classes[label] for label in self.kept)
 
 
 def find_dataset(config: DatasetConfig, resampling: Resampling = AS_GIVEN) -> FoundDataset:
-    """Find a dataset, split it and draw its folds; decodes nothing.
+    """Find a dataset, split it and draw its folds, without decoding any image.
 
     Args:
-        config: Which dataset.
-        resampling: How folds are drawn from the training and validation data.
+        config: The dataset's config.
+        resampling: How folds are drawn from the training and validation images.
+
+    Returns:
+        The dataset as indices of images.
 
     Raises:
-        DataError: Data missing, malformed or too small.
+        DataError: The data is missing, malformed or too small.
     """
     source = load_source(config)
     cut = partition(source, config)
@@ -104,15 +112,18 @@ def find_dataset(config: DatasetConfig, resampling: Resampling = AS_GIVEN) -> Fo
 def load_dataset(
     plan: FoundDataset, geometry: Geometry, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Data:
-    """Decode what was found; only where broken images are left out are its folds drawn again.
+    """Decode the images of a dataset; where broken images are left out, its folds are drawn again.
 
     Args:
-        plan: What `find_dataset` found.
-        geometry: What the backbone's weights expect; `dataset.image_size` rescales it.
-        on_progress: Told how many of how many images are decoded.
+        plan: The result of `find_dataset`.
+        geometry: The size and crop that the backbone's weights expect; `dataset.image_size` rescales it.
+        on_progress: Called with the number of images decoded and the number of all images.
+
+    Returns:
+        The dataset with its pixels.
 
     Raises:
-        DataError: An image cannot be decoded, or what can be is too little.
+        DataError: An image cannot be decoded, or a class has too few images that can.
     """
     source, config, cut, folds = plan.source, plan.config, plan.cut, plan.folds
     members = np.sort(np.concatenate([cut.train, cut.val, cut.test]))
@@ -144,6 +155,6 @@ def _fingerprint(source: Source, cut: SplitIndices, resampling: Resampling) -> s
     digest = hashlib.sha256(f"{source.fingerprint}/{resampling.splits}{kind}".encode())
     for part in (cut.train, cut.val, cut.test):
         digest.update(part.tobytes())
-        # one set of images can be labelled in several ways
+        # the same images may have other labels
         digest.update(source.labels[part].tobytes())
     return digest.hexdigest()[:24]

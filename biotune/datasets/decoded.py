@@ -1,4 +1,4 @@
-"""Images decoded and resized once: a memory-mapped uint8 file shared by all later runs and workers."""
+"""The cache of decoded images: decoded and resized once, into a memory-mapped uint8 file that later runs and workers share."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ _ABANDONED_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images as the network takes them, but for normalisation.
+    """Images as the network's input, before normalisation.
 
     Attributes:
-        pixels: (N, H, W, 3) uint8, memory-mapped where the cache holds it.
-        broken: Positions that could not be decoded (all black in `pixels`), with the reason.
+        pixels: (N, H, W, 3) uint8 RGB, memory-mapped where the cache holds them.
+        broken: Row of an image that could not be decoded (black in `pixels`) → the reason.
     """
 
     pixels: Pixels
@@ -69,17 +69,21 @@ def decode(
     skip_broken: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Decoded:
-    """Decode, resize and crop images, or find them in the cache.
+    """Decode, resize and crop images, or open them from the cache.
 
     Args:
         source: The dataset.
-        members: Indices of the images wanted; row i of the result is image members[i].
-        geometry: Size, crop and filter.
-        skip_broken: Leave out what cannot be decoded instead of refusing it.
-        on_progress: Told how many of how many images are done, while decoding.
+        members: (N,) indices of the images; row i of the result is image members[i].
+        geometry: Size, crop and interpolation.
+        skip_broken: Accept images that cannot be decoded instead of raising an error.
+        on_progress: Called while decoding, with the number of images decoded and the number of all images.
+
+    Returns:
+        The decoded images.
 
     Raises:
-        DataError: An image cannot be decoded, and skip_broken is off.
+        DataError: An image cannot be decoded and skip_broken is false, or it cannot be read from disk.
+        RunFolderError: The cache folder cannot be written.
     """
     if not source.on_disk:
         pixels = np.zeros(_shape(members, geometry), dtype=np.uint8)
@@ -103,13 +107,13 @@ def _cache_key(source: Source, members: Indices, geometry: Geometry) -> str:
     facts = [_FORMAT, geometry.resize, geometry.crop, geometry.interpolation]
     digest = hashlib.sha256(json.dumps([source.fingerprint, facts]).encode())
     digest.update(members.tobytes())
-    # a user's own name may hold what no folder's name can
+    # a user's name may hold characters that no folder name can
     name = re.sub(r"[^\w.-]", "_", source.name).lstrip(".") or "unnamed"
     return f"{name}-{digest.hexdigest()[:24]}"
 
 
 def _open(folder: Path, shape: tuple[int, int, int, int]) -> Decoded | None:
-    """What the cache holds, or None where it holds nothing or something damaged."""
+    """Open an entry of the cache; None where there is none or it is damaged."""
     try:
         broken = {int(row): reason for row, reason in json.loads((folder / _BROKEN).read_text(encoding="utf-8")).items()}
         pixels = np.load(folder / _PIXELS, mmap_mode="r", allow_pickle=False)
@@ -120,7 +124,7 @@ def _open(folder: Path, shape: tuple[int, int, int, int]) -> Decoded | None:
     if pixels is None or pixels.shape != shape:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    with suppress(OSError):  # the time of last use; a cache that is read-only does without
+    with suppress(OSError):  # the time of last use, which a read-only cache does not keep
         os.utime(folder)
     return Decoded(pixels, broken)
 
@@ -132,7 +136,7 @@ def _fill(
     geometry: Geometry,
     on_progress: Callable[[int, int], None],
 ) -> Decoded:
-    """Decode into a folder of another name and rename it when it is complete: nobody ever sees half of it."""
+    """Decode into a temporary folder and rename it when it is complete, so that no process sees half an entry."""
     unfinished = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +147,7 @@ def _fill(
         (unfinished / _BROKEN).write_text(json.dumps(broken), encoding="utf-8")
         facts = {"dataset": source.name, "resize": geometry.resize, "interpolation": geometry.interpolation}
         (unfinished / ABOUT).write_text(json.dumps(facts), encoding="utf-8")
-        with suppress(OSError):  # where another process was faster, its pixels are the same
+        with suppress(OSError):  # another process was faster; its pixels are the same
             unfinished.rename(folder)
         opened = _open(folder, shape)
     except OSError as error:
@@ -159,14 +163,14 @@ def _fill(
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what processes that died half-way have left."""
+    """Remove the unfinished entries of processes that died."""
     for unfinished in folder.glob(f"{UNFINISHED}*"):
         if is_abandoned(unfinished):
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def is_abandoned(unfinished: Path) -> bool:
-    """Whether nothing has been written to an unfinished entry for an hour."""
+    """Return whether nothing has been written to an unfinished entry for an hour."""
     newest = 0.0
     for path in (unfinished, unfinished / _PIXELS):
         with suppress(OSError):
@@ -181,13 +185,13 @@ def _decode_to_file(
     geometry: Geometry,
     on_progress: Callable[[int, int], None],
 ) -> dict[int, str]:
-    """Write an npy file image by image: a mapping would keep all of its pages resident."""
+    """Write an npy file image by image: a memory map would keep all of its pages resident."""
     shape = _shape(members, geometry)
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         begin, size = file.tell(), int(np.prod(shape[1:]))
-        # what cannot be decoded stays black
+        # images that cannot be decoded stay black
         file.truncate(begin + size * len(members))
 
         def put(row: int, image: Pixels) -> None:
@@ -207,7 +211,7 @@ def _decode_all(
     put: Callable[[int, Pixels], None],
     on_progress: Callable[[int, int], None],
 ) -> dict[int, str]:
-    """Decode every image and hand its (H, W, 3) pixels on; returns the rows that are broken and why."""
+    """Decode every image and pass its row and (H, W, 3) pixels to `put`; return the broken rows with the reasons."""
 
     def decoded(row: int) -> Pixels:
         with source.read(int(members[row])) as image:
@@ -217,7 +221,7 @@ def _decode_all(
     with bombs_refused():
         for row, outcome in in_parallel(decoded, len(members)):
             if isinstance(outcome, MemoryError) or (isinstance(outcome, OSError) and outcome.errno is not None):
-                # no fault of the image's, and gone when its cause is: must not be kept as a property of the data
+                # an error of the system, not of the image: the cache must not keep it as a property of the data
                 name = source.names[members[row]]
                 raise DataError(f"{source.name}: {name} cannot be read ({one_line(outcome)}).") from outcome
             if isinstance(outcome, Exception):
@@ -229,16 +233,23 @@ def _decode_all(
 
 
 def in_parallel(work: Callable[[int], T], count: int) -> Iterator[tuple[int, T | Exception]]:
-    """Do something with every row in threads, and hand out results, or what was raised, in order.
+    """Call a function for every row in threads, and yield rows with results or exceptions in order.
 
-    Pillow decodes and resizes without the interpreter's lock. Only a few rows are under way at a time, so that
+    Pillow releases the interpreter's lock while it decodes and resizes. Only a few rows are processed at a time, so that
     memory does not grow with their number.
+
+    Args:
+        work: Called with a row from 0 to `count` − 1.
+        count: Number of rows.
+
+    Yields:
+        Each row with the result of `work`, or with the exception it raised.
     """
 
     def attempt(row: int) -> T | Exception:
         try:
             return work(row)
-        # Pillow's decoders raise whatever they like on malformed files
+        # Pillow's decoders raise any kind of exception on malformed files
         except Exception as error:
             return error
 

@@ -1,4 +1,4 @@
-"""One image: opened as a viewer shows it, and brought to the size and crop that a network takes."""
+"""Opens, converts, resizes and crops single images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
-# what counts as an image below a folder: torchvision's IMG_EXTENSIONS, which takes two seconds to import
+# suffixes of image files: torchvision's IMG_EXTENSIONS, copied because its import takes two seconds
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 @contextmanager
 def bombs_refused() -> Iterator[None]:
-    """While images are decoded, whatever opens them: one with too many pixels is an error and not a warning of Pillow's.
+    """Make Pillow raise an error, not only a warning, on an image with too many pixels.
 
-    Filters that the user has set come first. They are the process's, so this one is set around a whole loop over threads, and
-    never within one of them.
+    Filters that the user has set take precedence. Filters belong to the process, so this one must enclose a whole loop over
+    threads and not be set within a thread.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning, append=True)
@@ -28,11 +28,11 @@ def bombs_refused() -> Iterator[None]:
 
 
 class Geometry(Protocol):
-    """The size and crop that a network takes: what datasets need to know of its geometry."""
+    """The size and crop of a network's input images, as far as datasets need them."""
 
     @property
     def resize(self) -> int:
-        """The shorter side is resized to so many pixels."""
+        """Pixels to which the shorter side is resized."""
 
     @property
     def crop(self) -> int:
@@ -40,21 +40,24 @@ class Geometry(Protocol):
 
     @property
     def interpolation(self) -> str:
-        """PIL's name of the filter: bilinear or bicubic."""
+        """PIL's name of the interpolation: bilinear or bicubic."""
 
     def scaled_to(self, image_size: int | None) -> Geometry:
-        """The same for another image size; None changes nothing."""
+        """Return the geometry for another image size in pixels; None changes nothing."""
 
 
 def open_image(path: Path) -> Image.Image:
     """Open an image without decoding it.
 
+    Args:
+        path: The image file.
+
     Raises:
         ValueError: It would decode to more pixels than `Image.MAX_IMAGE_PIXELS`.
-        OSError: It is no image, or not there.
+        OSError: The file is missing or not an image.
     """
     image = Image.open(path)
-    # Pillow only warns, and a filter may silence it
+    # Pillow only warns, and a filter may suppress the warning
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         image.close()
         raise ValueError(f"{image.width}×{image.height} pixels are more than the {Image.MAX_IMAGE_PIXELS:,} allowed")
@@ -62,7 +65,7 @@ def open_image(path: Path) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Decode to 8-bit RGB as a viewer shows it: turned by EXIF, transparency over white, other ranges scaled."""
+    """Decode to 8-bit RGB: rotated by EXIF, transparency over white, 16-bit and float values scaled to 0 to 255."""
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         values = np.asarray(image).astype(np.float64)
@@ -82,11 +85,11 @@ _LONGEST_RATIO = 16
 
 
 def prepare(image: Image.Image, geometry: Geometry) -> Image.Image:
-    """Resize the shorter side and crop the centre of one image, as torchvision's presets do.
+    """Resize the shorter side of an image and crop its centre, as torchvision's presets do.
 
     Args:
-        image: As PIL opened it.
-        geometry: Sizes and filter.
+        image: The opened image.
+        geometry: Size, crop and interpolation.
 
     Returns:
         An RGB image of crop × crop pixels.
@@ -94,13 +97,13 @@ def prepare(image: Image.Image, geometry: Geometry) -> Image.Image:
     rgb = to_rgb(image)
     if rgb.size == (geometry.crop, geometry.crop) and geometry.resize == geometry.crop:
         return rgb
-    # seconds to import, and not needed where the cache has the images or they are of the right size
+    # takes seconds to import, and is not needed where images are cached or have the right size
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional
 
     short = min(rgb.size)
     if max(rgb.size) > _LONGEST_RATIO * short:
-        # resizing all of a very long image could take gigabytes, and only its centre is kept
+        # resizing a very long image could take gigabytes of memory, and only its centre is kept
         rgb = functional.center_crop(rgb, [min(side, _LONGEST_RATIO * short) for side in (rgb.height, rgb.width)])
     resized = functional.resize(rgb, [geometry.resize], InterpolationMode(geometry.interpolation))
     cropped: Image.Image = functional.center_crop(resized, [geometry.crop, geometry.crop])

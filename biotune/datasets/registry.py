@@ -1,6 +1,6 @@
-"""The loaders by name, each with what is known of its datasets beforehand; registering the user's own.
+"""The table of dataset loaders by name, with the facts of their datasets; registers the user's loaders.
 
-A loader's module is imported when it is needed: the libraries behind some take seconds.
+A loader's module is imported when it is needed, because the libraries of some take seconds to import.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def _unknown(config: DatasetConfig) -> Facts | None:
 
 @dataclass(frozen=True)
 class Loader:
-    """How one kind of dataset is found.
+    """How one kind of dataset is loaded.
 
     Attributes:
-        load: From the dataset's config to its labelled images.
-        facts: What is known of the dataset beforehand; None for a user's own.
+        load: Returns the labelled images for the dataset's config.
+        facts: Returns the facts of the dataset in a config; None for a user's dataset.
     """
 
     load: Callable[[DatasetConfig], Source]
@@ -84,11 +84,11 @@ LOADERS: dict[str, Loader] = {
 
 
 def register_dataset(name: str, loader: Callable[[DatasetConfig], Source]) -> None:
-    """Make a dataset of the user's own available as `dataset.loader=NAME`.
+    """Register a dataset of your own as `dataset.loader=NAME`.
 
     Args:
-        name: Its name.
-        loader: From the dataset's config to its labelled images.
+        name: The name of the loader.
+        loader: Returns the labelled images for the dataset's config.
 
     Raises:
         DataError: The name is taken.
@@ -101,8 +101,14 @@ def register_dataset(name: str, loader: Callable[[DatasetConfig], Source]) -> No
 def load_source(config: DatasetConfig) -> Source:
     """Find a dataset without decoding any image.
 
+    Args:
+        config: The dataset's config.
+
+    Returns:
+        Its labelled images.
+
     Raises:
-        DataError: Unknown loader, or data missing or malformed.
+        DataError: The loader is unknown, or the data is missing or malformed.
     """
     if config.loader not in LOADERS:
         raise DataError(f"dataset.loader={config.loader}: no such loader.{did_you_mean(config.loader, LOADERS)}")
@@ -110,9 +116,9 @@ def load_source(config: DatasetConfig) -> Source:
 
 
 def facts_of(config: DatasetConfig) -> Facts | None:
-    """What is known beforehand of the dataset that a config asks for; None for a user's own.
+    """Return the facts of the dataset in a config; None for a user's dataset.
 
     Raises:
-        DataError: The facts stand in a package that is not installed.
+        DataError: The package with the facts is not installed.
     """
     return LOADERS[config.loader].facts(config) if config.loader in LOADERS else None

@@ -1,4 +1,4 @@
-"""What a dataset is before it is split: labelled images that can be opened one by one."""
+"""A dataset before it is split: labelled images that can be opened one by one."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset as its loader found it.
+    """The labelled images of a dataset, as returned by its loader.
 
     Attributes:
-        name: Name for messages.
-        classes: Names of the classes; a label is an index into them.
-        labels: (N,) int64, a label an image.
-        splits: (N,) of "train", "val", "test": the official split; "" where there is none.
-        names: What identifies each image to the user: its path below the root, or its index.
-        read: Opens image i as PIL does, undecoded where that is possible.
-        fingerprint: Changes whenever the images do.
-        groups: (N,) ids of what must not be torn apart by a split, such as patients.
-        on_disk: Whether decoding is worth keeping in the decoded cache.
+        name: Name of the dataset, for messages.
+        classes: Names of the classes, indexed by the labels.
+        labels: (N,) int64, one label per image.
+        splits: (N,) the official split of each image: "train", "val" or "test"; "" where there is none.
+        names: (N,) name of each image: its path below the root, or its index.
+        read: Returns image i opened by PIL, undecoded where possible.
+        fingerprint: A text that changes whenever the images change.
+        groups: (N,) id of the group of each image, such as a patient; a split never separates the images of a group.
+        on_disk: Whether decoded images are kept in the cache.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which image serves what: train, validation and test, folds and subsets. Seeded, stratified, grouped, disjoint."""
+"""Divides a dataset into training, validation and test sets, folds and subsets: seeded, stratified, grouped, disjoint."""
 
 import warnings
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from biotune.config.schema import DatasetConfig
 from biotune.datasets.source import SPLITS, Indices, Source
 from biotune.errors import DataError
 
-_RESPLIT_SEEDS = 10**6  # apart from the seeds of the hold-outs, which begin at dataset.split_seed
+_RESPLIT_SEEDS = 10**6  # offset from the seeds of the hold-outs, which begin at dataset.split_seed
 
 
-Fold = tuple[Indices, Indices]  # training and validation images, ascending
+Fold = tuple[Indices, Indices]  # indices of training and validation images, ascending
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How often, and how, training and validation images are drawn for the trials of a search.
+    """How the training and validation images of a search's trials are drawn.
 
-    `evolution.folds` counts the `splits`: random splits of all training and validation images where they are drawn anew
-    (`evolution.resplit=true`), the first being the given one; disjoint folds of both otherwise.
+    `evolution.folds` sets `splits`. With `evolution.resplit=true` each is a random split of all training and validation
+    images, the first one the given split; otherwise each is a disjoint fold of both sets.
 
     Attributes:
         splits: Number of splits; 1 is the given one.
-        anew: Whether each is a new split of all images instead of a disjoint part.
+        anew: Whether each is a new split of all images instead of a disjoint fold.
     """
 
     splits: int = 1
@@ -51,13 +51,20 @@ class SplitIndices:
 
 
 def partition(source: Source, config: DatasetConfig) -> SplitIndices:
-    """Cut a dataset into train, validation and test.
+    """Divide a dataset into training, validation and test set.
 
-    Official splits are kept. What is missing is held out stratified by class, a group never torn apart: the test split
-    from all images, then the validation split, so that neither share depends on the other (60/20/20 by default).
+    Official splits are kept. A missing one is held out, stratified by class and with groups kept together: the test set
+    from all images, then the validation set, so that neither share depends on the other (60/20/20 by default).
+
+    Args:
+        source: The labelled images.
+        config: Shares, limits and seed.
+
+    Returns:
+        The indices of each split.
 
     Raises:
-        DataError: A class has too few images.
+        DataError: A class has too few images, or the shares leave none to train on.
     """
     train, val, test = (np.flatnonzero(source.splits == split) for split in SPLITS)
     unassigned = np.flatnonzero(source.splits == "")
@@ -66,10 +73,12 @@ def partition(source: Source, config: DatasetConfig) -> SplitIndices:
     if not test.size:
         train, test = hold_out(source, train, config.test_fraction, config.split_seed)
     if not val.size:
-        # where both are held out, the validation share refers to all images, not to what testing has left
+        # where both are held out, the validation share refers to all images, not to those left by the test set
         share = config.val_fraction * whole / len(train) if unassigned.size else config.val_fraction
         if unassigned.size and config.val_fraction + config.test_fraction >= 1:
-            raise DataError("dataset.val_fraction and dataset.test_fraction: must leave something to train on.")
+            raise DataError(
+                "dataset.val_fraction and dataset.test_fraction: must add up to less than 1, so that training images are left."
+            )
         train, val = hold_out(source, train, min(share, 1.0), config.split_seed + 1)
     if config.max_classes is not None:
         first = np.unique(source.labels[train])[: config.max_classes]
@@ -85,16 +94,16 @@ def partition(source: Source, config: DatasetConfig) -> SplitIndices:
 
 
 def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple[Indices, Indices]:
-    """Split members into those that stay and a stratified share of each class, one image at least.
+    """Hold out a stratified share of images, at least one per class.
 
     Args:
         source: Labels and, where they exist, groups.
-        members: Indices to split.
+        members: Indices of the images.
         share: Share to hold out, between 0 and 1.
         seed: Seed of the choice.
 
     Returns:
-        Indices that stay and indices held out, both ascending.
+        The remaining and the held-out indices, both ascending.
 
     Raises:
         DataError: A class has fewer than two members, or too few groups.
@@ -117,7 +126,7 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
 
 
 def _hold_out_groups(source: Source, groups: Indices, members: Indices, num_parts: int, seed: int) -> tuple[Indices, Indices]:
-    """Hold out the first of so many parts that leaves every class on both sides."""
+    """Hold out the first of `num_parts` parts that leaves every class on both sides."""
     _check_groups(source, groups, members, 2, "to hold images out")
     every = np.unique(source.labels[members])
     num_parts = min(num_parts, int(np.bincount(source.labels[members]).max()))
@@ -133,13 +142,13 @@ def _hold_out_groups(source: Source, groups: Indices, members: Indices, num_part
 
 
 def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray[np.int64] | None = None) -> list[Indices]:
-    """Cut positions into disjoint stratified parts that together cover them.
+    """Divide positions into disjoint stratified parts that together cover them.
 
     Args:
-        labels: (N,) a label a position.
-        num_folds: Number of parts; 1 gives one part with everything.
-        seed: Seed of the cut.
-        groups: (N,) ids of what must stay in one part.
+        labels: (N,) one label per position.
+        num_folds: Number of parts; 1 gives one part with all positions.
+        seed: Seed of the shuffle.
+        groups: (N,) id of the group of each position; a group stays in one part.
 
     Returns:
         Ascending positions of each part.
@@ -147,12 +156,12 @@ def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray
     positions = np.arange(len(labels))
     if num_folds == 1:
         return [positions]
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import, and workers need none
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import, and not needed in workers
 
     if groups is not None:
         grouped = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
         with warnings.catch_warnings():
-            # what goes short is said by those who ask for the parts, in one line of their own
+            # the callers report a class that is missing in a part, in one line
             warnings.simplefilter("ignore", UserWarning)
             return [held for _, held in grouped.split(positions, labels, groups)]
     plain = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
@@ -160,13 +169,16 @@ def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray
 
 
 def draw_folds(source: Source, cut: SplitIndices, resampling: Resampling, seed: int) -> tuple[Fold, ...]:
-    """The training and validation images of each fold.
+    """Draw the training and validation images of each fold.
 
     Args:
         source: Labels and, where they exist, groups.
         cut: The splits that folds are drawn from.
-        resampling: How many, and how.
+        resampling: Number and kind of the folds.
         seed: Seed of the draws.
+
+    Returns:
+        Training and validation indices of each fold, ascending.
 
     Raises:
         DataError: A class would be missing in a fold, or groups leave no way to split anew.
@@ -176,18 +188,18 @@ def draw_folds(source: Source, cut: SplitIndices, resampling: Resampling, seed: 
 
 
 def resplits(source: Source, cut: SplitIndices, count: int, seed: int) -> list[Fold]:
-    """Several ways of splitting the training and validation images: as they are, then drawn anew.
+    """Split the training and validation images several times: the given split first, then random ones.
 
-    Schedules that were chosen on one set of validation images have that set's luck; on other ones it does not repeat.
+    Schedules selected on a single validation set can overfit it; several sets reduce that.
 
     Args:
         source: Labels and, where they exist, groups.
-        cut: The splits as they are; the share of validation images stays about the same, in each class.
+        cut: The given splits; the share of validation images stays about the same in each class.
         count: Number of splits, the given one included.
         seed: Seed of the draws.
 
     Returns:
-        Training and validation indices of each, ascending.
+        Training and validation indices of each split, ascending.
 
     Raises:
         DataError: Groups leave no way to split anew.
@@ -200,13 +212,16 @@ def resplits(source: Source, cut: SplitIndices, count: int, seed: int) -> list[F
 
 
 def disjoint_folds(source: Source, cut: SplitIndices, num_folds: int, seed: int = 0) -> list[Fold]:
-    """Cut the training and the validation images into disjoint folds, every class in each of them.
+    """Divide the training and the validation images into disjoint folds, each with every class.
 
     Args:
         source: Labels and, where they exist, groups.
         cut: The splits that folds are cut from.
         num_folds: Number of folds.
-        seed: Seed of the folds; where there are groups, it decides which class goes short.
+        seed: Seed of the folds; with groups it decides which class gets fewer images.
+
+    Returns:
+        Training and validation indices of each fold, ascending.
 
     Raises:
         DataError: A class would be missing in a fold; with the class, its count and the remedy.
@@ -231,7 +246,7 @@ def disjoint_folds(source: Source, cut: SplitIndices, num_folds: int, seed: int 
 
 
 def _check_groups(source: Source, groups: Indices, members: Indices, num_parts: int, purpose: str) -> None:
-    """Refuse to cut into more parts than a class has groups."""
+    """Reject more parts than a class has groups."""
     for label in np.unique(source.labels[members]):
         count = len(np.unique(groups[members][source.labels[members] == label]))
         if count < num_parts:
@@ -242,7 +257,7 @@ def _check_groups(source: Source, groups: Indices, members: Indices, num_parts: 
 
 
 def _check_part(source: Source, members: Indices, part: Indices, seed: int, what: str) -> None:
-    """Refuse a part that groups have left without a class."""
+    """Reject a part in which a class is missing because groups stay together."""
     if lacking := sorted(set(source.labels[members].tolist()) - set(source.labels[part].tolist())):
         raise DataError(
             f"class {source.classes[lacking[0]]} would be missing in a {what}, as groups (such as patients) stay together. "
@@ -251,14 +266,18 @@ def _check_part(source: Source, members: Indices, part: Indices, seed: int, what
 
 
 def check_classes(source: Source, cut: SplitIndices) -> None:
-    """Refuse splits in which a class is missing that another split has; only test data may lack a class.
+    """Reject splits in which a class of another split is missing; only the test set may lack a class.
+
+    Args:
+        source: The labels and class names.
+        cut: The splits.
 
     Raises:
-        DataError: With the class at fault.
+        DataError: With the missing class.
     """
     present = np.unique(source.labels[cut.train])
     if len(present) < 2:
-        raise DataError(f"{source.name}: needs training images of two classes at least, found {len(present)}.")
+        raise DataError(f"{source.name}: needs training images of at least two classes, found {len(present)}.")
     for name, members in (("validation", cut.val), ("test", cut.test)):
         if stray := sorted(set(source.labels[members].tolist()) - set(present.tolist())):
             raise DataError(f"class {source.classes[stray[0]]} has {name} images but no training images.")

@@ -1,1 +1,1 @@
-"""The search: BioTune's operators on a DEAP toolbox and the generation loop. The only folder that knows DEAP; no torch."""
+"""The search: BioTune's operators on a DEAP toolbox, and the generation loop. No other folder imports DEAP. No torch."""

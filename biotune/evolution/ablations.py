@@ -1,4 +1,8 @@
+<<<<<<< HEAD:biotune/evolution/ablations.py
 """What an ablation makes of the schedule of some genes: operators and freedoms that the settings switch off."""
+=======
+"""Decodes genes into the schedule that is evaluated, with the changes that an ablation's settings make."""
+>>>>>>> words2:biotune/evolution/decoding.py
 
 from __future__ import annotations
 
@@ -13,7 +17,15 @@ from biotune.schedule.schedule import TOGETHER, Schedule
 
 
 def constrain(settings: EvolutionConfig, genes: Genes) -> Genes:
-    """The genes with the threshold where the settings fix it; without freezing it is 0."""
+    """Return the genes with the threshold that the settings fix; without freezing it is 0.
+
+    Args:
+        settings: The switches.
+        genes: (n,) in [0, 1], one importance per block and the threshold last.
+
+    Returns:
+        (n,) genes; a copy where the threshold is fixed.
+    """
     fixed = settings.fixed_threshold if settings.freezing else 0.0
     if fixed is None:
         return genes
@@ -23,15 +35,15 @@ def constrain(settings: EvolutionConfig, genes: Genes) -> Genes:
 
 
 def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block], unfreezing: str = TOGETHER) -> Schedule:
-    """The schedule of some genes (BioTune, section 1), with what the settings switch off.
+    """Decode genes into a schedule (BioTune, section 1), and apply the switches of the settings.
 
-    A schedule that no genotype decodes to has no importances.
+    A schedule to which no genotype decodes has no importances.
 
     Args:
         settings: The switches.
         genes: (n,), one importance per block and the threshold last.
         blocks: The network's blocks in forward order.
-        unfreezing: The order in which the blocks join, where it evolves.
+        unfreezing: The order in which the blocks join; used only where it evolves.
     """
     schedule = decode(genes.tolist(), blocks)
     weights = list(schedule.lr_weights)

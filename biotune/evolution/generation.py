@@ -1,4 +1,4 @@
-"""A generation: its size, the steps that make it, and the record that is kept of it. Knows no searcher."""
+"""A generation: its largest size, its steps and its record. Independent of the searchers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from biotune.trial import Evaluation, Status
 
 @dataclass(frozen=True)
 class Candidate:
-    """One candidate considered in a generation, as it stood there.
+    """One candidate of a generation, in its state at that time.
 
     Attributes:
         individual: Serial number of the genotype.
-        origin: How it came about.
-        genes: Importances in forward order, threshold last; each in [0, 1].
-        schedule: What they decode to.
-        evaluation: Its fitness and cost; an elite that was not evaluated anew shows its last one at no cost.
+        origin: How it was made.
+        genes: (n,) importances in forward order, threshold last; each in [0, 1].
+        schedule: The schedule that the genes decode to.
+        evaluation: Its fitness and cost; an elite that was not evaluated again has its last one, at no cost.
         fold: The fold the fitness was measured on.
         kept: Whether it is in the population after this generation.
     """
@@ -43,12 +43,12 @@ class Generation:
 
     Attributes:
         number: 0 for the initial one.
-        fold: The fold it worked on.
+        fold: The fold it was evaluated on.
         candidates: All candidates considered: elites, their probes, then the others.
-        record: The logbook's line: statistics of the survivors and counts.
+        record: The row of the logbook: statistics of the survivors, and counts.
         hall: The best distinct schedules seen so far, best first.
-        observations: Every evaluation of a trained candidate so far, for a regression.
-        survivors: State of the population: number, extinction factor and momentum of each, best first.
+        observations: Every evaluation of a trained candidate so far, the data of the surrogate.
+        survivors: Number, fitness, extinction factor and momentum of each member of the population, best first.
         random_state: State of the search's random number generator after this generation.
     """
 
@@ -63,31 +63,31 @@ class Generation:
 
 
 class Outcome(NamedTuple):
-    """What the steps of a generation come to.
+    """The result of a generation's steps.
 
     Attributes:
-        considered: Everyone who was considered, in the order of the tables.
-        survivors: Who makes up the next population, in any order.
+        considered: All individuals considered, in the order of the tables.
+        survivors: The members of the next population, in any order.
     """
 
     considered: list[Individual]
     survivors: list[Individual]
 
 
-# The steps of a generation: each yields the individuals to be evaluated next, at least one, and goes on once each of them has
-# received its evaluation.
+# The steps of a generation: each yields the individuals to be evaluated next, at least one, and resumes when all of them have
+# received their evaluations.
 Steps = Generator[list[Individual], None, Outcome]
 
 
 @dataclass
 class OpenGeneration:
-    """A generation that is being made.
+    """An unfinished generation.
 
     Attributes:
         number: 0 for the initial one.
-        fold: The fold it works on.
-        steps: What makes it.
-        evaluations: Those received so far.
+        fold: The fold it is evaluated on.
+        steps: The generator of its batches.
+        evaluations: The evaluations received so far.
     """
 
     number: int
@@ -96,7 +96,7 @@ class OpenGeneration:
     evaluations: list[Evaluation] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
-        """What it took, for the logbook: numbers of evaluations, of training runs made and spared, and seconds."""
+        """Return the costs for the logbook: numbers of evaluations and of training runs made and saved, and seconds."""
         statuses = [evaluation.status for evaluation in self.evaluations]
         return {
             "generation": self.number,
@@ -112,7 +112,7 @@ class OpenGeneration:
 
 
 def survivor_states(population: Sequence[Individual]) -> list[dict[str, Any]]:
-    """Number, fitness, extinction factor and momentum of each, in plain values."""
+    """Return number, fitness, extinction factor and momentum of each individual, as values that JSON can hold."""
     return [
         {
             "individual": individual.number,
@@ -125,7 +125,7 @@ def survivor_states(population: Sequence[Individual]) -> list[dict[str, Any]]:
 
 
 def most_candidates(settings: EvolutionConfig) -> int:
-    """The most evaluations of a generation after the initial one: 2E + N − E, plus E where the fold changes."""
+    """Return the most evaluations of a generation after the initial one: 2E + N − E, plus E where the fold changes."""
     n, e = settings.population_size, settings.elites
     probes = 2 * e if settings.exploitation else 0
     again = e if settings.reevaluate_elites and settings.folds > 1 else 0
@@ -133,5 +133,5 @@ def most_candidates(settings: EvolutionConfig) -> int:
 
 
 def most_evaluations(settings: EvolutionConfig) -> int:
-    """The most evaluations of a search: N + G (2E + N − E), plus E in each generation where the fold changes."""
+    """Return the most evaluations of a search: N + G (2E + N − E), plus E per generation where the fold changes."""
     return settings.population_size + settings.generations * most_candidates(settings)

@@ -1,4 +1,4 @@
-"""What a search remembers: all evaluations, the regression over them, DEAP's Statistics and Logbook, its HallOfFame."""
+"""The history of a search: all evaluations, the surrogate fitted to them, and DEAP's Statistics, Logbook and HallOfFame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ OverFolds = Callable[[Sequence[float]], float]
 
 @dataclass(eq=False)
 class HallEntry:
-    """One distinct schedule, its fitness by fold, and the one made of them by which DEAP ranks it."""
+    """One distinct schedule of the hall of fame.
+
+    Attributes:
+        schedule: The schedule.
+        number: Serial number of the first individual that decoded to it.
+        by_fold: Its fitness on each fold it was evaluated on.
+        fitness: DEAP's fitness by which it is ranked, aggregated over the folds.
+    """
 
     schedule: Schedule
     number: int
@@ -28,7 +35,7 @@ class HallEntry:
 
     @property
     def score(self) -> float:
-        """The fitness it is ranked by; smaller is better."""
+        """The fitness by which it is ranked; smaller is better."""
         return float(self.fitness.values[0])
 
 
@@ -37,7 +44,7 @@ def _by_score(entry: HallEntry) -> tuple[float, int]:
 
 
 def same_schedule(one: HallEntry, other: HallEntry) -> bool:
-    """DEAP's `similar`: one schedule once, however its frozen genes differ."""
+    """DEAP's `similar`: two entries are the same if their schedules are, even if their frozen genes differ."""
     return one.schedule.key == other.schedule.key
 
 
@@ -46,16 +53,16 @@ class History:
 
     Attributes:
         observations: Every evaluation of a trained candidate so far, pruned ones included.
-        logbook: DEAP's, one line per generation.
-        hall: DEAP's, the best distinct schedules.
+        logbook: DEAP's Logbook, one row per generation.
+        hall: DEAP's HallOfFame, the best distinct schedules.
     """
 
     def __init__(self, hall_size: int, over_folds: OverFolds) -> None:
-        """Begin with nothing.
+        """Create an empty history.
 
         Args:
-            hall_size: Distinct schedules to remember, at least 1.
-            over_folds: How the fitness values of one schedule on several folds become the one it is ranked by.
+            hall_size: Number of distinct schedules in the hall of fame, at least 1.
+            over_folds: Aggregates the fitness values of one schedule on several folds into the one by which it is ranked.
         """
         self.observations: list[Observation] = []
         self._fitted: tuple[int, Surrogate] | None = None
@@ -73,13 +80,20 @@ class History:
         self._statistics = tools.MultiStatistics(fitness=over_fitness, genes=over_genes)
 
     def remember(self, schedule: Schedule, individual: Individual) -> None:
-        """Note an evaluation; empty, failed and pruned candidates make no entry, but pruning on another fold counts in one."""
+        """Record an evaluation.
+
+        Empty, failed and pruned candidates make no entry in the hall of fame, but pruning on a further fold counts in one.
+
+        Args:
+            schedule: The schedule of the individual.
+            individual: An individual that has received its evaluation.
+        """
         evaluation = individual.evaluation
         if evaluation is not None and evaluation.scores and evaluation.status != Status.FAILED:
             self.observations.append(Observation(schedule, individual.fold, evaluation.fitness))
         entry = self._entries.get(schedule.key)
         if evaluation is not None and evaluation.status == Status.PRUNED and entry is not None:
-            # an estimate stands where nothing was measured: else a lucky fold would keep its rank
+            # the estimate counts where the fold has no measurement: else a lucky fold alone would decide the rank
             entry.by_fold.setdefault(individual.fold, individual.score)
             entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
         if evaluation is None or evaluation.status not in (Status.OK, Status.CACHED):
@@ -90,7 +104,7 @@ class History:
         entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
 
     def surrogate(self) -> Surrogate | None:
-        """The regression over all evaluations so far, fitted once between two of them; None while they are too few."""
+        """Return the surrogate fitted to all evaluations so far, fitted again after new ones; None while there are too few."""
         count = len(self.observations)
         if count < FEWEST:
             return None
@@ -99,25 +113,33 @@ class History:
         return self._fitted[1]
 
     def known(self, fold: int) -> set[str]:
-        """Canonical keys of the schedules whose fitness on a fold is known."""
+        """Return the canonical keys of the schedules whose fitness on a fold is known."""
         return {one.schedule.key for one in self.observations if one.fold == fold}
 
     def close_generation(self, survivors: Sequence[Individual], **facts: Any) -> dict[str, Any]:
-        """Write a generation's line into the logbook and rank the hall of fame anew."""
+        """Write a generation's row into the logbook and rank the hall of fame again.
+
+        Args:
+            survivors: The population after the generation.
+            **facts: Further values of the row.
+
+        Returns:
+            The row.
+        """
         compiled = self._statistics.compile(survivors)
         values = {name: float(value) for chapter in compiled.values() for name, value in chapter.items()}
         self.logbook.record(**facts, **values)
-        # a re-evaluated schedule may have become worse, which HallOfFame.update alone would never notice; and among
-        # equals HallOfFame drops those that came first, so the best and oldest are shown to it first
+        # HallOfFame.update alone would not notice that a re-evaluated schedule has become worse; and among equals it drops
+        # the earlier ones, so the best and oldest come first
         self.hall.clear()
         self.hall.update(sorted(self._entries.values(), key=_by_score))
         return dict(self.logbook[-1])
 
     def best(self, surrogate: Surrogate | None = None) -> list[HallEntry]:
-        """The hall of fame, best first, ties to the older.
+        """Return the hall of fame, best first; the older of two equals comes first.
 
         Args:
-            surrogate: Ranks by its smooth guess, among all schedules seen, instead of their own scores.
+            surrogate: Ranks all schedules seen by its prediction; None ranks by the measured fitness.
         """
         if surrogate is None or not self._entries:
             return sorted(self.hall, key=_by_score)

@@ -1,4 +1,4 @@
-"""What evolves: genes with momentum, extinction factor and fitness. The DEAP types of the project, made once."""
+"""The individual of the search: genes with momentum, extinction factor and DEAP's fitness."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,7 +20,7 @@ class Fitness(base.Fitness):
 
 
 class Origin(StrEnum):
-    """How a candidate came about; tables and journals hold the plain text."""
+    """How a candidate was made; tables and journals hold the plain text."""
 
     INITIAL = "initial"
     ELITE = "elite"
@@ -35,14 +35,14 @@ class Individual:
 
     Attributes:
         genes: (n,) in [0, 1], one importance per block and the threshold last.
-        momentum: (n,), the v of BioTune, section 2; unbounded.
+        momentum: (n,) the v of BioTune, section 2; unbounded.
         number: Serial number of the genotype within the run; lower means older.
-        origin: How it came about.
+        origin: How it was made.
         extinction: e of the last ranking, 0 for the best and 1 for the worst.
         fitness: DEAP's fitness, valid once `evaluation` is set.
-        evaluation: What the fitness function said.
-        fold: The fold it said so on.
-        unfreezing: In which order the blocks join, where that evolves.
+        evaluation: The result of the fitness function; None before it is evaluated.
+        fold: The fold of that evaluation; −1 before.
+        unfreezing: The order in which the blocks join, where it evolves.
     """
 
     genes: Genes
@@ -61,12 +61,12 @@ class Individual:
         return float(self.fitness.values[0])
 
     def receive(self, evaluation: Evaluation, fold: int) -> None:
-        """Take over what the fitness function said of the genes on a fold."""
+        """Store the result of the fitness function on a fold."""
         self.evaluation = evaluation
         self.fold = fold
         self.fitness.values = (evaluation.fitness,)
 
 
 def by_fitness(individual: Individual) -> tuple[float, int]:
-    """Sorting key: best first, ties to the older."""
+    """Sorting key: best first; the older of two equals comes first."""
     return individual.score, individual.number

@@ -1,7 +1,7 @@
-"""The search as ask and tell (BioTune, section 2): hands out schedules, takes back evaluations, yields generations.
+"""The search as ask and tell (BioTune, section 2): proposes schedules, receives evaluations, yields generations.
 
-The caller owns the pace and the training: `for generation in evolve(...)` may stop, write and show whatever it likes in
-between, and a training loop of one's own drives a `Search` itself.
+The caller controls the training: `for generation in evolve(...)` may stop, write and print between two generations, and a
+custom training loop can call a `Search` directly.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Evaluate = Callable[[Sequence[Schedule], int], list[Evaluation]]
 
 @dataclass(frozen=True)
 class Batch:
-    """What is to be evaluated next, in any order or at once.
+    """The schedules to evaluate next, in any order or in parallel.
 
     Attributes:
-        individuals: Whose schedules they are, for those who want to know where a candidate comes from.
-        schedules: One per individual, at least one; some may be alike, and some may be empty.
+        individuals: The individuals of the schedules, with their origins.
+        schedules: One per individual, at least one; some may be equal, and some may be empty.
         fold: The fold to evaluate them on.
     """
 
@@ -51,17 +51,20 @@ def evolve(
     over_folds: OverFolds = statistics.fmean,
     smoothed: bool = False,
 ) -> Iterator[Generation]:
-    """Run the search, yielding generation 0 to G.
+    """Run the search and yield generations 0 to G.
 
     Args:
         settings: Sizes and switches.
         blocks: The network's blocks in forward order.
-        evaluate: Called with a whole batch of schedules and the fold; answers in order.
-        seed: Seed of the search's own numpy Generator.
-        hall_size: Distinct schedules to remember, at least 1.
-        over_folds: How the fitness values of one schedule on several folds become the one it is ranked by; the
-            published procedure takes the luckiest (`min`).
+        evaluate: Called with a batch of schedules and the fold; returns their evaluations in order.
+        seed: Seed of the search's numpy Generator.
+        hall_size: Number of distinct schedules in the hall of fame, at least 1.
+        over_folds: Aggregates the fitness values of one schedule on several folds into the one by which it is ranked; the
+            published procedure takes the best (`min`).
         smoothed: Rank the hall of fame by a regression over all evaluations instead.
+
+    Yields:
+        Each finished generation.
     """
     search = Search(settings, blocks, seed, hall_size, over_folds, smoothed)
     while not search.over:
@@ -72,9 +75,9 @@ def evolve(
 
 
 class Search:
-    """A search that is asked for schedules and told their evaluations.
+    """A search with an ask-and-tell interface.
 
-    `ask` and `tell` take turns until `over`; one seed with the same evaluations is the same search.
+    Call `ask` and `tell` alternately until `over`; the same seed and the same evaluations give the same search.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class Search:
         over_folds: OverFolds = statistics.fmean,
         smoothed: bool = False,
     ) -> None:
-        """Begin before generation 0; for the arguments see `evolve`."""
+        """Start before generation 0; see `evolve` for the arguments."""
         num_genes = len(blocks) + 1
         self._settings = settings
         self._smoothed = smoothed
@@ -104,7 +107,7 @@ class Search:
         return self._open.number > self._settings.generations
 
     def ask(self) -> Batch:
-        """The schedules to evaluate next; the same ones until they have been told.
+        """Return the schedules to evaluate next; the same batch until `tell` receives its evaluations.
 
         Raises:
             ValueError: The search is over.
@@ -116,16 +119,16 @@ class Search:
         return self._batch
 
     def tell(self, evaluations: Sequence[Evaluation]) -> Generation | None:
-        """Take the evaluations of the batch that was asked for.
+        """Receive the evaluations of the batch that `ask` returned.
 
         Args:
             evaluations: One per schedule, in the batch's order.
 
         Returns:
-            The generation that they complete, or None while there is more of it to evaluate.
+            The generation that they complete, or None while it has further batches.
 
         Raises:
-            ValueError: There are more or fewer of them than schedules, or no batch was asked for.
+            ValueError: There are more or fewer evaluations than schedules, or `ask` was not called before.
         """
         batch = self._batch
         if batch is None:
@@ -147,7 +150,7 @@ class Search:
         return None
 
     def _initial(self, num_blocks: int) -> Steps:
-        """Generation 0: warm starts where the search is seeded, random genes otherwise, evaluated in one batch."""
+        """Generation 0 in one batch: random genes, and in a seeded search warm starts before them."""
         size = self._settings.population_size
         first = warm_starts(num_blocks)[: size - 2] if self._settings.seeded else []
         genes = [*first, *(self._toolbox.genes() for _ in range(size - len(first)))]
@@ -161,7 +164,7 @@ class Search:
         return Batch(tuple(individuals), schedules, self._open.fold)
 
     def _close(self, outcome: Outcome) -> Generation:
-        """Survival and the record of the generation; the next one is opened, but draws nothing before it is asked."""
+        """Select the survivors and record the generation; the next one is opened, but draws nothing before `ask`."""
         number, fold = self._open.number, self._open.fold
         ranked = number > 0 or self._settings.mutate_first_brood
         self._population.renew(outcome.survivors, self._toolbox.rank if ranked else None)

@@ -1,6 +1,6 @@
 """BioTune's operators (section 2), each a pure function of its arguments and a numpy Generator.
 
-Genes are (n,) float arrays in [0, 1], the freezing threshold last. U stands for numbers drawn uniformly from [0, 1].
+Genes are (n,) float arrays in [0, 1], the freezing threshold last. U denotes numbers drawn uniformly from [0, 1].
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,24 @@ from numpy.typing import NDArray
 from biotune.evolution.individual import Genes
 from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER
 
-ORDERS = (TOGETHER, LAST_TO_FIRST)  # those that evolve; with a new head the other one was never found to be of use
+ORDERS = (TOGETHER, LAST_TO_FIRST)  # those that evolve; with a new head the third order was never found to be useful
 
 
 def selected_blocks(genes: Genes) -> NDArray[np.intp]:
-    """Indices of the blocks whose importance exceeds the threshold."""
+    """Return the (S,) indices of the blocks whose importance exceeds the threshold, ascending."""
     return np.flatnonzero(genes[:-1] > genes[-1])
 
 
 def random_genes(rng: Generator, num_genes: int) -> Genes:
-    """Genes U[0, 1], redrawn until a block is selected (generation 0, and newcomers)."""
+    """Draw genes from U[0, 1], again until a block is selected (generation 0, and newcomers).
+
+    Args:
+        rng: Source of the genes.
+        num_genes: n, the number of blocks plus one.
+
+    Returns:
+        (n,) genes.
+    """
     while True:
         genes = rng.random(num_genes)
         if selected_blocks(genes).size:
@@ -29,7 +37,7 @@ def random_genes(rng: Generator, num_genes: int) -> Genes:
 
 
 def extinction_factors(fitness: Sequence[float]) -> list[float]:
-    """Extinction factors by rank: e_i = (f_i + f_min (i/(N−1) − 1)) / f_max.
+    """Compute extinction factors by rank: e_i = (f_i + f_min (i/(N−1) − 1)) / f_max.
 
     Args:
         fitness: N ≥ 2 values, best (smallest) first.
@@ -44,12 +52,15 @@ def extinction_factors(fitness: Sequence[float]) -> list[float]:
 
 
 def probe_pair(rng: Generator, genes: Genes, radius: float) -> tuple[Genes, Genes]:
-    """Exploitation: ν + δ and ν − δ along one selected block, δ = radius · U(−1, 1), clipped.
+    """Exploitation: return ν + δ and ν − δ along one selected block, δ = radius · U(−1, 1), clipped.
 
     Args:
         rng: Source of the block and of δ.
-        genes: An elite's genes with at least one selected block.
-        radius: 0.25 in the paper.
+        genes: (n,) genes of an elite with at least one selected block.
+        radius: Largest |δ|, 0.25 in the paper.
+
+    Returns:
+        Two arrays (n,).
     """
     block = rng.choice(selected_blocks(genes))
     step = radius * rng.uniform(-1.0, 1.0)
@@ -60,11 +71,11 @@ def probe_pair(rng: Generator, genes: Genes, radius: float) -> tuple[Genes, Gene
 
 
 def draw_mates(rng: Generator, ranks: Sequence[int], population_size: int) -> tuple[int, int, int]:
-    """Two parents and a prototype, all distinct, with P(rank i) ∝ N − i.
+    """Draw two parents and a prototype, all distinct, with P(rank i) ∝ N − i.
 
     Args:
         rng: Source of the draw.
-        ranks: The ranks still in the mating pool, three at least.
+        ranks: The ranks in the mating pool, at least three.
         population_size: N.
 
     Returns:
@@ -76,39 +87,53 @@ def draw_mates(rng: Generator, ranks: Sequence[int], population_size: int) -> tu
 
 
 def crossover(rng: Generator, first: Genes, second: Genes) -> Genes:
-    """C = U∘p1 + (1 − U)∘p2 with a fresh U per gene: (n,)."""
+    """Return the (n,) genes C = U∘p1 + (1 − U)∘p2, with one U per gene; p1 and p2 are the parents' (n,) genes."""
     u = rng.random(first.size)
     return u * first + (1 - u) * second
 
 
 def inherit_momentum(rng: Generator, first: Genes, second: Genes) -> Genes:
-    """V = U∘v_p1 + U∘v_p2 with two fresh U per gene: (n,)."""
+    """Return the (n,) momentum V = U∘v_p1 + U∘v_p2, with two U per gene; v_p1 and v_p2 are the parents' (n,) momenta."""
     return rng.random(first.size) * first + rng.random(second.size) * second
 
 
 def move(rng: Generator, genes: Genes, momentum: Genes) -> Genes:
-    """X = c + t·v with one scalar t from U; not yet clipped."""
+    """Return the (n,) genes X = c + t·v with one scalar t from U, not clipped; c are genes, v is momentum, both (n,)."""
     return genes + rng.random() * momentum
 
 
 def mutation_probability(extinction: float, num_genes: int) -> float:
-    """(ē (n − 1) + 1) / n: one gene in the mean for the best parents, every gene for the worst."""
+    """Return (ē (n − 1) + 1) / n: on average one gene for the best parents, every gene for the worst.
+
+    Args:
+        extinction: ē in [0, 1], the mean of the parents' factors.
+        num_genes: n.
+    """
     return (extinction * (num_genes - 1) + 1) / num_genes
 
 
 def mutate(rng: Generator, genes: Genes, extinction: float) -> Genes:
-    """Each gene moves with `mutation_probability` by U(−1, 1)·ē, clipped; ē = 0 moves nothing."""
+    """Add U(−1, 1)·ē to each gene with `mutation_probability`, clipped; ē = 0 changes nothing.
+
+    Args:
+        rng: Source of the draws.
+        genes: (n,) genes.
+        extinction: ē in [0, 1], the mean of the parents' factors.
+
+    Returns:
+        (n,) genes in [0, 1].
+    """
     hit = rng.random(genes.size) < mutation_probability(extinction, genes.size)
     return np.clip(genes + hit * rng.uniform(-1.0, 1.0, genes.size) * extinction, 0.0, 1.0)
 
 
 def inherit_order(rng: Generator, first: str, second: str, extinction: float, num_genes: int) -> str:
-    """The order in which a child's blocks join: one parent's, drawn anew with `mutation_probability`.
+    """Return the order in which a child's blocks join: that of a random parent, or a random one with `mutation_probability`.
 
     Args:
         rng: Source of the draws.
         first: The first parent's order, one of `ORDERS`.
-        second: The second parent's.
+        second: The second parent's order.
         extinction: ē, the mean of the parents' factors.
         num_genes: n.
     """
@@ -118,12 +143,27 @@ def inherit_order(rng: Generator, first: str, second: str, extinction: float, nu
 
 
 def adopt(rng: Generator, genes: Genes, first: Genes, second: Genes, prototype: Genes) -> Genes:
-    """X += r1·a·(mean(p1, p2) − x) + (1 − r1)·b·(prototype − x), scalars r1, a, b from U, clipped."""
+    """Return the (n,) genes X = x + r1·a·(mean(p1, p2) − x) + (1 − r1)·b·(prototype − x), scalars r1, a, b from U, clipped.
+
+    Args:
+        rng: Source of r1, a and b.
+        genes: x, (n,) the child's genes.
+        first: p1, (n,) the first parent's genes.
+        second: p2, (n,) the second parent's genes.
+        prototype: (n,) the prototype's genes.
+    """
     r1, a, b = rng.random(3)
     parents = (first + second) / 2
     return np.clip(genes + r1 * a * (parents - genes) + (1 - r1) * b * (prototype - genes), 0.0, 1.0)
 
 
 def renew_momentum(rng: Generator, inherited: Genes, moved: Genes, final: Genes) -> Genes:
-    """v_child = U∘v + (x − (c + t·v)): what is left of the inherited momentum, and the way since then."""
+    """Return the (n,) momentum v_child = U∘v + (x − (c + t·v)): the inherited momentum, damped, and the change since `move`.
+
+    Args:
+        rng: Source of U, one number per gene.
+        inherited: v, (n,) the inherited momentum.
+        moved: c + t·v, (n,) the result of `move`.
+        final: x, (n,) the child's final genes.
+    """
     return rng.random(inherited.size) * inherited + (final - moved)

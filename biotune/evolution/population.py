@@ -1,4 +1,4 @@
-"""The population between two generations, the serial numbers of those born into it, and what their genes decode to."""
+"""The population between two generations; numbers individuals and decodes their genes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from biotune.trial import Evaluation, Status
 
 
 class Population:
-    """N individuals, best first; empty before generation 0 is over.
+    """N individuals, best first; empty until generation 0 is finished.
 
     Attributes:
-        members: The individuals.
+        members: The individuals, best first.
     """
 
     def __init__(self, settings: EvolutionConfig, blocks: Sequence[Block]) -> None:
-        """Begin with nobody.
+        """Create an empty population.
 
         Args:
-            settings: What a genotype decodes to, and the number of elites.
+            settings: The switches of the decoding, and the number of elites.
             blocks: The network's blocks in forward order.
         """
         self.members: list[Individual] = []
@@ -37,41 +37,53 @@ class Population:
 
     @property
     def elites(self) -> list[Individual]:
-        """The E best."""
+        """The E best individuals."""
         return self.members[: self._settings.elites]
 
     @property
     def places(self) -> int:
-        """The N − E places that the elites leave to others."""
+        """The number of places besides the elites, N − E."""
         return len(self.members) - len(self.elites)
 
     def newborn(self, genes: Genes, origin: Origin, unfreezing: str = TOGETHER, momentum: Genes | None = None) -> Individual:
-        """An individual with the next serial number, not a member yet.
+        """Create an individual with the next serial number; it is not a member yet.
 
         Args:
             genes: (n,) in [0, 1], the threshold last; settings that fix the threshold overrule it.
-            origin: How it came about.
-            unfreezing: In which order its blocks join, where that evolves.
-            momentum: (n,); by default it is at rest.
+            origin: How it was made.
+            unfreezing: The order in which its blocks join, where it evolves.
+            momentum: (n,); None for zeros.
         """
         number, self._born_so_far = self._born_so_far, self._born_so_far + 1
         own = np.zeros_like(genes) if momentum is None else momentum
         return Individual(constrain(self._settings, genes), own, number, origin, unfreezing=unfreezing)
 
     def order_in_turn(self) -> str:
-        """The order of unfreezing of the next one who inherits none: by turns, so that each order has as many."""
+        """Return the order of unfreezing of the next individual without parents; the orders alternate."""
         return ORDERS[self._born_so_far % len(ORDERS)]
 
     def schedule(self, genes: Genes, unfreezing: str) -> Schedule:
-        """What genes decode to, once the settings have fixed what they fix."""
+        """Decode genes, after applying the threshold that the settings fix.
+
+        Args:
+            genes: (n,) in [0, 1], the threshold last.
+            unfreezing: The order in which the blocks join, where it evolves.
+        """
         return express(self._settings, constrain(self._settings, genes), self._blocks, unfreezing)
 
     def schedule_of(self, individual: Individual) -> Schedule:
-        """What an individual decodes to."""
+        """Return the schedule that an individual decodes to."""
         return self.schedule(individual.genes, individual.unfreezing)
 
     def carry_over_elites(self, fold_changed: bool) -> list[Individual]:
-        """Begin a generation: the elites that must be evaluated anew; the others show their last evaluation at no cost."""
+        """Begin a generation; elites that are not evaluated again carry their last evaluation over at no cost.
+
+        Args:
+            fold_changed: Whether the previous generation used another fold.
+
+        Returns:
+            The elites that must be evaluated again.
+        """
         anew = self.elites if fold_changed and self._settings.reevaluate_elites else []
         for elite in self.elites:
             elite.origin = Origin.ELITE
@@ -80,11 +92,11 @@ class Population:
         return anew
 
     def renew(self, survivors: Sequence[Individual], rank: Callable[[list[float]], list[float]] | None) -> None:
-        """Survival, sorting and extinction factors (BioTune, section 2: survival).
+        """Replace, sort and rank the members (BioTune, section 2: survival).
 
         Args:
             survivors: The next population, in any order.
-            rank: N fitness values, best first, to as many extinction factors; None leaves the factors as they are.
+            rank: Maps N fitness values, best first, to N extinction factors; None keeps the factors.
         """
         self.members = sorted(survivors, key=by_fitness)
         if rank is not None:
@@ -93,7 +105,7 @@ class Population:
                 individual.extinction = factor
 
     def candidates(self, considered: Sequence[Individual]) -> list[Candidate]:
-        """What tables say of everyone considered, once the population has been renewed."""
+        """Return the table entries of the individuals considered; to be called after `renew`."""
         kept = {individual.number for individual in self.members}
         return [
             Candidate(
@@ -110,7 +122,7 @@ class Population:
 
 
 def _at_no_cost(evaluation: Evaluation | None) -> Evaluation | None:
-    """What an elite carries over: the same scores, answered from memory."""
+    """The evaluation that an elite carries over: the same scores, at no cost."""
     if evaluation is None:
         return None
     status = Status.CACHED if evaluation.status == Status.OK else evaluation.status

@@ -16,20 +16,20 @@ from biotune.evolution.population import Population
 from biotune.evolution.surrogate import most_promising
 from biotune.evolution.toolbox import Bred, breed
 
-_FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer left, newcomers are random
+_FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer in the pool, random newcomers are evaluated
 
 
 class BioTune:
-    """Probes beside the elites, then children of the whole population."""
+    """BioTune's searcher: probes beside the elites, then children of the whole population."""
 
     def __init__(self, settings: EvolutionConfig, toolbox: base.Toolbox, population: Population, history: History) -> None:
-        """Begin with a population of which generation 0 is still to come.
+        """Start with a population before generation 0.
 
         Args:
             settings: The switches.
             toolbox: The operators, see `build_toolbox`.
-            population: Who parents are drawn from.
-            history: All evaluations so far, which the screen of children learns from.
+            population: The population from which parents are drawn.
+            history: All evaluations so far, the data of the surrogate that screens children.
         """
         self._settings = settings
         self._toolbox = toolbox
@@ -37,7 +37,7 @@ class BioTune:
         self._history = history
 
     def generation(self, fold: int, fold_changed: bool) -> Steps:
-        """The steps of a generation, see `Searcher`."""
+        """Return the steps of a generation, see `Searcher`."""
         considered = yield from self._exploit(fold_changed)
         children = yield from (self._mate_sequentially() if self._settings.mating == "sequential" else self._mate_brood(fold))
         return Outcome(considered + children, self._population.elites + children)
@@ -60,17 +60,17 @@ class BioTune:
         return considered
 
     def _probes_of(self, elite: Individual) -> list[Individual]:
-        """Two individuals to either side of an elite; none beside an empty one, which has no block to step along."""
+        """Two individuals on either side of an elite; none beside an empty one, which has no selected block."""
         if not self._settings.exploitation or self._population.schedule_of(elite).is_empty:
             return []
         return [self._population.newborn(genes, Origin.PROBE, elite.unfreezing) for genes in self._toolbox.probe(elite.genes)]
 
     def _mate_brood(self, fold: int) -> Generator[list[Individual], None, list[Individual]]:
-        """Steps 2 and 3: all children drawn, then evaluated in one batch."""
+        """Steps 2 and 3: draw all children, then evaluate them in one batch."""
         ranks, count = range(len(self._population.members)), self._population.places
         surrogate = self._history.surrogate() if self._settings.screen > 1 else None
         if surrogate is None:
-            # one after the other, as the published procedure draws them: order and number of random draws are an interface
+            # one after the other, as in the published procedure: order and number of random draws must not change
             children = [self._born(self._bred(*self._toolbox.select(ranks))) for _ in range(count)]
         else:
             drawn = [self._bred(*self._toolbox.select(ranks)) for _ in range(count * self._settings.screen)]
@@ -81,7 +81,7 @@ class BioTune:
         return children
 
     def _mate_sequentially(self) -> Generator[list[Individual], None, list[Individual]]:
-        """The published loop, batches of one child: a parent strictly worse than its child leaves the mating pool."""
+        """The published loop with batches of one child: a parent strictly worse than its child leaves the mating pool."""
         members = self._population.members
         pool = list(range(len(members)))
         children: list[Individual] = []
@@ -106,5 +106,5 @@ class BioTune:
 
 
 def _snapshot(individual: Individual) -> Individual:
-    """The individual as it stands, before a probe may replace its genes."""
+    """A copy of the individual, before a probe may replace its genes."""
     return replace(individual, fitness=copy.deepcopy(individual.fitness))

@@ -1,7 +1,7 @@
-"""All searchers by name: BioTune, and for comparison random draws, DEAP's genetic algorithm and DEAP's CMA-ES.
+"""The table of searchers: BioTune, and as baselines random search, DEAP's genetic algorithm and DEAP's CMA-ES.
 
-Those compared propose genes for a whole generation, and their best survive beside the elites. DEAP draws from the global
-generators of `random` and `numpy.random`; they are seeded from the search's own one and put back as they were.
+The baselines propose genes for a whole generation, and the best of them survive beside the elites. DEAP draws from the
+global generators of `random` and `numpy.random`; they are seeded from the search's generator and restored afterwards.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from biotune.evolution.procedure import BioTune
 
 
 class Searcher(Protocol):
-    """Makes the generations after the initial one out of the population."""
+    """Makes the generations after the initial one from the population."""
 
     def generation(self, fold: int, fold_changed: bool) -> Steps:
-        """The steps of one generation.
+        """Return the steps of one generation.
 
         Args:
-            fold: The fold it works on.
-            fold_changed: Whether the generation before worked on another one.
+            fold: The fold it is evaluated on.
+            fold_changed: Whether the previous generation used another fold.
 
         Returns:
-            A generator of batches of individuals, at least one batch; it goes on once each of them has received its
-            evaluation, and at last returns who was considered and who survives.
+            A generator of batches of individuals, at least one batch; it resumes when all individuals of a batch have
+            received their evaluations, and returns the individuals considered and the survivors.
         """
         ...
 
@@ -45,12 +45,12 @@ class Proposer(Protocol):
     """Proposes genes for a whole generation."""
 
     def propose(self, population: Sequence[Individual], latest: Sequence[Individual], count: int) -> list[Genes]:
-        """Genes to evaluate next.
+        """Propose the genes to evaluate next.
 
         Args:
             population: The survivors, best first.
-            latest: The individuals that were evaluated for the generation before, oldest first.
-            count: How many are wanted.
+            latest: The individuals evaluated in the previous generation, oldest first.
+            count: Number of genotypes to propose.
 
         Returns:
             `count` arrays (n,) in [0, 1], the threshold last.
@@ -59,15 +59,15 @@ class Proposer(Protocol):
 
 
 class Proposals:
-    """What a proposer proposes, at the cost of BioTune's generation; the elites and the best of it survive."""
+    """A searcher that evaluates a proposer's genes at the cost of BioTune's generation; the elites and the best survive."""
 
     def __init__(self, settings: EvolutionConfig, proposer: Proposer, population: Population) -> None:
-        """Begin with a population of which generation 0 is still to come.
+        """Start with a population before generation 0.
 
         Args:
-            settings: Sizes, which give the cost of a generation.
-            proposer: What proposes.
-            population: Who survives.
+            settings: Sizes, which determine the number of proposals.
+            proposer: The source of the proposals.
+            population: The population to which elites and survivors belong.
         """
         self._settings = settings
         self._proposer = proposer
@@ -75,7 +75,7 @@ class Proposals:
         self._latest: list[Individual] = []
 
     def generation(self, fold: int, fold_changed: bool) -> Steps:
-        """The steps of a generation, see `Searcher`."""
+        """Return the steps of a generation, see `Searcher`."""
         anew = self._population.carry_over_elites(fold_changed)
         if anew:
             yield anew
@@ -89,13 +89,13 @@ class Proposals:
 
 
 class RandomDraws:
-    """Random search: what any search must beat."""
+    """Random search, the baseline of all searchers."""
 
     def __init__(self, rng: Generator, num_genes: int) -> None:
         self._rng, self._num_genes = rng, num_genes
 
     def propose(self, population: Sequence[Individual], latest: Sequence[Individual], count: int) -> list[Genes]:
-        """Genes as in generation 0."""
+        """Draw genes as in generation 0."""
         return [random_genes(self._rng, self._num_genes) for _ in range(count)]
 
 
@@ -108,7 +108,7 @@ class Genetic:
         self._rng, self._num_genes = rng, num_genes
 
     def propose(self, population: Sequence[Individual], latest: Sequence[Individual], count: int) -> list[Genes]:
-        """Children of parents that won tournaments."""
+        """Return children of parents selected by tournaments."""
         with _global_generators(self._rng):
             parents = tools.selTournament(list(population), count + count % 2, tournsize=3)
             children = [list(map(float, parent.genes)) for parent in parents]
@@ -121,7 +121,7 @@ class Genetic:
 
 
 class CmaEs:
-    """DEAP's CMA-ES from the middle of the cube; what falls outside is reflected into it."""
+    """DEAP's CMA-ES, started at the centre of the unit cube; points outside are reflected into it."""
 
     STEP = 0.3
 
@@ -130,7 +130,7 @@ class CmaEs:
         self._strategy = cma.Strategy(centroid=[0.5] * num_genes, sigma=self.STEP)
 
     def propose(self, population: Sequence[Individual], latest: Sequence[Individual], count: int) -> list[Genes]:
-        """A sample of the distribution, after it has learned from the last one."""
+        """Update the distribution with the previous sample, and draw the next one."""
         self._strategy.lambda_ = max(len(latest), 2)
         self._strategy.computeParams({})
         self._strategy.update([_Point(individual.genes, individual.score) for individual in latest])
@@ -151,7 +151,7 @@ class _Point(np.ndarray):
 
 
 def _reflected(point: Genes) -> Genes:
-    """Mirrored at 0 and 1 until it lies between."""
+    """The point reflected at 0 and 1 until it lies in [0, 1]."""
     folded = np.mod(point, 2.0)
     return np.where(folded > 1.0, 2.0 - folded, folded)
 
@@ -183,14 +183,14 @@ def build_searcher(
     population: Population,
     history: History,
 ) -> Searcher:
-    """The searcher of the name `settings.algorithm`; anything but the proposers' names is BioTune.
+    """Build the searcher named `settings.algorithm`; any name that is not a baseline's gives BioTune.
 
     Args:
         settings: Sizes and switches.
-        rng: The search's own generator, which all random draws come from.
-        num_genes: n, the number of blocks and one.
+        rng: The search's generator, the source of all random draws.
+        num_genes: n, the number of blocks plus one.
         toolbox: BioTune's operators, on the same generator.
-        population: What the searcher reads parents and elites from.
+        population: The population with the parents and elites.
         history: All evaluations so far.
     """
     proposer = _PROPOSERS.get(settings.algorithm)

@@ -1,7 +1,7 @@
-"""A smooth guess of every schedule's fitness from all evaluations so far: a Gaussian process, as Bayesian optimisation uses.
+"""The surrogate: a Gaussian process that predicts the fitness of schedules from all evaluations so far.
 
-Single evaluations are noisy, and neighbours say something about each other: the regression screens children before they are
-trained, and ranks schedules by more than their own luck.
+Single evaluations are noisy, and similar schedules have similar fitness: the regression screens children before they are
+trained, and ranks schedules with less noise than their own scores.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from biotune.schedule.schedule import UNFREEZING, Schedule
 
 Floats = NDArray[np.float64]
-FEWEST = 8  # evaluations before a regression says anything
-_LARGEST = 400  # evaluations that are fitted, the latest ones: the cost grows with the cube
-_JITTER = 1e-6  # on the covariance's diagonal, so that it can be inverted
-_ROUNDS = 3  # of fitting the process and the folds' means by turns
+FEWEST = 8  # evaluations needed to fit the regression
+_LARGEST = 400  # the latest evaluations that are fitted: the cost grows with the cube of their number
+_JITTER = 1e-6  # added to the covariance's diagonal, so that it can be inverted
+_ROUNDS = 3  # alternating fits of the process and of the folds' means
 # κ of the lower confidence bound mean − κ sd: GP-UCB (Srinivas et al., "Gaussian process optimization in the bandit setting",
 # 2010) for a minimum, with a constant in place of a slowly growing √β. scripts/compare_searchers.py measures the search with
 # it (searcher "default"); no script compares other values.
@@ -29,12 +29,12 @@ _EXPLORATION = 2.0
 
 @dataclass(frozen=True)
 class Observation:
-    """What one evaluation said.
+    """One evaluation of a schedule.
 
     Attributes:
-        schedule: What was trained.
-        fold: On which data; folds are not equally hard.
-        fitness: The fitness, smaller is better.
+        schedule: The trained schedule.
+        fold: The fold it was evaluated on; folds differ in difficulty.
+        fitness: The fitness; smaller is better.
     """
 
     schedule: Schedule
@@ -43,7 +43,12 @@ class Observation:
 
 
 def inputs(schedules: Sequence[Schedule]) -> Floats:
-    """(N, 2 · blocks + 2): whether each block is trained, the decimal logarithm of its weight (0 if frozen), the order."""
+    """Return the regression's inputs for N schedules.
+
+    Returns:
+        (N, 2 · blocks + 2): per block whether it is trained and the decimal logarithm of its weight (0 if frozen), and two
+        indicators of the order of unfreezing.
+    """
     weights = np.array([schedule.lr_weights for schedule in schedules])
     trained = weights > 0
     order = np.array([[float(schedule.unfreezing == other) for other in UNFREEZING[1:]] for schedule in schedules])
@@ -54,12 +59,12 @@ class Surrogate:
     """A Gaussian process over schedules, fitted to evaluations on any folds."""
 
     def __init__(self, observations: Sequence[Observation]) -> None:
-        """Fit.
+        """Fit the process.
 
         Args:
-            observations: `FEWEST` at least, in the order of evaluation; of more than 400 the latest count.
+            observations: At least `FEWEST`, in the order of evaluation; only the latest 400 are used.
         """
-        # imported here: workers never need it, and it takes a second; and importing it draws from the global generator
+        # imported here because it takes a second and workers never need it; the import draws from the global generator
         before = random.getstate()
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -76,7 +81,7 @@ class Surrogate:
         self._regression = GaussianProcessRegressor(kernel, alpha=_JITTER)
         fold_means: Floats = np.asarray((indicator.T @ values) / indicator.sum(axis=0), dtype=np.float64)
         with warnings.catch_warnings(), threadpool_limits(1):  # one thread, so that numbers do not depend on the cores
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound is a fit like another
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is an acceptable fit
             for more in reversed(range(_ROUNDS if indicator.shape[1] > 1 else 1)):
                 centred: Floats = values - indicator @ fold_means
                 self._scale = float(centred.std()) or 1.0
@@ -86,9 +91,9 @@ class Surrogate:
                     fold_means = self._fold_means(points, values, indicator)
 
     def _fold_means(self, points: Floats, values: Floats, indicator: Floats) -> Floats:
-        """How hard each fold is, by generalised least squares under the fitted kernel (universal kriging).
+        """The difficulty of each fold, by generalised least squares under the fitted kernel (universal kriging).
 
-        Plain means would tell as much of which schedules came on which fold: later ones are better.
+        Plain means would be biased by the schedules evaluated on each fold: later schedules are better.
 
         Args:
             points: (N, 2 · blocks + 2), see `inputs`.
@@ -104,13 +109,13 @@ class Surrogate:
         return found
 
     def predict(self, schedules: Sequence[Schedule]) -> Floats:
-        """The fitness to be expected of schedules, averaged over the folds.
+        """Predict the fitness of schedules, averaged over the folds.
 
         Args:
-            schedules: At least one.
+            schedules: N schedules, at least one.
 
         Returns:
-            (N,), smaller is better.
+            (N,) fitness values; smaller is better.
         """
         from threadpoolctl import threadpool_limits
 
@@ -119,14 +124,14 @@ class Surrogate:
         return self._middle + self._scale * np.asarray(mean)
 
     def most_promising(self, schedules: Sequence[Schedule], count: int) -> list[int]:
-        """Which schedules to evaluate together: lowest mean − κ sd first, where each choice makes its neighbours less unknown.
+        """Select schedules to evaluate in parallel: the lowest mean − κ sd first; each choice reduces the sd of its neighbours.
 
-        Their evaluations come in all at once, and several of one neighbourhood say little more than one does
+        The evaluations arrive all at once, and several from one neighbourhood add little information
         (Desautels et al., "Parallelizing exploration-exploitation tradeoffs in Gaussian process bandit optimization", 2014).
 
         Args:
-            schedules: Distinct ones, one at least.
-            count: How many are wanted, at most as many as there are.
+            schedules: Distinct schedules, at least one.
+            count: Number of schedules to select, at most all.
 
         Returns:
             Positions, in the order of the choice.
@@ -135,7 +140,7 @@ class Surrogate:
 
         with threadpool_limits(1):
             mean, covariance = self._regression.predict(inputs(schedules), return_cov=True)
-        # the white kernel is part of the fitted one, so that an evaluation's noise must be taken off
+        # the fitted kernel includes the white kernel, so the noise of an evaluation must be subtracted
         noise = float(self._regression.kernel_.k2.noise_level)
         covariance = covariance - noise * np.eye(len(schedules))
         open_ones = np.ones(len(schedules), dtype=bool)
@@ -151,16 +156,16 @@ class Surrogate:
 
 
 def most_promising(surrogate: Surrogate, schedules: Sequence[Schedule], known: set[str], count: int) -> list[int]:
-    """Which schedules to evaluate: the most promising, none twice and none that is known while there are others.
+    """Select schedules to evaluate: the most promising ones; repeated, empty and known ones only if there are no others.
 
     Args:
         surrogate: The regression.
         schedules: The candidates.
-        known: Canonical keys whose fitness is known already.
-        count: How many are wanted.
+        known: Canonical keys of schedules whose fitness is known.
+        count: Number of schedules to select.
 
     Returns:
-        Positions, `count` of them or all there are.
+        `count` positions, or all if there are fewer schedules.
     """
     first: dict[str, int] = {}
     for position, schedule in enumerate(schedules):

@@ -1,4 +1,4 @@
-"""The DEAP toolbox: which operator stands behind each name. A switched-off operator is replaced, never skipped by a flag."""
+"""The DEAP toolbox: the operator registered under each name. A disabled operator is replaced by one that does nothing."""
 
 from functools import partial
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from biotune.evolution.individual import Genes, Individual
 
 
 class Bred(NamedTuple):
-    """What a child is born with.
+    """The inheritance of a child.
 
     Attributes:
         genes: (n,) in [0, 1].
@@ -31,6 +31,11 @@ def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int) -> 
 
     `genes()`, `rank(fitness)`, `probe(genes)`, `select(ranks)`, `mate(p1, p2)`, `inherit(v1, v2)`, `move(c, v)`,
     `mutate(x, e)`, `adopt(x, p1, p2, prototype)`, `remember(v, moved, x)` and `order(o1, o2, e)`.
+
+    Args:
+        settings: The switches, the radius of probes and the population size.
+        rng: Source of all draws.
+        num_genes: n, the number of blocks plus one.
     """
     toolbox = base.Toolbox()
     toolbox.register("genes", operators.random_genes, rng, num_genes)
@@ -49,7 +54,14 @@ def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int) -> 
 
 
 def breed(toolbox: base.Toolbox, first: Individual, second: Individual, prototype: Individual) -> Bred:
-    """What one child is born with (BioTune, section 2: mating)."""
+    """Breed one child (BioTune, section 2: mating).
+
+    Args:
+        toolbox: The operators, see `build_toolbox`.
+        first: The first parent.
+        second: The second parent.
+        prototype: The prototype.
+    """
     crossed = toolbox.mate(first.genes, second.genes)
     inherited = toolbox.inherit(first.momentum, second.momentum)
     moved = toolbox.move(crossed, inherited)

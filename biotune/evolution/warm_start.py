@@ -1,4 +1,4 @@
-"""What people try first, as genotypes: where a seeded search begins."""
+"""The warm start of a seeded search: common fine-tuning heuristics as genotypes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import numpy as np
 
 from biotune.evolution.individual import Genes
 
-_LOW, _CUT = 0.1, 0.3  # a frozen block's importance, and the threshold above it
-_BASE, _FAST, _FASTEST = 0.5, 0.74, 1.0  # rates of 1, 3 and 10 times the base rate
+_LOW, _CUT = 0.1, 0.3  # the importance of a frozen block, and the threshold above it
+_BASE, _FAST, _FASTEST = 0.5, 0.74, 1.0  # importances of learning rates of 1, 3 and 10 times the base learning rate
 
 
 def warm_starts(num_blocks: int) -> list[Genes]:
-    """Genotypes, the likeliest first: full fine-tuning at three rates, the last blocks, rising rates, ..., the first ones.
+    """Return genotypes, the most promising first.
+
+    Full fine-tuning at three learning rates, the last two blocks, rising learning rates, the head, the last half, falling
+    learning rates, the first half with the head.
+
 
     Args:
         num_blocks: Number of blocks, the head included.
 
     Returns:
-        Distinct genotypes of `num_blocks` + 1 genes.
+        Distinct genotypes of `num_blocks` + 1 genes, the threshold last.
     """
     place = np.linspace(0.0, 1.0, num_blocks)
     first_half = place < 0.5
@@ -35,7 +39,7 @@ def warm_starts(num_blocks: int) -> list[Genes]:
     found: dict[bytes, Genes] = {}
     for own in importances:
         genes = np.append(own, _CUT)
-        if (own > _CUT).any():  # a network of one block has no last ones
+        if (own > _CUT).any():  # in a network of one block some select none
             found.setdefault(genes.tobytes(), genes)
     return list(found.values())
 

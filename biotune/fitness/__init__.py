@@ -1,1 +1,1 @@
-"""Schedules to numbers: evaluation, the cache, racing and pruning. Knows no torch."""
+"""Fitness of schedules: evaluation, cache, racing and pruning. Imports no torch."""

@@ -1,6 +1,6 @@
-"""Schedules to fitness: trials, canonical keys, the cache, folds, seeds and the failure policy.
+"""Evaluates schedules: makes trials, caches their results by canonical key, and aggregates scores over seeds.
 
-Knows neither torch nor where a trial runs; an executor answers trials, in order.
+Imports no torch and does not run trials; an executor runs them and returns their results in order.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from biotune.fitness.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule.schedule import Schedule
 from biotune.trial import WORST, Evaluation, Executor, Status, Trial, TrialResult, sample_sd
 
-Alike = tuple[int, int, str]  # fold, seed and order of unfreezing: training runs whose curves may be compared epoch by epoch
+Alike = tuple[int, int, str]  # fold, seed and order of unfreezing of training runs whose curves may be compared epoch by epoch
 
 
-METRICS = {  # what 1 − fitness is, by `fitness.metric`
+METRICS = {  # `fitness.metric` → the meaning of 1 − fitness
     "acc": "macro accuracy",
     "acc+std": "macro accuracy less its sd over the seeds",
     "loss": "geometric mean of the true classes' probabilities",
@@ -29,11 +29,11 @@ METRICS = {  # what 1 − fitness is, by `fitness.metric`
 
 
 def fitness_by(metric: str, results: Sequence[TrialResult]) -> float:
-    """The fitness of a candidate from its training runs, in [0, 1], smaller is better.
+    """Compute the fitness of a candidate from its training runs, in [0, 1]; smaller is better.
 
     Args:
         metric: acc, 1 − mean ψ (BioTune, section 1); acc+std, that plus the deviation of ψ over the seeds, at most 1; loss,
-            1 − mean of exp(−least validation loss), the geometric mean of the probabilities given to the true classes.
+            1 − mean of exp(−smallest validation loss), the geometric mean of the probabilities given to the true classes.
         results: One per training seed.
     """
     if metric == "loss":
@@ -45,13 +45,13 @@ def fitness_by(metric: str, results: Sequence[TrialResult]) -> float:
 
 @dataclass(frozen=True)
 class Economy:
-    """What is spared on candidates that cannot win.
+    """Which training runs a search saves on candidates that cannot win.
 
     Attributes:
-        prune: none, or median: a training run is given up once its best score so far is below the median of those of earlier
+        prune: none, or median: a training run is stopped once its best score so far is below the median of the runs of earlier
             generations on the same fold with the same seed and order of unfreezing.
-        racing: Whether seeds are added one by one, only for candidates that can still matter.
-        places: How many of the best matter: elites, and what is confirmed.
+        racing: Whether seeds are added one by one, only for candidates that can still be among the best.
+        places: Number of the best candidates that matter: the elites, and the schedules to confirm.
     """
 
     prune: str = "none"
@@ -63,17 +63,17 @@ class Economy:
 class ScheduleFitness:
     """Evaluates schedules on a fold with common training seeds (BioTune, section 1).
 
-    The cache holds single fine-tunes and lives as long as this object: one run.
+    The cache holds the results of single training runs and lives as long as this object: one run.
 
     Attributes:
         executor: Runs the trials.
-        seeds: Training seeds, the same for every candidate: common random numbers sharpen comparisons.
-        epochs: Most epochs of one fine-tune.
+        seeds: Training seeds, the same for every candidate: common random numbers reduce the noise of comparisons.
+        epochs: Largest number of epochs of one training run.
         lr: The base learning rate λ_0 of every trial.
         fingerprint: The data's fingerprint, part of the cache key.
-        economy: What is spared on candidates that cannot win; by default nothing.
-        metric: What fitness is made of, see `fitness_by`.
-        trainings: Training runs made so far.
+        economy: Which training runs are saved; by default none.
+        metric: The measure behind the fitness, see `fitness_by`.
+        trainings: Number of training runs made so far.
     """
 
     executor: Executor
@@ -90,7 +90,15 @@ class ScheduleFitness:
     _new_curves: list[tuple[Alike, tuple[float, ...]]] = field(default_factory=list)
 
     def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
-        """Evaluate a whole batch on one fold; duplicates and known ones are not trained again."""
+        """Evaluate a batch on one fold; duplicates and known schedules are not trained again.
+
+        Args:
+            schedules: The batch; some may be equal or empty.
+            fold: The fold to train and validate on.
+
+        Returns:
+            One evaluation per schedule, in order; the costs of duplicates are with the first one.
+        """
         owners: dict[str, int] = {}
         distinct: dict[str, Schedule] = {}
         for schedule in schedules:
@@ -112,7 +120,7 @@ class ScheduleFitness:
         return [self._aggregate(index, schedule, fold, owners) for index, schedule in enumerate(schedules)]
 
     def close_generation(self) -> None:
-        """A generation is over: from now on its training runs are earlier ones, which later ones are measured against."""
+        """End a generation: from now on the medians of pruning include its training runs."""
         for alike, curve in self._new_curves:
             self._curves.setdefault(alike, []).append(curve)
         self._new_curves.clear()
@@ -125,7 +133,7 @@ class ScheduleFitness:
         seeds: Sequence[int],
         owners: dict[str, int],
     ) -> None:
-        """Run what is not known yet, and note for whom of the batch."""
+        """Run the trials whose results are not known, and record in `owners` the schedule of the batch they belong to."""
         fresh: dict[str, Trial] = {}
         for key, schedule in distinct.items():
             for seed in seeds:
@@ -149,7 +157,7 @@ class ScheduleFitness:
     def _contenders(
         self, distinct: Mapping[str, Schedule], fold: int, seeds: tuple[int, ...], sd: float
     ) -> dict[str, Schedule]:
-        """Those that can still matter after some seeds; what failed or was pruned cannot."""
+        """The schedules that can still be among the best after some seeds; failed and pruned ones cannot."""
         if not seeds:
             return dict(distinct)
         scores = {}
@@ -162,7 +170,7 @@ class ScheduleFitness:
         return {key: schedule for key, schedule in distinct.items() if key in chosen}
 
     def _results(self, schedule: Schedule, fold: int, seeds: Sequence[int] | None = None) -> dict[int, TrialResult]:
-        """The known results of a schedule by the position of their seed."""
+        """The known results of a schedule by position of the seed."""
         found = {}
         for position, seed in enumerate(self.seeds if seeds is None else seeds):
             result = self._cache.get((self.fingerprint, Trial(schedule, fold, seed, self.epochs, self.lr).key))
@@ -200,14 +208,14 @@ def _all_ok(results: Iterable[TrialResult]) -> bool:
 
 
 def stop_if_too_many_failed(evaluations: Sequence[Evaluation], max_failed_share: float) -> None:
-    """End a search in which too much of a generation fails.
+    """Stop a search in which too many candidates of a generation fail.
 
     Args:
         evaluations: All evaluations of the generation.
         max_failed_share: The share of failed ones above which the search stops.
 
     Raises:
-        SearchError: With the commonest reason.
+        SearchError: With the most frequent reason.
     """
     errors = [evaluation.error or "unknown" for evaluation in evaluations if evaluation.status == Status.FAILED]
     if evaluations and len(errors) / len(evaluations) > max_failed_share:

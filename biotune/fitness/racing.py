@@ -1,7 +1,7 @@
-"""Further training seeds only for candidates that can still matter.
+"""Racing: further training seeds only for candidates that can still be among the best.
 
-All candidates of a batch are trained with the first seed, then those that can still come among the best with the second, and
-so on. What is decided between two seeds depends on scores alone, never on the order in which training runs end.
+All candidates of a batch are trained with the first seed, then those that can still be among the best with the second, and
+so on. The decisions between two seeds depend on scores alone, never on the order in which training runs end.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 Scores = tuple[float, ...]
-FEWEST_COMPLETE = 3  # candidates with all seeds, on one fold, before their spread says anything
-# standard deviations that a candidate may lie behind before it is let go: scripts/bench_prune.py measures what racing spares
-# and costs with this value; no script compares others
+FEWEST_COMPLETE = 3  # candidates with all seeds on one fold that the estimate of the spread needs
+# standard deviations that a candidate may lie behind before it is dropped: scripts/bench_prune.py measures the savings and
+# costs of racing with this value; no script compares others
 CAUTION = 0.5
 
 
 def residual_sd(scores_by_fold: Iterable[Sequence[Scores]]) -> float | None:
-    """How far apart seeds lie, once what they have in common and what candidates differ in is taken off.
+    """Estimate the deviation of scores over seeds, after removing the effects of candidates and of seeds.
 
     Args:
         scores_by_fold: For each fold one row per candidate that has all seeds, with one score per seed, in [0, 1].
@@ -43,13 +43,13 @@ def residual_sd(scores_by_fold: Iterable[Sequence[Scores]]) -> float | None:
 def still_in(
     scores: Mapping[str, Scores], scores_of_others: Iterable[Scores], places: int, num_seeds: int, seed_sd: float
 ) -> set[str]:
-    """Which candidates can still come among the best once all seeds are in.
+    """Return the candidates that can still be among the best once all seeds are trained.
 
     Args:
         scores: The candidates' scores so far by key, in [0, 1], all with the same first seeds.
         scores_of_others: Scores of other candidates on the same fold, with at least these seeds.
-        places: How many of the best matter.
-        num_seeds: How many seeds there are in all.
+        places: Number of the best candidates that matter.
+        num_seeds: Total number of seeds.
         seed_sd: Standard deviation of one score over the seeds, see `residual_sd`.
 
     Returns:
@@ -67,14 +67,14 @@ def still_in(
 
 
 def expected_mean(score_by_seed: Mapping[int, float], complete: Sequence[Scores]) -> float:
-    """What the mean over all seeds should be, from some of them: with some seeds every candidate scores higher.
+    """Estimate the mean score over all seeds from some of them, corrected because some seeds give all candidates higher scores.
 
     Args:
         score_by_seed: Scores so far by the position of their seed, at least one.
-        complete: Rows of other candidates on the same fold that have all seeds; without any there is no correction.
+        complete: Scores of other candidates on the same fold that have all seeds; without any there is no correction.
 
     Returns:
-        The mean so far, moved by how much these seeds differ from all seeds in the other candidates; in [0, 1].
+        The mean so far plus the mean difference between all seeds and these seeds in the other candidates; in [0, 1].
     """
     mean = fmean(score_by_seed.values())
     if complete:

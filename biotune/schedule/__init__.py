@@ -1,1 +1,1 @@
-"""Layer schedules: what is trained, how fast, in which order; their files, and how they are put on a model."""
+"""Layer schedules: which blocks are trained, at which learning rates, in which order; their files; applying them to a model."""

@@ -1,4 +1,4 @@
-"""A network's blocks: what one gene stands for. Knows nothing of networks."""
+"""A block, the part of a network that one gene stands for. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Block:
-    """One gene's worth of a network.
+    """The part of a network that one gene stands for.
 
     Attributes:
         name: Short name, unique in its network (`stem`, `layer1`, `head`).
-        modules: Dotted paths of the modules or single parameters it consists of.
+        modules: Dotted paths of its modules or single parameters.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Genotype files: a CSV table with a column a block, and the threshold. Knows no torch."""
+"""Reads genotype files: CSV with one column per block, and the threshold. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from biotune.schedule.genotype import decode
 
 
 def read_genotypes(file: str, blocks: Sequence[Block]) -> list[list[float]]:
-    """Read a CSV file with a column a block name, and `threshold`.
+    """Read a CSV file with one column per block, named after it, and the column `threshold`.
+
+    Args:
+        file: Path of the file.
+        blocks: The network's blocks in forward order.
+
+    Returns:
+        One genotype per row: the importances in forward order, the threshold last; each in [0, 1].
 
     Raises:
-        ScheduleError: The file is missing, its columns are not these, or a gene is no number in [0, 1].
+        ScheduleError: The file is missing, its columns are wrong, or a gene is not a number in [0, 1].
     """
     wanted = [block.name for block in blocks] + ["threshold"]
     header, rows = _read_rows(file)
     _check_columns(file, header, wanted)
     if not rows:
-        raise ScheduleError(f"genotypes={file}: holds no row.")
+        raise ScheduleError(f"genotypes={file}: has no rows.")
     genotypes = []
     for line, cells in rows:
         try:
@@ -36,7 +43,7 @@ def read_genotypes(file: str, blocks: Sequence[Block]) -> list[list[float]]:
 
 
 def _read_rows(file: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and every row that is not blank with its line number."""
+    """The header, and every row that is not blank, with its line number."""
     try:
         with Path(file).open(newline="", encoding="utf-8-sig") as text:
             reader = csv.reader(text, skipinitialspace=True)
@@ -44,7 +51,7 @@ def _read_rows(file: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except OSError as error:
         raise ScheduleError(f"genotypes={file}: cannot be read ({error.strerror}).") from error
     except (ValueError, csv.Error) as error:
-        raise ScheduleError(f"genotypes={file}: is no CSV file ({one_line(error)}).") from error
+        raise ScheduleError(f"genotypes={file}: is not a CSV file ({one_line(error)}).") from error
     if not rows:
         raise ScheduleError(f"genotypes={file}: is empty.")
     return [name.strip() for name in rows[0][1]], rows[1:]

@@ -20,14 +20,14 @@ def param_groups(
     """Freeze the blocks of weight 0 and group the others for an optimizer, in forward order.
 
     A frozen block has no gradients, and its modules (normalisation, dropout, stochastic depth) stay in eval mode
-    through every later `model.train()`. A second call undoes the one before.
+    through every later `model.train()`. A second call replaces the first.
 
     Args:
-        model: A network with the modules that the blocks name, each parameter in one block.
+        model: A network in which each parameter belongs to exactly one of the blocks.
         blocks: (B,) the blocks in forward order.
         lr_weights: (B,) the weight W_b of each block's learning rate; 0 means frozen.
         base_lr: λ_0; a block's learning rate is λ_b = W_b · λ_0 (BioTune, section 1).
-        frozen_norm: eval, or train: frozen normalisation layers go on updating their statistics, as published.
+        frozen_norm: eval keeps the running statistics of frozen normalisation layers; train updates them, as published.
 
     Returns:
         One parameter group per trained block: `{"params", "lr", "name"}`.
@@ -45,15 +45,15 @@ def param_groups(
 
 
 def prove_coverage(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Prove that the optimizer holds exactly the trainable parameters, each once.
+    """Check that the optimizer holds exactly the trainable parameters, each once.
 
     Raises:
-        ScheduleError: It does not.
+        ScheduleError: A parameter is repeated, missing or frozen.
     """
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     trainable = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if len(held) != len(set(held)):
-        raise ScheduleError("a parameter stands in two optimizer groups.")
+        raise ScheduleError("a parameter is in two optimizer groups.")
     if stray := trainable.keys() - set(held):
         raise ScheduleError(f"parameter {trainable[min(stray)]} is trainable but in no optimizer group.")
     if set(held) - trainable.keys():

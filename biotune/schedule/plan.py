@@ -1,4 +1,4 @@
-"""How a network is to be trained: a layer schedule, and the method whose hooks reach into the training loop, if one does."""
+"""A training plan: a layer schedule, and optionally a method with hooks on the training loop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from biotune.schedule.schedule import Schedule
 
 @dataclass(frozen=True)
 class Plan:
-    """One way in which a strategy would train.
+    """One way of training that a strategy proposes.
 
     Attributes:
-        schedule: What is trained at which multiple of the base rate; for a method with hooks, what may be trained at all.
-        method: Names its hooks; None where the schedule is all there is.
+        schedule: The trained blocks and their multiples of the base learning rate; for a method with hooks, the blocks that may
+            be trained.
+        method: The method with hooks; None where the schedule is the whole plan.
     """
 
     schedule: Schedule
@@ -22,10 +23,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Method:
-    """A way of training that needs hooks on the training loop.
+    """A fine-tuning method that needs hooks on the training loop.
 
     Attributes:
-        name: Name of the strategy whose hooks are meant.
+        name: Name of the strategy with the hooks.
         settings: Its settings by name, in a fixed order.
     """
 
@@ -34,9 +35,9 @@ class Method:
 
     @property
     def key(self) -> str:
-        """What makes two methods the same training."""
+        """The canonical key: equal for methods that train in the same way."""
         return f"{self.name}({','.join(f'{name}={value!r}' for name, value in self.settings)})"
 
     def __getitem__(self, name: str) -> float:
-        """The setting of a name."""
+        """Return the setting with a name."""
         return dict(self.settings)[name]

@@ -1,6 +1,6 @@
 """Layer schedules: which blocks learn, at which learning rates, in which order. Owns the canonical key.
 
-Knows neither torch nor DEAP; `Schedule.apply` hands over to `param_groups` when a model is at hand.
+Imports neither torch nor DEAP; `Schedule.apply` imports `param_groups`, which needs torch, when it is called.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _IN_WORDS = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which blocks of a network are trained, at which multiple of the base rate, and in which order they join. Immutable.
+    """Which blocks of a network are trained, at which multiple of the base learning rate, and when they join. Immutable.
 
     Attributes:
         blocks: The network's blocks in forward order.
-        lr_weights: A multiple of the base rate a block; 0 means frozen, a state and not a rate.
-        importances: The genes behind it, where it was decoded from a genotype.
+        lr_weights: (B,) one multiple of the base learning rate per block; 0 means frozen.
+        importances: (B,) the genes of the blocks, where it was decoded from a genotype.
         threshold: The freezing threshold, where it was decoded from a genotype.
-        header: Where the schedule comes from (backbone, weights, dataset, base_lr); takes no part in comparison.
+        header: Origin of the schedule (backbone, weights, dataset, base_lr); ignored in comparisons.
         unfreezing: together: all trained blocks from the first epoch on; last_to_first: one more every epoch, from the last of
-            them up to the first; first_to_last: the mirror image. Source: Howard and Ruder, *Universal language model
+            them to the first; first_to_last: the reverse order. Source: Howard and Ruder, *Universal language model
             fine-tuning for text classification*, ACL 2018.
     """
 
@@ -56,27 +56,27 @@ class Schedule:
         for block, weight in zip(self.blocks, self.lr_weights, strict=True):
             if not (math.isfinite(weight) and weight >= 0):
                 raise ScheduleError(f"lr_weight of block {block.name} is {weight}: must be a finite number, 0 or more.")
-        if sum(self.selected) < 2:  # there is no order of one, and what is the same training has one key
+        if sum(self.selected) < 2:  # one block has no order, and equal training runs must have equal keys
             object.__setattr__(self, "unfreezing", TOGETHER)
 
     @property
     def selected(self) -> tuple[bool, ...]:
-        """The selection mask S, a value a block."""
+        """(B,) the selection mask S."""
         return tuple(weight > 0 for weight in self.lr_weights)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no block is trained at all."""
+        """Whether no block is trained."""
         return not any(self.selected)
 
     @property
     def first_trained(self) -> int:
-        """Index of the first block that is trained, or the number of blocks: what lies before it never changes."""
+        """Index of the first trained block, or the number of blocks; the blocks before it never change."""
         return next((index for index, selected in enumerate(self.selected) if selected), len(self.blocks))
 
     @property
     def key(self) -> str:
-        """The canonical key: equal exactly where the same blocks are trained at the same rates, in the same order."""
+        """The canonical key: equal if and only if the same blocks are trained at the same learning rates, in the same order."""
         weights = "|".join(repr(weight) if weight > 0 else "-" for weight in self.lr_weights)
         return weights if self.unfreezing == TOGETHER else f"{weights} {self.unfreezing}"
 
@@ -87,17 +87,20 @@ class Schedule:
 
     @property
     def order(self) -> str:
-        """In words: when the trained blocks join."""
+        """The order in which the trained blocks join, in words."""
         return _IN_WORDS[self.unfreezing]
 
     def trained_in(self, epoch: int, epochs: int) -> tuple[bool, ...]:
-        """Which blocks are trained in an epoch: all selected ones, or as many as have been unfrozen.
+        """Return the blocks trained in an epoch: all selected ones, or those unfrozen so far.
 
         With fewer epochs than blocks several join at once, so that all are trained in the last epoch.
 
         Args:
             epoch: Counted from 0.
-            epochs: The most epochs of the training.
+            epochs: Largest number of epochs of the training run.
+
+        Returns:
+            (B,) whether each block is trained.
         """
         if self.unfreezing == TOGETHER or self.is_empty:
             return self.selected
@@ -107,23 +110,23 @@ class Schedule:
         return tuple(index in joined for index in range(len(self.blocks)))
 
     def complete_from(self, epochs: int) -> int:
-        """The first epoch, counted from 0, in which all blocks that are ever trained are.
+        """Return the first epoch, counted from 0, in which all selected blocks are trained.
 
         Args:
-            epochs: The most epochs of the training.
+            epochs: Largest number of epochs of the training run.
         """
         return next(epoch for epoch in range(len(self.blocks) + 1) if self.trained_in(epoch, epochs) == self.selected)
 
     def unfreeze(self, model: torch.nn.Module, epoch: int, epochs: int) -> None:
-        """Make the blocks trainable that are trained in an epoch, and freeze the others; to be called before each epoch.
+        """Unfreeze the blocks trained in an epoch and freeze the others; call it before each epoch.
 
         Needed only where `unfreezing` is not together. The optimizer keeps the groups of `apply`: frozen parameters have no
-        gradients, and stand still.
+        gradients and are not updated.
 
         Args:
             model: The network that `apply` was called with.
             epoch: Counted from 0.
-            epochs: The most epochs of the training.
+            epochs: Largest number of epochs of the training run.
 
         Raises:
             ScheduleError: The blocks do not fit the model.
@@ -133,23 +136,23 @@ class Schedule:
         freeze(model, self.blocks, self.trained_in(epoch, epochs))
 
     def apply(self, model: torch.nn.Module, base_lr: float | None = None) -> list[dict[str, Any]]:
-        """Freeze and group a model's parameters as this schedule says.
+        """Freeze and group a model's parameters according to this schedule.
 
         Frozen blocks lose their gradients and stay in eval mode through every later `model.train()`.
 
         Args:
-            model: A network that has the modules this schedule names.
-            base_lr: λ_0, the rate that the weights multiply; by default the one in the schedule's file.
+            model: A network with the modules of the schedule's blocks.
+            base_lr: λ_0, the base learning rate that the weights multiply; by default the one in the schedule's file.
 
         Returns:
-            One optimizer parameter group a trained block: `{"params", "lr", "name"}`.
+            One optimizer parameter group per trained block: `{"params", "lr", "name"}`.
 
         Raises:
             ScheduleError: A block names no module of the model, or parameters belong to no block or to two.
         """
         rate = self.header.get("base_lr") if base_lr is None else base_lr
         if rate is None:
-            raise ScheduleError("apply() needs base_lr: this schedule comes from no file that states one.")
+            raise ScheduleError("apply() needs base_lr: this schedule was not read from a file that states one.")
         if not (math.isfinite(rate) and rate > 0):
             raise ScheduleError(f"base_lr={rate}: must be a positive number.")
         from biotune.schedule.param_groups import param_groups

@@ -1,4 +1,4 @@
-"""Schedule files: the YAML text of a layer schedule, written and read. Knows no torch."""
+"""Writes and reads schedule files, the YAML text of a layer schedule. Imports no torch."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _LONGEST_PLAIN_NAME = 100  # PyYAML writes keys of 128 characters or more over t
 
 
 def save_text(schedule: Schedule, base_lr: float, header: Mapping[str, Any]) -> str:
-    """The YAML text of a schedule file: a header, then a block a line.
+    """Return the YAML text of a schedule file: a header, then one line per block.
 
     Args:
-        schedule: What to write.
-        base_lr: λ_0; every block's own rate is written beside its weight.
+        schedule: The schedule to write.
+        base_lr: λ_0; every block's learning rate is written beside its weight.
         header: backbone, granularity, weights and dataset, as far as known.
     """
     facts = {**header, "base_lr": float(base_lr), "threshold": schedule.threshold}
@@ -70,10 +70,10 @@ def load_schedule(path: str | os.PathLike[str]) -> Schedule:
     """Read a schedule file.
 
     Args:
-        path: A YAML file that a run left as `best_schedule.yaml`, or one of the same form.
+        path: The `best_schedule.yaml` of a run, or a file of the same form.
 
     Raises:
-        ScheduleError: The file is missing, no schedule, of another format version, or contradicts itself.
+        ScheduleError: The file is missing, not a schedule, of another format version, or inconsistent.
     """
     source = Path(path)
     try:
@@ -81,7 +81,7 @@ def load_schedule(path: str | os.PathLike[str]) -> Schedule:
     except OSError as error:
         raise ScheduleError(f"schedule={source}: cannot be read ({error.strerror}).") from error
     except Exception as error:  # PyYAML's constructors raise IndexError, KeyError and worse on malformed values
-        raise ScheduleError(f"schedule={source}: is no YAML file ({one_line(error)}).") from error
+        raise ScheduleError(f"schedule={source}: is not a YAML file ({one_line(error)}).") from error
     try:
         return _parse(document)
     except ScheduleError as error:
@@ -90,7 +90,7 @@ def load_schedule(path: str | os.PathLike[str]) -> Schedule:
 
 def _parse(document: object) -> Schedule:
     if not isinstance(document, dict) or "format" not in document:
-        raise ScheduleError("is no schedule file (its first key should be 'format').")
+        raise ScheduleError("is not a schedule file (its first key must be 'format').")
     if document["format"] != FORMAT:
         raise ScheduleError(f"has format {shown(document['format'])}; this biotune reads format {FORMAT}.")
     entries = document.get("blocks")
@@ -121,7 +121,7 @@ def _parse(document: object) -> Schedule:
 
 
 def _check_rates(entries: dict[str, Any], weights: tuple[float, ...], base_lr: float) -> None:
-    """`lr` is for the reader; one that was edited without its weight would silently do nothing."""
+    """Check that `lr` fits `lr_weight`: `lr` is informative only, and an edit of it alone would have no effect."""
     for (name, entry), weight in zip(entries.items(), weights, strict=True):
         rate = _number(name, entry, "lr", optional=True)
         if rate is not None and not math.isclose(rate, weight * base_lr, rel_tol=1e-9):
@@ -168,7 +168,7 @@ def _number(name: object, entry: dict[str, Any], key: str, optional: bool = Fals
 
 
 def _finite(value: object) -> float | None:
-    """A value as a finite float, else None. PyYAML takes 1e-05, which has no dot, for a text; here it is a number."""
+    """A value as a finite float, else None. PyYAML reads 1e-05, which has no dot, as a string; here it is a number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,3 +1,5 @@
+"""Plugins: networks and datasets of the user's own are trained, and modules that cannot be imported are reported."""
+
 import sys
 import textwrap
 

@@ -108,8 +108,8 @@ def test_a_finished_comparison_is_made_longer_by_a_strategy(compared: Path) -> N
     ("change", "message"),
     [
         ({"strategies": ["linear_probe"]}, r"strategies=\[linear_probe\]: must hold full"),
-        ({"strategies": ["full", "schedule"]}, r"schedule among them and schedule=FILE go together"),
-        ({"schedule": "x.yaml"}, r"schedule among them and schedule=FILE go together"),
+        ({"strategies": ["full", "schedule"]}, r"the strategy schedule and schedule=FILE go together"),
+        ({"schedule": "x.yaml"}, r"the strategy schedule and schedule=FILE go together"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(change: dict, message: str) -> None:

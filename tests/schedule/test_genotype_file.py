@@ -70,11 +70,11 @@ REFUSED = {
     "wrong after a blank line": (HEADER + "\n\n" + "0.1,0.2,0.3,7\n", "line 4: gene threshold"),
     "empty": ("", "empty"),
     "blank": ("\n\n\n", "empty"),
-    "header only": (HEADER, "holds no row"),
-    "binary": (bytes(range(256)) * 4, "no CSV file"),
-    "UTF-16": ((HEADER + ROW).encode("utf-16"), "no CSV file"),
+    "header only": (HEADER, "has no rows"),
+    "binary": (bytes(range(256)) * 4, "not a CSV file"),
+    "UTF-16": ((HEADER + ROW).encode("utf-16"), "not a CSV file"),
     "NUL bytes": (b"\0" * 100, ""),
-    "a giant cell": (HEADER + "9" * 200_000 + ",0.2,0.3,0.4\n", "no CSV file"),
+    "a giant cell": (HEADER + "9" * 200_000 + ",0.2,0.3,0.4\n", "not a CSV file"),
 }
 
 

@@ -97,7 +97,7 @@ def test_an_interrupted_sweep_goes_on_in_the_job_that_was_interrupted(shop: Path
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "hydra.sweep.dir=sweep goes on with the sweep" in said
+    assert "hydra.sweep.dir=sweep continues the sweep" in said
     states = [json.loads((shop / "sweep" / job / "status.json").read_text())["state"] for job in "01"]
     assert states == ["finished", "interrupted"]
     first, second = (trained(shop / "sweep" / job) for job in "01")

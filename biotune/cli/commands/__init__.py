@@ -1,1 +1,1 @@
-"""Commands that only show or use something. No Hydra."""
+"""Commands that show or use something without a composed config. Import no Hydra."""

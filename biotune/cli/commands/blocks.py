@@ -1,4 +1,4 @@
-"""`biotune blocks`: the blocks of a backbone."""
+"""`biotune blocks`: prints the blocks of a backbone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from biotune.config.schema import BlocksConfig
 
 
 def show_blocks(config: BlocksConfig, mode: OutputMode) -> None:
-    """Print the blocks of a backbone."""
+    """Print the blocks of a backbone: modules, number of parameters and share of all parameters.
+
+    Args:
+        config: The composed config.
+        mode: How to print.
+    """
     from biotune.backbones.registry import build_network
 
     load_plugins(config.plugins)
-    # a count needs no weights, so none are fetched
+    # counting needs no weights, so none are downloaded
     network = build_network(dataclasses.replace(config.backbone, weights="none", head="new"), config.num_classes)
     total = sum(network.parameters.values())
     rows = []

@@ -1,4 +1,4 @@
-"""`biotune data cache`: list and clear the decoded cache."""
+"""`biotune data cache`: lists and clears the cache of decoded images."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from biotune.errors import ConfigError, did_you_mean
 
 
 def data_cache(arguments: list[str]) -> int:
-    """List what the decoded cache holds, or clear it.
+    """List the entries of the cache of decoded images, or remove them.
+
+    Args:
+        arguments: The words after `biotune data cache`.
+
+    Returns:
+        The exit status, 0.
 
     Raises:
-        ConfigError: Options that it does not have, or a dataset that is not there.
+        ConfigError: Unknown options, or a dataset that is not in the cache.
     """
     from biotune.datasets.cache import clear, entries
     from biotune.store.scratch import cache_folder
@@ -36,10 +42,10 @@ def data_cache(arguments: list[str]) -> int:
             view.fact("folder", str(folder))
             view.fact("size", total)
             columns = ["dataset", "pictures", "geometry", "size", "last use"]
-            view.table(f"{folder}: {size(total)}", columns, rows, name="entries")
+            view.table(f"{folder}: {size(total)}", columns, rows, name="entries", headers={"pictures": "images"})
         return 0
     if arguments[0] != "--clear" or len(arguments) > 2:
-        raise ConfigError(f"biotune data cache {' '.join(arguments)}: takes nothing, or --clear [NAME].")
+        raise ConfigError(f"biotune data cache {' '.join(arguments)}: takes no arguments, or --clear [NAME].")
     name = arguments[1] if len(arguments) == 2 else None
     known = sorted({entry.dataset for entry in entries() if entry.dataset})
     if name is not None and name not in known:
@@ -55,7 +61,7 @@ def data_cache(arguments: list[str]) -> int:
 
 
 def size(count: int) -> str:
-    """A number of bytes with a unit that suits it."""
+    """Return a number of bytes as text with a suitable unit, such as `1.2 MB` (powers of 1000)."""
     amount = float(count)
     for unit in ("bytes", "kB", "MB"):
         if amount < 1000:

@@ -1,4 +1,4 @@
-"""`biotune data check`: verify a copy of a dataset."""
+"""`biotune data check`: verifies a local copy of a dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from biotune.errors import DataError
 
 
 def check_dataset(config: DataConfig, mode: OutputMode) -> bool:
-    """Check a copy and print what was found; returns whether it is whole."""
+    """Check a local copy and print the counts and the broken images.
+
+    Args:
+        config: The composed config.
+        mode: How to print.
+
+    Returns:
+        Whether the copy is complete and every image can be decoded.
+    """
     from biotune.datasets.check import check_copy
 
     load_plugins(config.plugins)
@@ -44,7 +52,7 @@ def check_dataset(config: DataConfig, mode: OutputMode) -> bool:
         for name, reason in finding.broken.items():
             view.line(f"broken: {name} ({reason})")
         if finding.is_whole:
-            view.line("Every image can be decoded; the copy is whole.")
+            view.line("Every image can be decoded; the copy is complete.")
         else:
             differing = ", ".join(count.what for count in finding.counts if not count.agrees)
             counts = f" Counts differ from the official ones: {differing}." if differing else ""

@@ -1,4 +1,4 @@
-"""`biotune help KEY`, `biotune help SECTION` and `biotune help COMMAND`: what can be set, from the schema itself."""
+"""`biotune help KEY`, `biotune help SECTION` and `biotune help COMMAND`: describes keys, from the schema."""
 
 from __future__ import annotations
 
@@ -28,8 +28,14 @@ class _Known:
 def show_help(arguments: list[str]) -> int:
     """Describe a key, all keys of a section, or all keys of a command.
 
+    Args:
+        arguments: The words after `biotune help`.
+
+    Returns:
+        The exit status, 0.
+
     Raises:
-        ConfigError: There is nothing of that name.
+        ConfigError: No key, section or command has that name.
     """
     arguments, mode = take_output_mode(arguments, *COMMANDS["help"].modes)
     if not arguments and mode is OutputMode.NORMAL:
@@ -60,7 +66,7 @@ def _known_keys() -> dict[str, _Known]:
 
 
 def _select(wanted: str, known: dict[str, _Known]) -> list[_Known]:
-    """The keys that a name stands for; all of them for an empty one."""
+    """The keys that a name stands for; all keys for an empty name."""
     if not wanted:
         return list(known.values())
     if wanted in known:
@@ -115,7 +121,7 @@ def _describe(known: _Known) -> None:
 
 
 def _list(wanted: str, keys: list[_Known]) -> None:
-    """A table of keys, below the groups whose choices set several of them."""
+    """Print a table of keys, below the groups whose choices set several of them."""
     is_command = wanted in SCHEMAS
     about = f"biotune {wanted}: {COMMANDS[wanted].meaning}" if is_command else _sections()[wanted]
     with View() as view:

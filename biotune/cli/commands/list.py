@@ -1,4 +1,4 @@
-"""`biotune list`: what can be chosen."""
+"""`biotune list`: the choices of a config group, such as datasets or backbones."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from biotune.cli.terminal.output_mode import take_output_mode
 from biotune.cli.terminal.view import Cell, View
 from biotune.errors import ConfigError, did_you_mean
 
+_USAGE = "biotune list NAME [--config-dir DIR] [--json]"
+
 DATASET_COLUMNS = ["dataset", "classes", "train", "val", "test", "size", "here", "licence", "source"]
 
 
 def dataset_row(name: str, file: Path, remark: str) -> list[Any]:
-    """One row of `biotune list datasets`.
+    """Return one row of `biotune list datasets`, in the order of `DATASET_COLUMNS`.
 
     Args:
-        name: The choice's name.
-        file: Its YAML.
-        remark: The first comment in it, shown for datasets that biotune has no facts of.
+        name: Name of the choice.
+        file: Its YAML file.
+        remark: The first comment of that file, shown for datasets that are not in the catalogue.
     """
     from biotune.datasets.catalogue import CATALOGUE
 
@@ -46,7 +48,17 @@ def _yes_or_no(value: bool | None) -> Cell:
 
 
 def show_list(arguments: list[str]) -> int:
-    """Print one list of choices, with what each file's first comment says of it."""
+    """Print one list of choices, each with the first comment of its file.
+
+    Args:
+        arguments: The words after `biotune list`: the name of a list, and flags.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        ConfigError: There is no such list, option or folder of configs.
+    """
     arguments, mode = take_output_mode(arguments, *COMMANDS["list"].modes)
     wanted, folder = _options(arguments)
     if len(wanted) != 1 or wanted[0] not in LISTS:
@@ -65,10 +77,10 @@ def show_list(arguments: list[str]) -> int:
 
 
 def _options(arguments: list[str]) -> tuple[list[str], str | None]:
-    """The lists that were asked for, and the user's own folder of configs."""
-    parser = Parser("biotune list", add_help=False, allow_abbrev=False)
+    """The names that were typed, and the user's folder of configs."""
+    parser = Parser("biotune list", help_shows="", usage=_USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
     options, rest = parser.parse_known_args(arguments)
     if unknown := [argument for argument in rest if argument.startswith("-")]:
-        raise ConfigError(f"{unknown[0]}: 'biotune list' knows no such option, only --config-dir and --json.")
+        raise ConfigError(f"{unknown[0]}: no such option; 'biotune list' has only --config-dir and --json.")
     return rest, options.config_dir

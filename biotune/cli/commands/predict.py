@@ -1,4 +1,4 @@
-"""`biotune predict DIR IMAGE…`: classify files or folders with a run's final model."""
+"""`biotune predict DIR IMAGE…`: classifies images with a run's final model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def predict_parser() -> Parser:
-    """What can follow `biotune predict`."""
+    """Return the parser of the words after `biotune predict`."""
     parser = Parser("biotune predict", description="Classify images with a run's final model.")
     parser.add_argument("folder", metavar="DIR", help="the run's folder")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of images")
@@ -32,7 +32,10 @@ def predict_parser() -> Parser:
 
 
 def predict(arguments: list[str]) -> int:
-    """Print the best classes and their probabilities for every image, and write them to a CSV file if asked.
+    """Print the most probable classes of every image with their probabilities; with --csv, write them to a file too.
+
+    Args:
+        arguments: The words after `biotune predict`.
 
     Returns:
         The exit status: 0, or 1 where an image cannot be decoded.
@@ -47,7 +50,7 @@ def predict(arguments: list[str]) -> int:
     from biotune.training.model import image_files, load_model
 
     if options.csv and not options.csv.parent.is_dir():
-        raise ConfigError(f"--csv {options.csv}: {options.csv.parent} is no folder.")
+        raise ConfigError(f"--csv {options.csv}: {options.csv.parent} is not a folder.")
     model = load_model(options.folder, options.device)
     rows, broken = _classified(model, image_files(options.images), options.top)
     cells = [
@@ -60,7 +63,7 @@ def predict(arguments: list[str]) -> int:
     ]
     count = sum(row["rank"] == 1 for row in rows)
     with View(mode=OutputMode.JSON if options.json else OutputMode.NORMAL) as view:
-        view.table(f"{count} images", ["picture", "class", "probability"], cells, name="predictions")
+        view.table(f"{count} images", ["picture", "class", "probability"], cells, "predictions", {"picture": "image"})
     if options.csv:
         write_table(options.csv, rows)
     for line in broken:
@@ -69,7 +72,7 @@ def predict(arguments: list[str]) -> int:
 
 
 def _classified(model: Model, files: Sequence[Path], top: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """A row per image and class, best classes first, and a line per image that cannot be decoded."""
+    """One row per image and class, most probable class first, and one message per image that cannot be decoded."""
     rows, broken = [], []
     for file in files:
         try:

@@ -1,4 +1,4 @@
-"""`biotune report DIR…`: rebuild a run's plots and page from its folder alone, or set several runs side by side."""
+"""`biotune report DIR…`: rebuilds a run's plots and page from its folder, or compares several runs on one page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from biotune.errors import ConfigError
 
 
 def report_parser() -> Parser:
-    """What can follow `biotune report`."""
+    """Return the parser of the words after `biotune report`."""
     *others, last = (name for name, row in COMMANDS.items() if row.reported)
     parser = Parser(
         prog="biotune report",
-        description=f"Rebuild the plots and the page of a run of 'biotune {', '.join(others)} or {last}' from its folder "
-        "alone, or set several runs side by side on one page.",
+        description=f"Rebuild the plots and the page of a run of 'biotune {', '.join(others)} or {last}' from its folder, "
+        "or compare several runs on one page.",
         allow_abbrev=False,
     )
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="the folder of a finished run")
@@ -30,7 +30,17 @@ def report_parser() -> Parser:
 
 
 def report(arguments: list[str]) -> int:
-    """Write the page of one run, or one page over several, and print its path."""
+    """Write the page of one run, or one page that compares several, and print its path.
+
+    Args:
+        arguments: The words after `biotune report`.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        BiotuneError: The arguments are wrong, or a folder holds no finished run.
+    """
     options = report_parser().parse_args(arguments)
     folders: list[Path] = options.folders
     twice = [folder for folder, times in Counter(folder.resolve() for folder in folders).items() if times > 1]

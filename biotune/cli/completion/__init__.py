@@ -1,1 +1,1 @@
-"""Shell completion. Imports neither Hydra nor torch: a TAB must not keep one waiting."""
+"""Shell completion. Imports neither Hydra nor torch, so that TAB answers at once."""

@@ -1,4 +1,4 @@
-"""`biotune completion SHELL` and the candidates behind it. Imports neither Hydra nor torch: a TAB must not keep one waiting."""
+"""`biotune completion SHELL`, and the candidates for its scripts. Without Hydra and torch, so that TAB answers at once."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MEANINGS = {name: row.meaning for name, row in COMMANDS.items()}
 
 @dataclass(frozen=True)
 class Offer:
-    """What can stand in place of the word at the cursor.
+    """The candidates for the word at the cursor.
 
     Attributes:
-        words: Whole words, each with its meaning.
+        words: Complete words, each with its meaning.
         paths: `files` or `folders` where the shell completes paths after the word's last `=`.
-        open_end: Whether more belongs to the word, so that no space may follow it.
+        open_end: Whether the word goes on after the candidate, so that no space may follow.
     """
 
     words: dict[str, str] = field(default_factory=dict)
@@ -38,13 +38,19 @@ class Offer:
 
 
 def completion(arguments: list[str]) -> int:
-    """Print the script that teaches a shell to complete biotune's words.
+    """Print the completion script of a shell.
+
+    Args:
+        arguments: The words after `biotune completion`: a shell's name.
+
+    Returns:
+        The exit status, 0.
 
     Raises:
-        ConfigError: There is no such shell.
+        ConfigError: There is no script for that shell.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("TAB completes commands, choices, keys and files. Type the line of your shell, or add it to the file named:")
+        print("TAB completes commands, choices, keys and files. Run the line for your shell, or add it to the file beside it:")
         for shell, file in SHELLS.items():
             line = "biotune completion fish | source" if shell == "fish" else f'eval "$(biotune completion {shell})"'
             print(f"  {line:<40} {file}")
@@ -57,13 +63,16 @@ def completion(arguments: list[str]) -> int:
 
 
 def complete(arguments: list[str]) -> int:
-    """Answer a shell's script: a line that says what follows (words, nospace, files or folders), then the candidates.
+    """Print the answer to a shell's script: one line with the kind (words, nospace, files or folders), then the candidates.
 
     Args:
         arguments: The shell, and for bash the line up to the cursor and its COMP_WORDBREAKS, for zsh the words from
-            the command on, for fish the same with the last word as it is typed.
+            the command on, for fish the same with the last word as typed, quotes included.
+
+    Returns:
+        The exit status, 0.
     """
-    # whatever goes wrong here, a TAB must not spill it into the line being typed
+    # no error may be printed here: the shell would show it in the line being typed
     with suppress(BiotuneError, OSError, ValueError, IndexError):
         shell, rest = arguments[0], arguments[1:]
         if shell == "bash":
@@ -85,10 +94,10 @@ def complete(arguments: list[str]) -> int:
 
 
 def offer_for(words: Sequence[str]) -> Offer:
-    """What can stand in place of the last of the words that follow `biotune`."""
+    """Return the candidates for the last of the words after `biotune`."""
     *typed, word = words or [""]
     if not typed:
-        return _matching(word, {**_MEANINGS, "--help": "what biotune is and can do", "--version": "the version"})
+        return _matching(word, {**_MEANINGS, "--help": "what biotune does, and its commands", "--version": "the version"})
     command, *given = typed
     if command == "data":
         verbs = {"check": "verify a copy of a dataset", "cache": EVERY["data cache"].meaning, "--help": "show the usage"}
@@ -110,14 +119,14 @@ def offer_for(words: Sequence[str]) -> Offer:
 
 
 def _matching(start: str, words: dict[str, str], head: str = "", open_end: bool = False) -> Offer:
-    """The words that begin so; flags only once their dash is typed."""
+    """The words that begin with `start`; flags only once their dash is typed."""
     dashed = start.startswith("-")
     found = {head + name: why for name, why in words.items() if name.startswith(start) and (dashed or name[:1] != "-")}
     return Offer(found, open_end=open_end)
 
 
 def _argument(command: str, takes: str | tuple[str, ...], head: str, value: str) -> Offer:
-    """The argument of a flag."""
+    """The candidates for a flag's argument."""
     if takes == "section":
         takes = tuple(dict.fromkeys(path.rpartition(".")[0] for path in _keys(command) if "." in path))
     if isinstance(takes, str):
@@ -126,7 +135,7 @@ def _argument(command: str, takes: str | tuple[str, ...], head: str, value: str)
 
 
 def _positional(command: str, given: Sequence[str], word: str) -> Offer:
-    """The arguments of the commands that Hydra composes no config for."""
+    """The candidates for the arguments of commands without a config."""
     flags = EVERY[command].flags if command in EVERY else {}
     takers = [index for index, text in enumerate(given) if text in flags and flags[text].takes]
     others = [text for index, text in enumerate(given) if text[:1] != "-" and index - 1 not in takers]
@@ -147,7 +156,7 @@ def _positional(command: str, given: Sequence[str], word: str) -> Offer:
 
 
 def _override(command: str, given: Sequence[str], word: str) -> Offer:
-    """KEY=VALUE or GROUP=CHOICE."""
+    """The candidates for KEY=VALUE or GROUP=CHOICE."""
     sign = word[: len(word) - len(word.lstrip(_SIGNS))]
     name, equals, value = word[len(sign) :].partition("=")
     keys, groups = _keys(command), groups_of(command)
@@ -174,7 +183,7 @@ def _override(command: str, given: Sequence[str], word: str) -> Offer:
 
 
 def _names(sign: str, start: str, keys: dict[str, Key], groups: Sequence[str]) -> Offer:
-    """Groups, and keys a section at a time: all of them at once would bury what is sought."""
+    """The groups, and the keys one section at a time: a list of all keys would be too long to read."""
     every = {f"{group}=": f"choose {'an' if group[0] in 'aeiou' else 'a'} {group}" for group in groups}
     every |= {f"{path}=": item.metadata["meaning"] for path, item in keys.items()}
     if "training.lr" in keys:
@@ -188,7 +197,7 @@ def _names(sign: str, start: str, keys: dict[str, Key], groups: Sequence[str]) -
 
 
 def config_dir(given: Sequence[str]) -> str | None:
-    """The user's own folder of configs, where the words name one."""
+    """Return the argument of `--config-dir` among the words, or None."""
     for index, word in enumerate(given):
         name, equals, value = word.partition("=")
         if SHORT.get(name, name) == "--config-dir":
@@ -201,7 +210,7 @@ def _keys(command: str) -> dict[str, Key]:
 
 
 def _values(item: Key) -> dict[str, str]:
-    """The values a key can have, where they can be listed."""
+    """The values of a key, where they can be listed."""
     if is_bool(item):
         return {"true": "", "false": ""}
     words = [show(choice) for choice in item.metadata["choices"] or item.metadata["usual"] or item.metadata["words"]]
@@ -209,7 +218,7 @@ def _values(item: Key) -> dict[str, str]:
 
 
 def _listed_paths(value: str, kind: str, head: str = "") -> Offer:
-    """Files or folders, listed here where no shell would: after a comma, or among other words."""
+    """Files or folders, listed here where the shell does not do it: after a comma, or together with other words."""
     if not head and "=" in value:
         head, value = value[: value.index("=") + 1], value[value.index("=") + 1 :]
     folder, slash, start = value.rpartition("/")

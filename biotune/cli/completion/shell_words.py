@@ -1,4 +1,4 @@
-"""The words of a command line that is still being typed, as bash hands it over; and candidates as it wants them back."""
+"""Splits an unfinished command line as bash passes it, and quotes candidates as readline expects them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Typed:
     """A line up to the cursor.
 
     Attributes:
-        words: The words with their quotes taken off; the last is the one at the cursor, and may be empty.
-        replaced_from: Where in the last word the part begins that readline replaces.
-        quote: The quote that is still open, or nothing.
+        words: The words without their quotes; the last is the one at the cursor, and may be empty.
+        replaced_from: Position in the last word from which readline replaces it.
+        quote: The quote that is still open, or the empty string.
     """
 
     words: list[str]
@@ -28,7 +28,7 @@ def read_line(line: str, breaks: str) -> Typed:
 
     Args:
         line: The line up to the cursor.
-        breaks: The characters at which readline begins a word anew (COMP_WORDBREAKS), such as `=` and `:`.
+        breaks: The characters at which readline begins a new word (COMP_WORDBREAKS), such as `=` and `:`.
     """
     words: list[str] = []
     word: list[tuple[str, bool]] = []  # every character of the word, and whether a quote or backslash protects it
@@ -59,7 +59,12 @@ def read_line(line: str, breaks: str) -> Typed:
 
 
 def bash_candidate(candidate: str, typed: Typed) -> str:
-    """The part of a candidate that readline puts in place, quoted as the word is."""
+    """Return the part of a candidate that readline inserts, quoted like the typed word.
+
+    Args:
+        candidate: The complete word.
+        typed: The line up to the cursor.
+    """
     text = candidate[typed.replaced_from :]
     if typed.quote == "'":
         return text

@@ -1,1 +1,1 @@
-"""Commands that Hydra composes a config for: checked, launched, resumed, swept. This folder alone knows Hydra."""
+"""Commands whose config Hydra composes: checks, launch, resume and sweeps. No other folder imports Hydra."""

@@ -1,4 +1,4 @@
-"""Composing configs ahead of Hydra's own run, with the user's `--config-dir` searched as Hydra itself would."""
+"""Composes configs before Hydra runs, searching the user's `--config-dir` as Hydra does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROCESS_SUFFIX = secrets.token_hex(2)
 
 
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra; safe to call twice."""
+    """Register the schemas and the resolvers with Hydra; safe to call twice."""
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
         store.store(name=f"{command}_schema", node=schema)
@@ -32,20 +32,23 @@ def register() -> None:
 
 @contextmanager
 def composing(config_dir: str | None) -> Iterator[ConfigLoader]:
-    """Let `hydra.compose` work for the time of the context.
+    """Enable `hydra.compose` within the context.
 
     Args:
-        config_dir: A folder of the user's that is searched too.
+        config_dir: The user's folder of configs, searched before the packaged ones; None for none.
+
+    Yields:
+        Hydra's config loader.
 
     Raises:
-        ConfigError: The folder is not there.
+        ConfigError: The folder does not exist.
     """
     register()
     path = search_path(CONFIGS)
     if config_dir is not None:
         if not Path(config_dir).is_dir():
             raise ConfigError(f"--config-dir {config_dir}: no such folder.")
-        # the schema must stay last
+        # the schemas must stay last in the search path
         path.prepend("command-line", f"file://{Path(config_dir).absolute()}", SearchPathQuery(provider="schema"))
     instance = GlobalHydra.instance()
     instance.clear()

@@ -1,4 +1,4 @@
-"""`biotune data`: dispatch to `data check` or `data cache`."""
+"""`biotune data`: dispatches to `data check` or `data cache`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _VERBS = ("check", "cache")
 
 
 HELP = """\
-  biotune data check dataset=NAME [KEY=VALUE...]   count what a copy holds and decode each of its images
+  biotune data check dataset=NAME [KEY=VALUE...]   count the images of a copy and decode each of them
   biotune data cache                               list the decoded images that runs share
   biotune data cache --clear [NAME]                remove them, of one dataset or of all
   --json                                           with each of them: one JSON object instead of a table
@@ -19,11 +19,14 @@ HELP = """\
 def data(arguments: list[str]) -> int:
     """Run `biotune data check` or `biotune data cache`.
 
+    Args:
+        arguments: The words after `biotune data`.
+
     Returns:
-        The exit status: 0, or 1 where a check has found something wrong.
+        The exit status: 0, or 1 where the check has found a fault.
 
     Raises:
-        ConfigError: Neither of the two, or options they do not have.
+        ConfigError: The command is neither of the two, or an option is unknown.
     """
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if verb in ("-h", "--help", "help"):
@@ -32,7 +35,7 @@ def data(arguments: list[str]) -> int:
     if verb not in _VERBS:
         raise ConfigError(
             f"biotune data {verb}: no such command.{did_you_mean(verb, _VERBS)} "
-            "There are 'biotune data check dataset=NAME' and 'biotune data cache [--clear [NAME]]'."
+            "Use 'biotune data check dataset=NAME' or 'biotune data cache [--clear [NAME]]'."
         )
     if verb == "cache":
         return data_cache(rest)

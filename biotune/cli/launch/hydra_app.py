@@ -1,4 +1,4 @@
-"""The commands that Hydra composes a config for: Hydra's own run, and what each of its jobs does."""
+"""Runs the commands whose config Hydra composes: the check, Hydra's run, and the function of each of its jobs."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
 
 
 def run_command(command: str, arguments: list[str]) -> int:
-    """Check what was typed, then let Hydra run it, once or for every job of a multirun.
+    """Check the command line, then let Hydra run it, once or for every job of a multirun.
 
     Args:
         command: A command of the registry that has a schema.
-        arguments: What was typed after it.
+        arguments: The words after it.
 
     Returns:
         The exit status: 0, or 1 where a job has failed.
 
     Raises:
-        BiotuneError: The command line is wrong, or a command that only shows something has failed.
-        KeyboardInterrupt: The user, or a signal, wants the process to end.
+        BiotuneError: The command line is wrong, or a command without a run folder has failed.
+        KeyboardInterrupt: The user pressed Ctrl-C, or the process received SIGTERM.
     """
     register()
-    # the flags of the mode are taken off here: Hydra knows none of them
+    # Hydra does not know the flags of the output modes, so they are removed here
     arguments, mode = take_output_mode(arguments, *COMMANDS[command].modes)
     arguments = flags_first(command, arguments)
     if command == "train":
         arguments = _with_implied_strategy(arguments)
     checked = precheck(command, arguments, mode)
-    # Hydra reads the command line itself; the sub-command must look like part of the program's name
+    # Hydra reads sys.argv itself; the sub-command must look like part of the program's name
     sys.argv = [f"biotune {command}", *arguments]
     outcome = _Outcome(checked.prepared)
     end_cleanly()
@@ -60,18 +60,18 @@ def run_command(command: str, arguments: list[str]) -> int:
             run_single(*checked.single, job)
     except KeyboardInterrupt:
         if outcome.sweep is not None:
-            raise KeyboardInterrupt(f"The same command with hydra.sweep.dir={outcome.sweep} goes on with the sweep.") from None
+            raise KeyboardInterrupt(f"The same command with hydra.sweep.dir={outcome.sweep} continues the sweep.") from None
         raise
     if outcome.error is not None:
         raise outcome.error
     if outcome.sweep is not None:
-        # a job that fails before it can write its status is in no summary
+        # a job that fails before it writes its status is missing in the summary
         return max(summarise_sweep(outcome.sweep), int(outcome.failed))
     return 1 if outcome.failed else 0
 
 
 def _with_implied_strategy(arguments: list[str]) -> list[str]:
-    """schedule=FILE says which strategy is meant, unless one is named; it is added as if it had been typed."""
+    """Add strategy=schedule after schedule=FILE, as if it had been typed, unless a strategy is named."""
     values = dict(argument.lstrip("+").partition("=")[::2] for argument in arguments)
     if values.get("schedule", "null") in ("", "null") or "strategy" in values or "strategy.name" in values:
         return arguments
@@ -80,7 +80,7 @@ def _with_implied_strategy(arguments: list[str]) -> list[str]:
 
 
 class _Outcome:
-    """What goes to the jobs in this process and what they come to; Hydra itself hands nothing on."""
+    """The inputs and results of the jobs in this process; Hydra passes neither."""
 
     def __init__(self, prepared: Prepared | None) -> None:
         self.prepared = prepared
@@ -90,7 +90,7 @@ class _Outcome:
 
 
 def _job(command: Command, mode: OutputMode, outcome: _Outcome) -> Callable[[DictConfig], None]:
-    """What Hydra calls for each job of a command; jobs leave their results in `outcome`."""
+    """The function that Hydra calls for each job of a command; jobs store their results in `outcome`."""
 
     def job(cfg: DictConfig) -> None:
         if command.leaves_folder:
@@ -102,16 +102,16 @@ def _job(command: Command, mode: OutputMode, outcome: _Outcome) -> Callable[[Dic
 
 
 def _show(command: Command, cfg: DictConfig, mode: OutputMode, outcome: _Outcome) -> None:
-    """A command that only shows something; one that checks something returns False where it found fault."""
+    """Run a command without a run folder; one that checks something returns False where it found a fault."""
     try:
         if load(str(command.job))(OmegaConf.to_object(cfg), mode) is False:
             outcome.failed = True
-    except BiotuneError as error:  # raised again once Hydra, which would add its own words, has returned
+    except BiotuneError as error:  # raised again after Hydra has returned, because Hydra would add its own message
         outcome.error = error
 
 
 def _train(command: str, cfg: DictConfig, mode: OutputMode, outcome: _Outcome) -> None:
-    """One of Hydra's jobs; in a sweep that is run again, one that has finished already is left as it is."""
+    """Run one of Hydra's jobs; in a sweep that continues, a finished job is skipped."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     title = None
@@ -124,7 +124,7 @@ def _train(command: str, cfg: DictConfig, mode: OutputMode, outcome: _Outcome) -
     config: Any = OmegaConf.to_object(cfg)
     if title is not None and config.executor.name == "in_process":
         done = perform_apart(command, config, folder, mode, title)
-    else:  # the trials have processes of their own
+    else:  # a single job, or trials that already run in processes of their own
         done = perform(command, config, folder, mode, title, outcome.prepared)
     if not done:
         outcome.failed = True

@@ -1,6 +1,6 @@
-"""All that biotune needs of Hydra's private modules, which any release may move. Known for Hydra 1.3.2 and later 1.3 releases.
+"""The parts of Hydra's private modules that biotune uses; any release may move them. Valid for Hydra 1.3 from 1.3.2 on.
 
-`hydra.compose` of Hydra's public API cannot search a `--config-dir`, and nothing public splits a multirun into jobs or
+Hydra's public `hydra.compose` cannot search a `--config-dir`, and no public function splits a multirun into jobs or
 reads Hydra's flags without running; so these five names are used. pyproject.toml admits Hydra >=1.3.2,<1.4.
 """
 
@@ -23,7 +23,7 @@ from biotune.cli.arguments import Parser
 
 
 def search_path(configs: str) -> ConfigSearchPath:
-    """Where Hydra looks for configs, those of plugins included.
+    """Return the path on which Hydra searches for configs, including those of its plugins.
 
     Args:
         configs: The primary folder, such as `pkg://biotune.configs`.
@@ -33,7 +33,7 @@ def search_path(configs: str) -> ConfigSearchPath:
 
 
 def use_search_path(path: ConfigSearchPath) -> None:
-    """Let `hydra.compose` search a path, by way of Hydra's global instance."""
+    """Make `hydra.compose` search a path, by means of Hydra's global instance."""
     Hydra.create_main_hydra2(task_name="biotune", config_search_path=path)
 
 
@@ -41,12 +41,12 @@ def run_single(config: DictConfig, loader: ConfigLoader, task: Callable[[DictCon
     """Run one job as `hydra.main` would, with a config that is composed already.
 
     Args:
-        config: The whole config, Hydra's own part included.
-        loader: What composed it.
+        config: The whole config, including Hydra's part.
+        loader: The loader that composed it.
         task: Called with the config without Hydra's part, once the job's folder and `.hydra` are written.
 
     Raises:
-        Exception: Whatever the task raises.
+        Exception: Any exception of the task.
     """
     with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.mode = RunMode.RUN
@@ -55,14 +55,14 @@ def run_single(config: DictConfig, loader: ConfigLoader, task: Callable[[DictCon
     callbacks.on_run_start(config=config, config_name=config.hydra.job.config_name)
     done = run_job(hydra_context=context, task_function=task, config=config, job_dir_key="hydra.run.dir", job_subdir_key=None)
     callbacks.on_run_end(config=config, config_name=config.hydra.job.config_name, job_return=done)
-    _ = done.return_value  # raises what the task has raised
+    _ = done.return_value  # raises the task's exception
 
 
 def parser_of(command: str) -> Parser:
-    """Hydra's own parser of flags and overrides, with our errors."""
+    """Return Hydra's parser of flags and overrides, which raises `ConfigError`s."""
     return Parser(f"biotune {command}", help_shows="what can be set", parents=[get_args_parser()], add_help=False)
 
 
 def jobs_of(overrides: list[Override]) -> list[list[str]]:
-    """The overrides of every job of a multirun, in the order in which Hydra runs them."""
+    """Return the overrides of every job of a multirun, in the order in which Hydra runs them."""
     return [list(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends a command cleanly, the second at once."""
+"""Handles Ctrl-C and SIGTERM: the first signal ends a command cleanly, the second at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INTERRUPTED = 130  # the exit status
 
 
 def end_cleanly() -> None:
-    """Let the first Ctrl-C or a cluster's SIGTERM raise KeyboardInterrupt, and a second one of either end the process."""
+    """Make the first SIGINT (Ctrl-C) or SIGTERM raise KeyboardInterrupt, and the second end the process and its children."""
     if threading.current_thread() is not threading.main_thread():
         return
     heard: list[int] = []

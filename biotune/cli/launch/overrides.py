@@ -1,4 +1,4 @@
-"""What was typed as KEY=VALUE, read by Hydra's grammar and held against the schema."""
+"""Parses KEY=VALUE overrides by Hydra's grammar and checks them against the schema."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ _ALL_KEYS = " 'biotune run --cfg job' shows all keys."
 
 
 def parse_overrides(given: list[str], loader: ConfigLoader) -> list[Override]:
-    """What was typed as KEY=VALUE, by Hydra's grammar.
+    """Parse KEY=VALUE overrides by Hydra's grammar.
+
+    Args:
+        given: The overrides as typed.
+        loader: Hydra's config loader.
 
     Raises:
-        ConfigError: Something is not KEY=VALUE.
+        ConfigError: An argument is not KEY=VALUE.
     """
     parser = OverridesParser.create(loader)
     parsed = []
@@ -44,7 +48,16 @@ def parse_overrides(given: list[str], loader: ConfigLoader) -> list[Override]:
 
 
 def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -> None:
-    """Every override must name a key of the schema, or a group and one of its choices."""
+    """Check that every override names a key of the schema, or a group and one of its choices.
+
+    Args:
+        command: A command with a schema.
+        overrides: The parsed overrides.
+        loader: Hydra's config loader.
+
+    Raises:
+        ConfigError: With one line per error.
+    """
     keys = {item.path: item for item in keys_of(SCHEMAS[command])}
     chosen = loader.compute_defaults_list(command, [], RunMode.RUN).overrides.known_choices
     sections = {path.rpartition(".")[0] for path in keys} - {""}
@@ -56,11 +69,13 @@ def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -
         if name in keys:
             problems += _type_problems(keys[name], override)
         elif _is_group(loader, name) and name not in chosen and not override.is_add():
-            problems.append(f"{override.input_line}: 'biotune {command}' has no {name} to choose.")
+            problems.append(f"{override.input_line}: 'biotune {command}' has no group {name}.")
         elif _is_group(loader, name):
             problems += _choice_problems(loader, name, override)
         elif name in sections:
-            problems.append(f"{override.input_line}: {name} holds keys; set one of them, such as {_first_in(name, keys)}.")
+            problems.append(
+                f"{override.input_line}: {name} is a section; set one of its keys, such as {_first_in(name, keys)}."
+            )
         else:
             problems.append(f"{override.input_line}: no such key.{near_keys(name, keys) or _ALL_KEYS}")
     if problems:
@@ -68,15 +83,15 @@ def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -
 
 
 def check_use(command: str, overrides: list[Override], configs: Sequence[Any]) -> None:
-    """Refuse keys that were typed and that no job of the command uses.
+    """Reject typed keys that no job of the command uses.
 
     Args:
         command: A command with a schema.
-        overrides: What was typed; choices of groups may set keys that are not used.
+        overrides: The typed overrides; a group's choice may set keys that are not used.
         configs: The composed configs of the jobs.
 
     Raises:
-        ConfigError: With a line for each such key.
+        ConfigError: With one line per such key.
     """
     typed = {override.key_or_group: override.input_line for override in overrides}
     of_jobs = [dict(unused_keys(config, typed)) for config in configs]
@@ -116,7 +131,7 @@ def _values(override: Override) -> list[Any]:
 
 
 def _type_problems(item: Key, override: Override) -> Iterator[str]:
-    """A value that cannot be converted to the key's type; OmegaConf itself is asked."""
+    """Report a value that OmegaConf cannot convert to the key's type."""
     if override.is_delete() or override.is_add():
         yield f"{override.input_line}: keys can be neither added nor deleted."
         return

@@ -1,4 +1,4 @@
-"""One job of run, train, compare or evaluate: a typed config, a folder, a recipe. Its errors end the job, never the process."""
+"""Runs one job of run, train, compare or evaluate: a recipe with a config and a folder. Errors end the job, not the process."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _log = logging.getLogger("biotune")
 def perform(
     command: str, config: Any, folder: Path, mode: OutputMode, title: str | None = None, prepared: Prepared | None = None
 ) -> bool:
-    """Do a job, say in one line what went wrong if anything did, and leave the traceback in the run's log.
+    """Run a job; on an error, print one line and write the traceback to the run's log.
 
     Args:
-        command: One that leaves a run folder.
+        command: A command that writes a run folder.
         config: Its typed config.
         folder: The run's folder, which exists.
-        mode: How much is said.
-        title: A line above it, where there are several jobs.
-        prepared: What the check before the run has prepared.
+        mode: How much to print.
+        title: A line above its output, where there are several jobs.
+        prepared: The inputs prepared by the check before the run.
 
     Returns:
-        Whether it came to its end.
+        Whether it finished.
 
     Raises:
-        KeyboardInterrupt: The user, or a signal, wants the process to end.
+        KeyboardInterrupt: The user pressed Ctrl-C, or the process received SIGTERM.
     """
     from biotune.cli.terminal.results import show_result
     from biotune.cli.terminal.view import View
@@ -67,18 +67,25 @@ def perform(
         return False
     finally:
         _log.removeHandler(handler)
-        with suppress(OSError):  # a full disk; the run's own error has told of it
+        with suppress(OSError):  # a full disk, which the run's own error has reported
             handler.close()
 
 
 def perform_apart(command: str, config: Any, folder: Path, mode: OutputMode, title: str) -> bool:
-    """Do a job of a sweep in a process of its own, so that native code that dies in it takes no other job along.
+    """Run a job of a sweep in a process of its own, so that a crash of native code does not end the other jobs.
+
+    Args:
+        command: A command that writes a run folder.
+        config: Its typed config.
+        folder: The run's folder, which exists.
+        mode: How much to print.
+        title: A line above its output.
 
     Returns:
-        Whether it came to its end; one that died is `failed` in its status, with how.
+        Whether it finished; the status of a job whose process died becomes `failed`, with the cause.
 
     Raises:
-        KeyboardInterrupt: The user, or a signal, wants the process to end.
+        KeyboardInterrupt: The user pressed Ctrl-C, or the process received SIGTERM.
     """
     sys.stdout.flush()
     context = multiprocessing.get_context("spawn")
@@ -87,7 +94,7 @@ def perform_apart(command: str, config: Any, folder: Path, mode: OutputMode, tit
     try:
         job.join()
     except KeyboardInterrupt:
-        job.terminate()  # a signal to this process alone; after Ctrl-C the job has heard of it already
+        job.terminate()  # for a signal to this process alone; Ctrl-C has reached the job already
         job.join()
         raise
     if job.exitcode in (0, _FAILED):
@@ -95,9 +102,9 @@ def perform_apart(command: str, config: Any, folder: Path, mode: OutputMode, tit
     if job.exitcode == INTERRUPTED:
         raise KeyboardInterrupt(f"'biotune resume {folder}' goes on from here.")
     died = f"the job's process {how_it_ended(job.exitcode)}."
-    with suppress(RunFolderError):  # of a folder that is gone there is nothing to tell
+    with suppress(RunFolderError):  # the folder has been deleted
         record_end(folder, "failed", died)
-    print(f"biotune: {died} 'biotune resume {folder}' goes on from its last training.", file=sys.stderr)
+    print(f"biotune: {died} 'biotune resume {folder}' continues after its last training run.", file=sys.stderr)
     return False
 
 
@@ -113,10 +120,10 @@ def _alone(command: str, config: Any, folder: Path, mode: OutputMode, title: str
 
 
 def _log_to(folder: Path) -> logging.Handler:
-    logging.raiseExceptions = False  # a log that cannot be written is no reason to fill the terminal with tracebacks
+    logging.raiseExceptions = False  # else a log that cannot be written would print a traceback per line
     try:
         handler: logging.Handler = logging.FileHandler(folder / LOG, encoding="utf-8")
-    except OSError:  # a folder that cannot be written is told of by what needs it
+    except OSError:  # whatever needs the folder reports that it cannot be written
         handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     _log.addHandler(handler)

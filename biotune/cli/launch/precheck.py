@@ -1,6 +1,6 @@
-"""Everything that can be wrong with a command line, found before Hydra runs and said in one line each.
+"""Finds all errors of a command line before Hydra runs, and reports each in one line.
 
-Hydra's own messages run over several lines and come after it has made folders; so the config is composed here first.
+Hydra's messages have several lines and come after it has made folders; so the config is composed here first.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ _MOST_JOBS_CHECKED = 32
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check has prepared for a command line that is in order.
+    """The results of a successful check.
 
     Attributes:
-        prepared: What its jobs work on; None for commands that train nothing.
-        single: The whole config of a single job and what composed it; None where Hydra runs several, or only shows something.
+        prepared: The inputs of the jobs; None for commands that train nothing.
+        single: The whole config of a single job and the loader that composed it; None where Hydra runs several jobs, or prints
+            the config.
     """
 
     prepared: Prepared | None = None
@@ -48,10 +49,15 @@ class Checked:
 
 
 def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.NORMAL) -> Checked:
-    """Check a command line as far as it can be without training.
+    """Check a command line as far as possible without training.
+
+    Args:
+        command: A command with a schema.
+        arguments: The words after it.
+        mode: How to print progress while images are decoded.
 
     Raises:
-        BiotuneError: With a line for everything that is wrong.
+        BiotuneError: With one line per error.
     """
     options = _options(command, arguments)
     if options.shell_completion:
@@ -59,7 +65,7 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
     if options.help or options.hydra_help:
         return Checked()
     if options.config_path:
-        raise ConfigError(f"--config-path {options.config_path}: biotune's own configs are needed; add yours by --config-dir.")
+        raise ConfigError(f"--config-path {options.config_path}: cannot replace biotune's configs; add yours by --config-dir.")
     with composing(options.config_dir) as loader:
         overrides = parse_overrides(options.overrides, loader)
         check_names(command, overrides, loader)
@@ -80,20 +86,25 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
 
 
 def flags_first(command: str, arguments: list[str]) -> list[str]:
-    """The same arguments, flags before overrides: Hydra's parser refuses overrides on both sides of a flag."""
+    """Return the arguments with flags before overrides: Hydra's parser rejects overrides on both sides of a flag.
+
+    Args:
+        command: A command with a schema.
+        arguments: The words after it.
+    """
     parser = parser_of(command)
     overrides: list[str] = parser.parse_known_intermixed_args(arguments)[0].overrides
     return [*(argument for argument in arguments if argument not in overrides), *overrides]
 
 
 def _check_inputs(configs: list[Any], mode: OutputMode) -> Prepared:
-    """Check what all jobs work on; what is prepared for the last of them is kept, the first of a single run."""
+    """Check the inputs of all jobs, and keep those prepared for the last one checked, which is the first job."""
     from biotune.cli.terminal.view import View
     from biotune.recipes.inputs import Prepared
 
     prepared = Prepared()
     with View(mode=mode) as view:
-        for config in reversed(configs):  # so that what the first job needs is there when it begins
+        for config in reversed(configs):  # so that the inputs of the first job are the ones kept
             prepared.check(config, view.decoding)
     return prepared
 
@@ -119,7 +130,7 @@ def _jobs(overrides: list[Override], multirun: bool) -> list[list[str]]:
 
 
 def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictConfig]:
-    """The typed config of one job, and the whole one with Hydra's own part."""
+    """The typed config of one job, and the whole config with Hydra's part."""
     meaning = {item.path: item.metadata["meaning"] for item in keys_of(SCHEMAS[command])}
     try:
         whole = compose(name, overrides=overrides, return_hydra_config=True)
@@ -131,18 +142,20 @@ def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictCo
             raise ConfigError("\n".join(f"{key}: must be given. {meaning.get(key, '')}".rstrip() for key in missing))
         config = OmegaConf.to_object(job)
         if not isinstance(config, SCHEMAS[command]):
-            raise ConfigError(f"--config-name {name}: is no config of 'biotune {command}'; its defaults need {command}_schema.")
+            raise ConfigError(
+                f"--config-name {name}: is not a config of 'biotune {command}'; its defaults list must hold {command}_schema."
+            )
         return config, whole
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"the config cannot be composed: {one_line(error)}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"a config file is no plain YAML: {one_line(error)}") from None
+        raise ConfigError(f"a config file is not plain YAML: {one_line(error)}") from None
 
 
 def _check_mode(overrides: list[Override]) -> None:
-    """Refuse what would make several jobs one folder's, or Hydra run several where one was checked."""
+    """Reject settings that put several jobs into one folder, or make Hydra run several jobs where one was checked."""
     for override in overrides:
         if override.key_or_group == "hydra.mode":
-            raise ConfigError(f"{override.input_line}: several jobs are asked for by -m.")
+            raise ConfigError(f"{override.input_line}: cannot be set; use -m to run several jobs.")
         if override.key_or_group == "hydra.sweep.subdir" and "${" not in (override.input_line or ""):
             raise ConfigError(f"{override.input_line}: would put all jobs into one folder; use ${{hydra.job.num}} in it.")

@@ -1,4 +1,4 @@
-"""`biotune resume DIR`: finish an interrupted run, or make a finished search longer."""
+"""`biotune resume DIR`: finishes an interrupted run, or extends a finished search."""
 
 from __future__ import annotations
 
@@ -31,17 +31,27 @@ CONFIG = Path(".hydra") / "config.yaml"
 
 
 def resume(arguments: list[str]) -> int:
-    """Go on with a run where it stopped; what was trained already is not trained again."""
+    """Continue a run where it stopped; finished training runs are not repeated.
+
+    Args:
+        arguments: The words after `biotune resume`.
+
+    Returns:
+        The exit status: 0, or 1 where the run has failed.
+
+    Raises:
+        BiotuneError: The arguments are wrong, or the folder holds no run that can be continued.
+    """
     arguments, mode = take_output_mode(arguments, *COMMANDS["resume"].modes)
     parser = Parser(
         prog="biotune resume",
-        description="Finish an interrupted run. A finished search is made longer by evolution.generations=N or "
-        "evolution.max_hours=H, a comparison by more test.seeds or strategies. "
-        "Keys that say where trainings run, such as executor.workers, may change too.",
+        description="Finish an interrupted run. evolution.generations=N or "
+        "evolution.max_hours=H extends a finished search, more test.seeds or strategies extend a comparison. "
+        "Keys that say where trials run, such as executor.workers, may change too.",
         allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="the run's folder")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="what is to be different from now on")
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="keys to change from now on")
     options = parser.parse_args(arguments)
     folder: Path = options.folder.absolute()
     command, document = _stored(folder, options.folder)
@@ -60,14 +70,14 @@ def resume(arguments: list[str]) -> int:
 
 
 def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
-    """The command and the composed config of a run's folder."""
+    """The command and the composed config of a run folder."""
     if not folder.is_dir():
         raise RunFolderError(f"{named}: no such folder.")
     if not (folder / CONFIG).is_file():
         if any(folder.glob(f"*/{CONFIG}")):
             raise RunFolderError(
-                f"{named}: holds a sweep. Run the same 'biotune run -m ...' again with hydra.sweep.dir={named}: what is "
-                "missing is run, what was interrupted is resumed."
+                f"{named}: holds a sweep. Run the same 'biotune run -m ...' again with hydra.sweep.dir={named}: it "
+                "runs the missing jobs and resumes the interrupted ones."
             )
         raise RunFolderError(f"{named}: holds no run ({CONFIG} is missing).")
     try:
@@ -75,29 +85,29 @@ def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
     except (OSError, yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, RecursionError) as error:
         raise RunFolderError(f"{named / CONFIG}: cannot be read ({one_line(error)[:200]}).") from None
     if not isinstance(document, DictConfig):
-        raise RunFolderError(f"{named / CONFIG}: is no config of a run.")
+        raise RunFolderError(f"{named / CONFIG}: is not a config of a run.")
     own_keys = {"genotypes": "evaluate", "strategy": "train", "compare": "compare"}
     command = next((command for key, command in own_keys.items() if key in document), "run")
     return command, document
 
 
 def _overrides(command: str, given: list[str]) -> list[Override]:
-    """The overrides, each of a key of the schema."""
+    """The parsed overrides, each of a key of the schema."""
     with composing(None) as loader:
         overrides = parse_overrides(given, loader)
         check_names(command, overrides, loader)
         for override in overrides:
             if loader.get_group_options(override.key_or_group) and override.key_or_group != "executor":
-                raise ConfigError(f"{override.input_line}: a run goes on with what it began with; only keys can be set here.")
+                raise ConfigError(f"{override.input_line}: a run keeps its choices of groups; only keys can be set here.")
             if override.is_sweep_override():
-                raise ConfigError(f"{override.input_line}: a run is resumed with one value a key.")
+                raise ConfigError(f"{override.input_line}: a run is resumed with one value per key.")
             if override.key_or_group.split(".")[0] == "hydra":
-                raise ConfigError(f"{override.input_line}: a resumed run stays in its folder.")
+                raise ConfigError(f"{override.input_line}: cannot be set; a resumed run stays in its folder.")
     return overrides
 
 
 def _updated(command: str, document: DictConfig, overrides: list[Override], folder: Path) -> Any:
-    """The typed config with the overrides in it; the document is brought up to date too."""
+    """The typed config with the overrides applied; they are applied to the document too."""
     try:
         for override in overrides:
             key = "executor.name" if override.key_or_group == "executor" else override.key_or_group
@@ -105,19 +115,21 @@ def _updated(command: str, document: DictConfig, overrides: list[Override], fold
         merged = OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), document)
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise RunFolderError(f"{folder / CONFIG}: is no config of this biotune ({one_line(error)[:200]}).") from None
+        raise RunFolderError(
+            f"{folder / CONFIG}: is not a config of this version of biotune ({one_line(error)[:200]})."
+        ) from None
 
 
 def _refuse_what_is_over(folder: Path, named: Path, overrides: list[Override]) -> None:
     if state_of(folder) == "finished" and not any(override.key_or_group in EXTENDABLE for override in overrides):
         raise RunFolderError(
-            f"{named}: has finished. A longer search is asked for by evolution.generations=N or evolution.max_hours=H, "
-            "a longer comparison by more test.seeds or strategies."
+            f"{named}: has finished. evolution.generations=N or evolution.max_hours=H extends a search, "
+            "more test.seeds or strategies extend a comparison."
         )
 
 
 def _check_settings(folder: Path, config: Any) -> None:
-    """Refuse changed settings before anything is written; a run that had not begun has none to compare with."""
+    """Reject changed settings before anything is written; a run that has not begun has none to compare with."""
     if not (folder / JOURNAL).is_file():
         return
     journal = Journal(folder)
@@ -128,7 +140,7 @@ def _check_settings(folder: Path, config: Any) -> None:
 
 
 def _stand_where_it_began(folder: Path) -> None:
-    """Relative paths of the config are meant from where the run was begun."""
+    """Change to the working folder in which the run was started: the config's relative paths refer to it."""
     with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
         hydra = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
         os.chdir(hydra["hydra"]["runtime"]["cwd"])

@@ -1,4 +1,4 @@
-"""What a multirun leaves beside its jobs: a table on the terminal, the same as `sweep.csv`, and a page over all jobs."""
+"""The summary of a multirun: a table on the terminal, the same table as `sweep.csv`, and a page that compares all jobs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TABLE, PAGE = "sweep.csv", "sweep.html"
 def summarise_sweep(folder: Path) -> int:
     """Print one line per job with its overrides and its score; write the table and the page.
 
-    The jobs' own folders are what is read, so jobs of other processes count too.
+    Reads the folders of the jobs, so that jobs of other processes count too.
 
     Args:
         folder: The sweep's folder.
 
     Returns:
-        The exit status: 1 where a job has not finished.
+        The exit status: 0, or 1 where a job has not finished.
     """
     from biotune.cli.terminal.view import View
 
@@ -71,7 +71,7 @@ def _row(job: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """A job's file; nothing where a dying job has not left it whole."""
+    """The content of a job's JSON file; an empty dict where a job that died left it incomplete."""
     with suppress(OSError, ValueError):
         value = json.loads(path.read_text(encoding="utf-8"))
         return value if isinstance(value, dict) else {}
@@ -86,7 +86,7 @@ def _shown(row: Mapping[str, Any], name: str) -> str:
 
 
 def _write_page(folder: Path, jobs: Sequence[Path]) -> Path | None:
-    """A page over all jobs that can be reported; `biotune evaluate` leaves none."""
+    """Write a page that compares all jobs that can be reported; those of `biotune evaluate` cannot."""
     from biotune.report.read import read_finished_run
     from biotune.report.runs_page import write_comparison
 

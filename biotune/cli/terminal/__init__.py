@@ -1,1 +1,1 @@
-"""What the user sees: plain lines, tables, the live dashboard, JSON."""
+"""Output on the terminal: plain lines, tables, the live dashboard and JSON."""

@@ -1,4 +1,4 @@
-"""The live display of a run on a terminal: how far, how good, how long, in three short lines. Knows no torch."""
+"""The live display of a run on a terminal: progress, best schedule and remaining time, in three lines. Without torch."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _MOST_BARS = 24  # so that a long search still fits one line
 
 @dataclass
 class Dashboard:
-    """What is going on, and its image.
+    """The state of a run, rendered as three lines.
 
     Attributes:
-        phase: What is being done, such as `generation 3/10`.
-        total: Trainings of this phase at most.
-        done: Trainings done or answered from memory.
-        unit: Trainings a candidate, to count candidates by; 0 where there are none.
-        candidates: Candidates of the current generation at most.
+        phase: Name of the current phase, such as `generation 3/10`; empty between phases.
+        total: Largest number of training runs in this phase, or of images while images are decoded.
+        done: Training runs that are finished or were found in the cache, or images decoded.
+        unit: Training runs per candidate, used to count candidates; 0 in phases without candidates.
+        candidates: Largest number of candidates in the current generation.
         best: The best score so far, as validation accuracy.
-        schedule: Its schedule.
+        schedule: The schedule with the best score.
         history: The best score of every generation so far.
-        saved: Trainings that the cache made unnecessary.
-        clock: Seconds, monotonic.
+        saved: Training runs that the cache made unnecessary.
+        clock: Returns monotonic time in seconds.
     """
 
     phase: str = ""
@@ -49,17 +49,29 @@ class Dashboard:
     _done_before: int = 0
 
     def begin(self, phase: str, total: int) -> None:
-        """A phase of so many trainings at most begins."""
+        """Begin a phase.
+
+        Args:
+            phase: Its name.
+            total: Largest number of training runs or images in it.
+        """
         self.phase, self.total, self.done, self.unit = phase, total, 0, 0
         self._begun, self._done_before = self.clock(), 0
 
     def begin_generation(self, number: int, of: int, candidates: int, seeds: int) -> None:
-        """A generation of so many candidates at most begins."""
+        """Begin a generation.
+
+        Args:
+            number: Number of the generation; 0 is the initial one.
+            of: Number of the last generation.
+            candidates: Largest number of candidates in it.
+            seeds: Training runs per candidate.
+        """
         self.phase, self.candidates, self.unit = f"generation {number}/{of}", candidates, seeds
         self._done_before = self.done
 
     def decoding(self, done: int, total: int) -> None:
-        """So many of so many images are decoded."""
+        """Show how many of the `total` images are decoded; the phase ends with the last one."""
         if self.phase != "decoding images":
             self.begin("decoding images", total)
         self.done = done
@@ -67,11 +79,11 @@ class Dashboard:
             self.phase = ""
 
     def seconds_left(self) -> float:
-        """What is left of the phase at the pace so far, in seconds; at most, because the cache may answer."""
+        """Estimate the remaining wall-clock time of the phase in seconds; an upper bound, because the cache may shorten it."""
         return (self.clock() - self._begun) / max(self.done, 1) * max(self.total - self.done, 0)
 
     def __rich__(self) -> RenderableType:
-        """Three lines of at most 80 columns: the phase and its bar, the best schedule, the course of the search."""
+        """Render three lines of at most 80 columns: the phase with its bar, the best schedule, counts and scores so far."""
         if not self.phase:
             return Text()
         return Group(*(line for line in (self._progress(), self._best(), self._course()) if line is not None))

@@ -1,4 +1,4 @@
-"""How much a command prints, and in which form. Knows nothing of what is printed."""
+"""How much a command prints, and in which form; independent of the content."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from biotune.errors import ConfigError
 
 
 class OutputMode(Enum):
-    """What is printed on the terminal."""
+    """The amount and form of a command's output."""
 
     NORMAL = "normal"
-    QUIET = "quiet"  # errors, and the final lines: the result and where the files are
-    VERBOSE = "verbose"  # one line per training run too
+    QUIET = "quiet"  # errors and the final lines: the result and the folder of its files
+    VERBOSE = "verbose"  # also one line per training run
     JSON = "json"  # one JSON object, nothing else
 
 
@@ -27,14 +27,14 @@ _FLAGS = {
 
 
 def take_output_mode(arguments: Sequence[str], *allowed: OutputMode) -> tuple[list[str], OutputMode]:
-    """Take the flags that choose a mode off the arguments.
+    """Remove the flags that choose an output mode from the arguments.
 
     Args:
-        arguments: What follows the command.
-        allowed: The modes that the command has; flags of other modes stay among the arguments.
+        arguments: The words after the command.
+        allowed: The modes that the command supports; flags of other modes stay among the arguments.
 
     Returns:
-        The other arguments, and the mode.
+        The remaining arguments, and the mode.
 
     Raises:
         ConfigError: Two flags contradict each other.

@@ -1,4 +1,4 @@
-"""What is shown of a recipe's result once it is through."""
+"""Prints the result of a recipe after it has finished."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 def show_run(view: View, result: RunResult) -> None:
-    """Generations, the layer schedule, and test scores beside those of the baselines."""
+    """Print the generations, the layer schedule, and the test scores together with those of the baselines."""
     view.summary(result.summary, result.metric)
     view.schedule(result.schedule, result.parameters, result.base_lr)
     view.scores({"biotune": result.document["test"], **result.document["baselines"]})
 
 
 def show_train(view: View, result: TrainResult) -> None:
-    """The layer schedule and test scores."""
+    """Print the layer schedule and the test scores."""
     view.schedule(result.schedule, result.parameters, result.base_lr)
     view.scores({result.strategy: result.document["test"]})
 
 
 def show_compare(view: View, result: CompareResult) -> None:
-    """Strategies side by side."""
+    """Print the table of strategies."""
     view.comparison(result.document, result.seeds)
 
 
 def show_evaluate(view: View, result: EvaluateResult) -> None:
-    """The fitness of each genotype."""
+    """Print the fitness of each genotype."""
     view.table(
         "Fitness (1 − macro accuracy, mean over the folds)",
         ["genotype", "fitness", "validation accuracy"],
@@ -51,7 +51,14 @@ SHOW: dict[str, Callable[[View, Any], None]] = {
 
 
 def show_result(view: View, command: str, result: Any, folder: Path) -> None:
-    """Show what a command came to, and where its files are."""
+    """Print a command's result and the folder of its files.
+
+    Args:
+        view: Where to print.
+        command: Name of the command, a key of `SHOW`.
+        result: The result of its recipe.
+        folder: The run folder, absolute; printed relative to the working folder where it lies below it.
+    """
     SHOW[command](view, result)
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     view.final(f"Files: {shown}")

@@ -1,11 +1,11 @@
-"""What the user sees on the terminal: header, progress, tables. Live bars on a terminal only; elsewhere plain lines, whole."""
+"""Output of a command: header, progress and tables. A live display on a terminal; elsewhere plain lines that are never cut."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -24,23 +24,23 @@ from biotune.schedule.schedule import Schedule
 if TYPE_CHECKING:
     from biotune.trial import Trial, TrialResult
 
-_WIDE = 10_000  # piped output is never cut to a width
+_WIDE = 10_000  # columns; piped output is never cut to a width
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value of a table, and how people read it; `--json` gives the value."""
+    """A value of a table and the text shown for it; `--json` prints the value."""
 
     value: Any
     text: str
 
 
 class View:
-    """One command's face. Use as a context manager: leaving it takes the live bar off the screen.
+    """The output of one command. Use as a context manager: leaving it removes the live display, and prints the JSON object.
 
     Args:
         console: Where to print; by default stdout.
-        mode: How much is said, and in which form.
+        mode: How much is printed, and in which form.
     """
 
     def __init__(self, console: Console | None = None, mode: OutputMode = OutputMode.NORMAL) -> None:
@@ -66,21 +66,26 @@ class View:
             self.console.file.write(json.dumps(self._document, ensure_ascii=False, indent=2) + "\n")
 
     def line(self, text: str, style: str = "") -> None:
-        """One line of plain text on what goes on."""
+        """Print one line of text, unless the command is quiet."""
         if self.mode is not OutputMode.QUIET:
             self.final(text, style)
 
     def final(self, text: str, style: str = "") -> None:
-        """One line of what came out; quiet commands print it too."""
+        """Print one line of the result; quiet commands print it too, `--json` does not."""
         if self.mode is not OutputMode.JSON:
             self.console.print(Text(text, style=style))
 
     def fact(self, name: str, value: Any) -> None:
-        """A value that `--json` gives beside the tables; people read it in a line or a title."""
+        """Add a value to the JSON object; without `--json` it is part of a line or a title."""
         self._document[name] = value
 
     def header(self, title: str, facts: Iterable[tuple[str, str]]) -> None:
-        """What will run, on what, and how much of it at most."""
+        """Print the header of a run.
+
+        Args:
+            title: The first line.
+            facts: Pairs of a name and a value, such as the dataset or the largest number of training runs.
+        """
         self.line(title, "bold")
         if self._live is None:
             for name, value in facts:
@@ -92,17 +97,29 @@ class View:
         self.console.print(grid)
 
     def begin(self, what: str, at_most: int) -> None:
-        """A phase of so many trainings at most begins."""
+        """Begin a phase.
+
+        Args:
+            what: Name of the phase.
+            at_most: Largest number of training runs in it.
+        """
         self._dashboard.begin(what, at_most)
         if self._live is None:
-            self.line(f"{what}: at most {at_most} trainings")
+            self.line(f"{what}: at most {at_most} training runs")
 
     def begin_generation(self, number: int, of: int, candidates: int, seeds: int) -> None:
-        """A generation of so many candidates at most begins, each of so many trainings."""
+        """Begin a generation.
+
+        Args:
+            number: Number of the generation; 0 is the initial one.
+            of: Number of the last generation.
+            candidates: Largest number of candidates in it.
+            seeds: Training runs per candidate.
+        """
         self._dashboard.begin_generation(number, of, candidates, seeds)
 
     def trained(self, trial: Trial, result: TrialResult) -> None:
-        """One more training is done; verbose commands tell what came of it."""
+        """Count a finished training run; verbose commands print one line about it."""
         if self.mode is OutputMode.VERBOSE:
             fold = "all data" if trial.fold is None else f"fold {trial.fold}"
             score = f"score {result.score:.4f}" if result.status == "ok" else f"failed: {result.error}"
@@ -113,16 +130,23 @@ class View:
         self._dashboard.done += 1
 
     def decoding(self, done: int, total: int) -> None:
-        """So many of so many images are decoded."""
+        """Show how many of the `total` images are decoded."""
         if self._live is not None:
             self._dashboard.decoding(done, total)
 
     def end(self) -> None:
-        """The phase is over; the live display says nothing until the next."""
+        """End the phase; the live display is empty until the next one begins."""
         self._dashboard.phase = ""
 
     def generation(self, generation: Generation, of: int, trainings: int, at_most: int) -> None:
-        """One plain line a generation: how far, how good, how long."""
+        """Print one line per generation: progress, scores, training runs and remaining time.
+
+        Args:
+            generation: The generation that has finished.
+            of: Number of the last generation.
+            trainings: Training runs made so far.
+            at_most: Largest number of training runs in the search.
+        """
         record, best = generation.record, generation.hall[0] if generation.hall else None
         dashboard = self._dashboard
         dashboard.history.append(1 - record["best_fitness"])
@@ -139,14 +163,22 @@ class View:
             f"{trainings}/{at_most} trained, {record['cache_hits']} cached{odd}{left if self._live is None else ''}"
         )
 
-    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], name: str | None = None) -> None:
+    def table(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        name: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """A table; columns of numbers are right-aligned.
 
         Args:
-            title: A line above it.
-            columns: The columns' names.
-            rows: Values or `Cell`s; whole numbers are grouped by thousands, None is left empty.
-            name: The key under which `--json` gives the rows, a dict each.
+            title: A line above the table.
+            columns: Names of the columns, also the keys of the rows in the JSON object.
+            rows: Values or `Cell`s, one per column; integers are grouped by thousands, None is left empty.
+            name: Key of the rows in the JSON object, one dict per row; None leaves them out.
+            headers: Column → the header printed for it, where that is not its name.
         """
         values = [list(row) for row in rows]
         if self.mode is OutputMode.JSON:
@@ -156,17 +188,22 @@ class View:
                 self._document[name] = [dict(zip(keys, row, strict=True)) for row in plain]
             return
         cells = [[_text(cell) for cell in row] for row in values]
-        self.final(title, "bold")  # not the table's own title, which is broken at the table's width
+        self.final(title, "bold")  # not as rich's title, which is wrapped at the width of the table
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for index, column in enumerate(columns):
             numeric = all(not row[index] or row[index][0] in "+-0123456789" for row in cells)
-            table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+            table.add_column(Text(headers.get(column, column)), justify="right" if numeric else "left", overflow="fold")
         for row in cells:
             table.add_row(*(Text(cell) for cell in row))
         self.console.print(table)
 
     def summary(self, generations: Sequence[Mapping[str, Any]], metric: str = "acc") -> None:
-        """The table of generations: the rows of `summary.csv`, and what `fitness.metric` makes of fitness."""
+        """Print the table of generations.
+
+        Args:
+            generations: The rows of `summary.csv`.
+            metric: The value of `fitness.metric`, which the title explains.
+        """
         if self.mode is OutputMode.QUIET:
             return
         self.table(
@@ -187,13 +224,19 @@ class View:
         )
 
     def schedule(self, schedule: Schedule, parameters: Mapping[str, int], base_lr: float) -> None:
-        """A layer schedule, a block a line."""
+        """Print a layer schedule, one line per block.
+
+        Args:
+            schedule: The schedule.
+            parameters: Number of parameters of each block, by name.
+            base_lr: λ_0, which the schedule's weights multiply.
+        """
         if self.mode is OutputMode.QUIET:
             return
         importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
         self.table(
             f"Layer schedule (blocks join: {schedule.order})",
-            ["block", "modules", "parameters", "importance", "rate"],
+            ["block", "modules", "parameters", "importance", "learning rate"],
             (
                 [
                     block.name,
@@ -207,20 +250,29 @@ class View:
         )
 
     def scores(self, methods: Mapping[str, Mapping[str, Any]]) -> None:
-        """Test scores, a method a line; each score is {mean, sd, values}."""
+        """Print test scores, one line per method.
+
+        Args:
+            methods: Method → score's name → {mean, sd, values}.
+        """
         first = next(iter(methods.values()))
         self.table(
-            f"Test split (mean ± sd over {len(first['accuracy']['values'])} training seeds)",
+            f"Test set (mean ± sd over {len(first['accuracy']['values'])} training seeds)",
             ["method", *(name.replace("_", " ") for name in first)],
             ([method, *(mean_sd(scores[name]) for name in first)] for method, scores in methods.items()),
         )
 
     def comparison(self, result: Mapping[str, Any], seeds: int) -> None:
-        """Strategies side by side, a line each."""
+        """Print the comparison of strategies, one line per strategy.
+
+        Args:
+            result: The content of the comparison's result file.
+            seeds: Number of seeds that each strategy was trained with.
+        """
         from biotune.report.statistics import COLUMNS, table_rows
 
         self.table(
-            f"Test split (mean ± sd over {seeds} seeds; costs a seed, the choice of the base rate included)",
+            f"Test set (mean ± sd over {seeds} seeds; costs per seed, including the choice of the base learning rate)",
             list(COLUMNS),
             table_rows(result),
         )
@@ -233,12 +285,12 @@ class View:
 
 
 def mean_sd(score: dict[str, float]) -> str:
-    """A {mean, sd, values} score as text."""
+    """Return a {mean, sd, values} score as text, such as `0.9123 ± 0.0045`."""
     return f"{score['mean']:.4f} ± {score['sd']:.4f}"
 
 
 def _text(value: Any) -> str:
-    """A table's value as people read it."""
+    """The text shown for a value of a table."""
     if isinstance(value, Cell):
         return value.text
     if isinstance(value, int) and not isinstance(value, bool):

@@ -1,1 +1,1 @@
-"""One loader for each kind of dataset, found by `dataset.loader`."""
+"""One loader per kind of dataset, selected by `dataset.loader`."""

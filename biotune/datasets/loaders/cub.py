@@ -1,4 +1,4 @@
-"""CUB-200-2011 in its official format."""
+"""Loader of CUB-200-2011 in its official format."""
 
 from pathlib import Path
 
@@ -19,6 +19,12 @@ _LAYOUT = f"the folder that holds {FOLDER} (images.txt, image_class_labels.txt, 
 
 def load(config: DatasetConfig) -> Source:
     """Read the official lists: 200 classes, 5,994 training and 5,794 test images.
+
+    Args:
+        config: The dataset's config.
+
+    Returns:
+        The labelled images with the official split.
 
     Raises:
         DataError: The copy is missing, incomplete or malformed.
@@ -51,7 +57,7 @@ def load(config: DatasetConfig) -> Source:
     names = tuple(f"images/{paths[id_]}" for id_ in ids)
     for name in names:
         if not (root / name).is_file():
-            raise DataError(f"{root / name}: listed in images.txt but not there; the copy is incomplete.")
+            raise DataError(f"{root / name}: listed in images.txt but missing; the copy is incomplete.")
     position = {class_id: index for index, class_id in enumerate(class_ids)}
     return Source(
         name=config.name,
@@ -65,7 +71,7 @@ def load(config: DatasetConfig) -> Source:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """A file of `id value` lines."""
+    """The values of a file of `id value` lines, by id."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""scikit-learn's bundled handwritten digits, 8×8, with an optional distribution shift. Works offline."""
+"""Loader of scikit-learn's bundled handwritten digits, 8×8 pixels, with an optional distribution shift. Works offline."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from biotune.config.schema import DatasetConfig
 from biotune.datasets.source import Source
 
-PER_CLASS = {"train": 20, "val": 20}  # few enough that transfer matters; the rest is for testing
+PER_CLASS = {"train": 20, "val": 20}  # few enough that transfer matters; the rest is the test set
 SIZE = 16
 NOISE_SD = 90.0
 BLUR_RADIUS = 2.0
@@ -21,7 +21,14 @@ Pixels = NDArray[np.uint8]
 
 
 def load(config: DatasetConfig) -> Source:
-    """Load the 1,797 digits: 20 training and 20 validation images a class, the rest for testing."""
+    """Load the 1,797 digits: 20 training and 20 validation images per class, the rest as test set.
+
+    Args:
+        config: The seed of the split and the distribution shift.
+
+    Returns:
+        The labelled images, 16×16 pixels.
+    """
     bundled = load_digits()
     labels = bundled.target.astype(np.int64)
     rng = np.random.default_rng([config.split_seed, len(labels)])
@@ -46,18 +53,21 @@ def load(config: DatasetConfig) -> Source:
 
 
 def _image(values: NDArray[np.float64]) -> Pixels:
-    """From 8×8 grey values 0 to 16 to a (16, 16) uint8 image."""
+    """Convert (8, 8) grey values from 0 to 16 into a (16, 16) uint8 image."""
     grey = Image.fromarray(np.clip(values * (255 / 16), 0, 255).astype(np.uint8))
     return np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
 def shift(image: Pixels, kind: str, rng: Generator) -> Pixels:
-    """Shift one image's distribution.
+    """Apply a distribution shift to one image.
 
     Args:
         image: (16, 16) uint8.
         kind: none, noise, blur, invert or low_contrast.
         rng: Source of the noise.
+
+    Returns:
+        (16, 16) uint8.
     """
     if kind == "noise":
         return np.clip(image + rng.normal(0.0, NOISE_SD, image.shape), 0, 255).astype(np.uint8)

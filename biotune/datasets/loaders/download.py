@@ -1,4 +1,4 @@
-"""Fetching archives: md5 verified, half-finished downloads never mistaken for data, extraction inside its folder."""
+"""Downloads archives: verifies md5 sums, never leaves an unfinished download as data, and extracts only inside the folder."""
 
 import tarfile
 import tempfile
@@ -20,13 +20,13 @@ def fetch_archive(url: str, md5: str, root: Path, folder: str) -> None:
     The folder appears under its name only once it is complete.
 
     Args:
-        url: Where the archive lies.
-        md5: What its content must hash to.
-        root: Where the archive and the folder go; made if absent.
+        url: Address of the archive.
+        md5: The md5 sum of the archive, in hexadecimal digits.
+        root: Folder for the archive and its content; created if absent.
         folder: Name of the archive's top folder.
 
     Raises:
-        DataError: The source is unreachable, the content is wrong, or a member would leave the folder.
+        DataError: The address is unreachable, the content is wrong, or a member would be extracted outside the folder.
     """
     archive = root / url.rsplit("/", 1)[-1]
     try:
@@ -49,18 +49,18 @@ def fetch_archive(url: str, md5: str, root: Path, folder: str) -> None:
 
 
 def fetch_whole(what: str, root: Path, fetch: Callable[[Path], None], remedy: str) -> None:
-    """Let `fetch` fill an empty folder and put in place what it left there, but for the archives it came in.
+    """Call `fetch` on an empty folder, and move its content below the root, except for archives.
 
-    Nothing appears below the root before all of it is complete; after a failure nothing is left.
+    Nothing appears below the root before everything is complete; after a failure nothing is left.
 
     Args:
         what: Name of the dataset for messages.
-        root: Where the data goes; made if absent.
-        fetch: Downloads and extracts into the folder it is given, verifying what can be verified.
-        remedy: What to do where fetching fails.
+        root: Folder for the data; created if absent.
+        fetch: Called with a folder; downloads and extracts into it, and verifies what can be verified.
+        remedy: Last sentence of the error message: what to do if the download fails.
 
     Raises:
-        DataError: The source is unreachable, or what it sent is cut off, wrong or leaves its folder.
+        DataError: The address is unreachable, or the content is incomplete, wrong or would be extracted outside the folder.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def fetch_whole(what: str, root: Path, fetch: Callable[[Path], None], remedy: st
 
 
 def _put(complete: Path, place: Path) -> None:
-    """Rename into place; where another process was faster, its copy stays."""
+    """Move into place; where another process was faster, its copy is kept."""
     if complete.is_dir() and place.is_dir():
         return
     complete.replace(place)

@@ -1,4 +1,4 @@
-"""Datasets in files: local roots, and fingerprints of what lies below them."""
+"""Helpers for datasets in files: the root of a local copy, and the fingerprint of its files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from biotune.errors import DataError
 
 
 def local_root(config: DatasetConfig, what: str) -> Path:
-    """The folder of the local copy.
+    """Return the folder of the local copy.
+
+    Args:
+        config: The dataset's config.
+        what: Description of the folder for error messages.
 
     Raises:
-        DataError: dataset.root is not set or no folder.
+        DataError: dataset.root is not set, or is not a folder.
     """
     if config.root is None:
         raise DataError(f"dataset.root: must be set for dataset={config.name}: {what}.")
@@ -25,10 +29,17 @@ def local_root(config: DatasetConfig, what: str) -> Path:
 
 
 def fingerprint(root: Path, names: Sequence[str]) -> str:
-    """A hash of the root's path and the names, sizes and times of files below it.
+    """Return a hash of the root's path and the names, sizes and times of files below it.
 
-    The time of the last change of a file's entry counts too: archives that are made to be reproducible unpack into
-    files of equal names, sizes and modification times whatever they hold.
+    The time of the last status change (ctime) counts too: reproducible archives unpack into files of equal names, sizes
+    and modification times whatever their content.
+
+    Args:
+        root: The folder of the local copy.
+        names: Paths of the files, relative to the root.
+
+    Returns:
+        SHA-256 in hexadecimal digits.
     """
     digest = hashlib.sha256(f"{root.resolve()}\n".encode(errors="surrogateescape"))
     for name in names:

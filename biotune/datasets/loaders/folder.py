@@ -1,4 +1,4 @@
-"""The user's own images: a folder a class, with train/val/test folders above or none."""
+"""Loader of the user's images: one folder per class, optionally inside train, val and test folders."""
 
 import os
 from pathlib import Path
@@ -16,14 +16,20 @@ _SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_LAYOUT = "a folder of images with one folder a class, or train, val and test folders of these"
+_LAYOUT = "a folder of images with one folder per class, or train, val and test folders of these"
 
 
 def load(config: DatasetConfig) -> Source:
     """Find the images below `dataset.root`.
 
+    Args:
+        config: The dataset's config.
+
+    Returns:
+        The labelled images, with the split of the folders where there are any.
+
     Raises:
-        DataError: No root, no classes, an empty class, or classes that only some splits have.
+        DataError: There is no root or no class, a class has no images, or the splits differ in their classes.
     """
     root = local_root(config, _LAYOUT)
     folders = _split_folders(root, config)
@@ -33,7 +39,7 @@ def load(config: DatasetConfig) -> Source:
     parts = list(found)
     classes = tuple(sorted(found[parts[0]]))
     if len(classes) < 2:
-        raise DataError(f"dataset.root={config.root}: holds {len(classes)} class folders, needs two at least: {_LAYOUT}.")
+        raise DataError(f"dataset.root={config.root}: holds {len(classes)} class folders, needs at least two: {_LAYOUT}.")
     for part in parts[1:]:
         if odd := sorted(found[part].keys() ^ set(classes)):
             has, lacks = (part, "train") if odd[0] in found[part] else ("train", part)
@@ -57,7 +63,7 @@ def load(config: DatasetConfig) -> Source:
 
 
 def _split_folders(root: Path, config: DatasetConfig) -> dict[str, Path]:
-    """The folders of the splits by their common names; one that holds images rather than folders is a class."""
+    """The folders of the splits by split; a folder with such a name that holds images rather than folders is a class."""
     folders: dict[str, Path] = {}
     for child in _visible(root, config):
         split = _SPLIT_NAMES.get(child.name.lower())
@@ -70,17 +76,17 @@ def _split_folders(root: Path, config: DatasetConfig) -> dict[str, Path]:
 
 
 def _visible(folder: Path, config: DatasetConfig) -> list[Path]:
-    """The folders in a folder, sorted, but for hidden ones."""
+    """The folders in a folder, sorted, without hidden ones."""
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DataError(f"dataset.root={config.root}: {folder} cannot be read (no permission).")
     return [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")]
 
 
 def _classes(folder: Path, config: DatasetConfig) -> dict[str, list[Path]]:
-    """The images of each class folder, sorted by path; hidden files and other file types are passed over."""
+    """The images of each class folder, sorted by path; hidden files and other file types are ignored."""
     classes: dict[str, list[Path]] = {}
     for child in _visible(folder, config):
-        _visible(child, config)  # a class that may not be read must not look like one without images
+        _visible(child, config)  # a class folder without read permission must not be reported as one without images
         classes[child.name] = sorted(
             path
             for path in child.rglob("*")

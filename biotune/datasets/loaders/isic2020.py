@@ -1,4 +1,4 @@
-"""The training images of the ISIC 2020 challenge, the only ones with published labels; a patient is never split."""
+"""Loader of the ISIC 2020 challenge's training images, the only ones with published labels; grouped by patient."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ _DUPLICATES = "ISIC_2020_Training_Duplicates.csv"
 _FACTS = CATALOGUE["isic2020"]
 _LAYOUT = (
     f"the folder with {_TRUTH}, {_DUPLICATES} and train/ISIC_*.jpg from {_FACTS.source}, "
-    "where its terms of use have to be accepted; biotune does not fetch it"
+    "whose terms of use you must accept; biotune cannot download it"
 )
 
 
 def load(config: DatasetConfig) -> Source:
-    """Read the challenge's tables, less the images they name as duplicates: benign or malignant, grouped by patient.
+    """Read the challenge's tables, without the images listed as duplicates: benign or malignant, grouped by patient.
+
+    Args:
+        config: The dataset's config.
+
+    Returns:
+        The labelled images with patients as groups, and without splits.
 
     Raises:
         DataError: The copy is missing, incomplete or malformed.
@@ -42,7 +48,7 @@ def load(config: DatasetConfig) -> Source:
     try:
         files = fingerprint(root, names)
     except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: listed in {_TRUTH} but not there; the copy is incomplete.") from error
+        raise DataError(f"{error.filename}: listed in {_TRUTH} but missing; the copy is incomplete.") from error
     return Source(
         name=config.name,
         classes=CLASSES,
@@ -56,9 +62,13 @@ def load(config: DatasetConfig) -> Source:
 
 
 def patients(ids: list[str]) -> Indices:
-    """Numbers of the patients, (N,); whoever has no id is a patient of their own."""
+    """Return the (N,) number of each image's patient; an image without an id counts as a patient of its own.
+
+    Args:
+        ids: One patient id per image; blank where unknown.
+    """
     numbers: dict[str, int] = {}
-    # an image's position tells apart what has no id, and cannot be an id itself
+    # the NUL character keeps an image's position distinct from all ids
     keys = [id_.strip() or f"\0{position}" for position, id_ in enumerate(ids)]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""MedMNIST's two-dimensional sets with one label an image; the package `medmnist` knows their addresses and classes."""
+"""Loader of MedMNIST's two-dimensional datasets with one label per image; the package `medmnist` has their facts."""
 
 from __future__ import annotations
 
@@ -22,14 +22,20 @@ from biotune.errors import DataError, did_you_mean, one_line
 from biotune.store.scratch import cache_folder
 
 _SMALLEST = 28
-_SOLID = "3d"  # what the names of the three-dimensional sets end in
+_SOLID = "3d"  # suffix of the names of three-dimensional datasets
 
 
 def load(config: DatasetConfig) -> Source:
-    """Find one set in one of its published sizes, with its official splits.
+    """Find one dataset in one of its published sizes, with its official splits.
+
+    Args:
+        config: The dataset's config.
+
+    Returns:
+        The labelled images.
 
     Raises:
-        DataError: No such set, one that has no single class an image, or a copy that is missing or damaged.
+        DataError: The dataset is unknown or has several labels per image, or the copy is missing or damaged.
     """
     info = _entry(config.name)
     file = f"{config.name}{_suffix(config)}.npz"
@@ -62,10 +68,13 @@ def load(config: DatasetConfig) -> Source:
 
 
 def facts(config: DatasetConfig) -> Facts:
-    """What is known of the set that a config asks for.
+    """Return the facts of the dataset in a config.
+
+    Args:
+        config: The dataset's config.
 
     Raises:
-        DataError: No such set.
+        DataError: The dataset is unknown, or the package is not installed.
     """
     info, shared = _entry(config.name), CATALOGUE["medmnist"]
     return Facts(
@@ -80,7 +89,7 @@ def facts(config: DatasetConfig) -> Facts:
 
 
 def _suffix(config: DatasetConfig) -> str:
-    """What names of files and keys end in for one of the larger sizes."""
+    """The suffix of file names and keys of the larger sizes."""
     return "" if config.source_size in (None, _SMALLEST) else f"_{config.source_size}"
 
 
@@ -90,21 +99,23 @@ def _entry(name: str) -> dict[str, Any]:
     if name in usable:
         return known[name]
     if name in known:
-        reason = "is three-dimensional" if name.endswith(_SOLID) else "has several labels an image"
+        reason = "is three-dimensional" if name.endswith(_SOLID) else "has several labels per image"
         raise DataError(f"dataset.name={name}: {reason}, which biotune cannot train on. Known: {', '.join(usable)}.")
-    raise DataError(f"dataset.name={name}: no such set.{did_you_mean(name, usable)} Known: {', '.join(usable)}.")
+    raise DataError(
+        f"dataset.name={name}: no such dataset in MedMNIST.{did_you_mean(name, usable)} Known: {', '.join(usable)}."
+    )
 
 
 @cache
 def _info() -> dict[str, dict[str, Any]]:
-    """The package's table of facts. Its other modules stay unloaded: they take seconds and are not needed."""
+    """The package's table of facts, loaded without its other modules, which take seconds to import."""
     package = importlib.util.find_spec("medmnist")
     if package is None or not package.submodule_search_locations:
         raise DataError("dataset=medmnist: needs an extra package. Install it: pip install 'biotune[medmnist]'")
     file = Path(package.submodule_search_locations[0]) / "info.py"
     spec = importlib.util.spec_from_file_location("_medmnist_info", file)
     if spec is None or spec.loader is None or not file.is_file():
-        raise DataError(f"dataset=medmnist: {file} is not there. Install the package anew: pip install 'biotune[medmnist]'")
+        raise DataError(f"dataset=medmnist: {file} is missing. Reinstall the package: pip install 'biotune[medmnist]'")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return dict(module.INFO)

@@ -1,6 +1,6 @@
-"""Datasets that come as a few big files of pixels: read in place where the format allows it, else when first needed.
+"""Reads datasets packed into a few large files: mapped into memory where the format allows it, else read when needed.
 
-Knows the formats, not the datasets: which file belongs to which split is the caller's business.
+Implements the formats; the callers assign files to datasets and splits.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Pack:
     """The images of one split.
 
     Attributes:
-        labels: (N,) a label an image.
-        pixels: Gives (N, H, W) or (N, H, W, 3) uint8; called when the first image is read.
+        labels: (N,) one label per image.
+        pixels: Returns (N, H, W) grey or (N, H, W, 3) RGB uint8; called when the first image is read.
     """
 
     labels: Indices
@@ -40,17 +40,20 @@ class Pack:
 
 
 def source_of(name: str, classes: Sequence[str], root: Path, files: Sequence[str], packs: Mapping[str, Pack]) -> Source:
-    """A dataset from the packs of its splits.
+    """Build a dataset from the packs of its splits.
 
     Args:
         name: The dataset's name.
         classes: Names of the classes.
-        root: The local copy.
-        files: What its fingerprint is made of, below the root.
-        packs: Split → images.
+        root: Folder of the local copy.
+        files: Paths of the files that its fingerprint covers, relative to the root.
+        packs: Split → its images.
+
+    Returns:
+        The labelled images, split by split.
 
     Raises:
-        ValueError: A label is no class, or a split's labels and images differ in number.
+        ValueError: A label has no class, or a split's labels and images differ in number.
     """
     labels = np.concatenate([pack.labels for pack in packs.values()]).astype(np.int64)
     if labels.size and not 0 <= labels.min() <= labels.max() < len(classes):
@@ -59,7 +62,7 @@ def source_of(name: str, classes: Sequence[str], root: Path, files: Sequence[str
 
     @cache
     def pixels(split: str) -> Pixels:
-        """(N, H, W) or (N, H, W, 3) images of a split, opened once."""
+        """The (N, H, W) or (N, H, W, 3) images of a split, opened once."""
         found = packs[split].pixels()
         if len(found) != len(packs[split].labels):
             raise ValueError(f"{len(found)} images but {len(packs[split].labels)} labels in {split}")
@@ -81,7 +84,7 @@ def source_of(name: str, classes: Sequence[str], root: Path, files: Sequence[str
 
 
 def idx(path: Path) -> Pixels:
-    """An IDX file of unsigned bytes, mapped into memory in the shape its header states.
+    """Map an IDX file of unsigned bytes into memory, in the shape stated by its header.
 
     Args:
         path: The file, uncompressed.
@@ -90,12 +93,12 @@ def idx(path: Path) -> Pixels:
         (N,) labels, or (N, H, W) grey pixels; read-only.
 
     Raises:
-        ValueError: The header is none, or the file is shorter or longer than it says.
+        ValueError: The header is invalid, or the file is shorter or longer than the header states.
     """
     with path.open("rb") as file:
         zeros, kind, dimensions = struct.unpack(">HBB", file.read(4).ljust(4, b"\xff"))
         if zeros != 0 or kind != _IDX_UNSIGNED_BYTE or not 1 <= dimensions <= 3:
-            raise ValueError(f"{path.name} is no IDX file of bytes")
+            raise ValueError(f"{path.name} is not an IDX file of bytes")
         shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions).ljust(4 * dimensions, b"\xff"))
         offset = file.tell()
     if path.stat().st_size != offset + int(np.prod(shape, dtype=np.int64)):
@@ -104,26 +107,36 @@ def idx(path: Path) -> Pixels:
 
 
 def raw_columns(path: Path, side: int) -> Pixels:
-    """STL-10's binary: images as three planes, each column by column; mapped into memory as (N, side, side, 3).
+    """Map STL-10's binary file into memory: images as three colour planes, each stored column by column.
 
     Args:
         path: The file.
         side: Height and width of its images in pixels.
 
+    Returns:
+        (N, side, side, 3) RGB pixels; read-only.
+
     Raises:
-        ValueError: The file does not hold whole images.
+        ValueError: The file's size is not a multiple of an image's size.
     """
     if path.stat().st_size == 0 or path.stat().st_size % (3 * side * side):
-        raise ValueError(f"{path.name} is cut off: {path.stat().st_size} bytes are no whole number of images")
+        raise ValueError(f"{path.name} is cut off: {path.stat().st_size} bytes are not a whole number of images")
     planes = np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, 3, side, side)
     return planes.transpose(0, 3, 2, 1)
 
 
 def npz_labels(path: Path, name: str) -> NDArray[np.generic]:
-    """A small array of an npz file in its own shape, such as (N,) or (N, 1) labels.
+    """Read a small array of an npz file.
+
+    Args:
+        path: The npz file.
+        name: Name of the array.
+
+    Returns:
+        The array in its stored shape, such as (N,) or (N, 1) labels.
 
     Raises:
-        ValueError: It holds objects, which would be code.
+        ValueError: The array holds pickled objects, which could run code.
         KeyError: No such array.
     """
     with np.load(path, allow_pickle=False) as arrays:
@@ -131,18 +144,18 @@ def npz_labels(path: Path, name: str) -> NDArray[np.generic]:
 
 
 def npz_pixels(path: Path, name: str, scratch: Path) -> Pixels:
-    """A big array of an npz file, mapped into memory; a compressed one through a nameless file that goes with the array.
+    """Map a large array of an npz file into memory; a compressed one is extracted to an unnamed temporary file first.
 
     Args:
         path: The npz file.
         name: Name of the array.
-        scratch: Folder for the nameless file.
+        scratch: Folder for the temporary file, which disappears with the array.
 
     Returns:
-        The array in its own shape, (N, H, W) grey or (N, H, W, 3) colour pixels; read-only.
+        The array in its stored shape, (N, H, W) grey or (N, H, W, 3) colour pixels; read-only.
 
     Raises:
-        ValueError: It is no array of bytes.
+        ValueError: The array is not one of bytes.
         KeyError: No such array.
     """
     with zipfile.ZipFile(path) as archive:

@@ -1,7 +1,7 @@
-"""Datasets that torchvision has a class for, a row each: how its splits are built and where their labels are.
+"""Loader of datasets that torchvision has a class for: a table with one row per dataset.
 
-Images in files are listed by torchvision's class and opened one by one. Images packed into few files are read in place
-where the format allows it. What is known of each dataset beforehand stands in `catalogue`.
+Images in files are listed by torchvision's class and opened one by one. Images packed into a few files are mapped into
+memory where the format allows it. The facts of the datasets are in `catalogue`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DIGITS = tuple(str(digit) for digit in range(10))
 _TRAIN_VAL_TEST: dict[str, dict[str, Any]] = {split: {"split": split} for split in ("train", "val", "test")}
 _TRAIN_TEST: dict[str, dict[str, Any]] = {split: {"split": split} for split in ("train", "test")}
 _TRAIN_OR_NOT: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
-_BANNER = 20  # pixels at the bottom of every FGVC-Aircraft image that credit its photographer
+_BANNER = 20  # rows of pixels at the bottom of every FGVC-Aircraft image, with the photographer's credit
 
 
 def _image_files(part: Any) -> Iterable[tuple[str | Path, int]]:
@@ -42,15 +42,15 @@ def _image_files(part: Any) -> Iterable[tuple[str | Path, int]]:
 
 @dataclass(frozen=True)
 class Row:
-    """How one dataset is read.
+    """How one dataset is loaded.
 
     Attributes:
         kind: torchvision's class.
-        splits: Our name of a split → the arguments that make torchvision's class build it; "" means no official split.
-        find: From the row, the local copy and the config to the dataset.
-        files: Pairs of path and label of a split that the class has built, where images are files.
-        options: Further arguments of the class, from the config.
-        banner: Rows of pixels to cut off at the bottom.
+        splits: biotune's name of a split → the arguments of torchvision's class; "" means no official split.
+        find: Called with the row, the local copy and the config; returns the labelled images.
+        files: Returns pairs of path and label of a split built by the class, where images are files.
+        options: Returns further arguments of the class for a config.
+        banner: Rows of pixels to cut off at the bottom of every image.
     """
 
     kind: Any
@@ -62,10 +62,16 @@ class Row:
 
 
 def load(config: DatasetConfig) -> Source:
-    """Find the dataset that `dataset.name` picks, fetching it first where that is asked for.
+    """Find the dataset `dataset.name`, downloading it first with dataset.download=true.
+
+    Args:
+        config: The dataset's config.
+
+    Returns:
+        The labelled images.
 
     Raises:
-        DataError: No such dataset, or a copy that is missing, incomplete or damaged.
+        DataError: The dataset is unknown, or the copy is missing, incomplete or damaged.
     """
     if config.name not in TABLE:
         raise DataError(
@@ -80,19 +86,19 @@ def load(config: DatasetConfig) -> Source:
         raise DataError(f"dataset.root={config.root}: lacks {missing[0]}. {_remedy(facts)}")
     try:
         return row.find(row, root, config)
-    # whatever a damaged copy makes torchvision, scipy, zlib and numpy raise
+    # the exceptions of torchvision, scipy, zlib and numpy on damaged copies
     except (
         *(OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, EOFError, AssertionError),
         *(zlib.error, zipfile.BadZipFile, UnicodeDecodeError),
     ) as error:
-        reason = f"{error.filename} is not there" if isinstance(error, FileNotFoundError) else one_line(error)
+        reason = f"{error.filename} is missing" if isinstance(error, FileNotFoundError) else one_line(error)
         raise DataError(
             f"dataset.root={config.root}: the copy of {config.name} is incomplete or damaged ({reason}). {_remedy(facts)}"
         ) from error
 
 
 def _fetch(row: Row, facts: Facts, config: DatasetConfig) -> None:
-    """Fetch what is not there yet. Half a copy is neither used nor overwritten."""
+    """Download the dataset if it is missing. An incomplete copy is neither used nor overwritten."""
     root = Path(str(config.root)).expanduser()
     missing = facts.missing(root)
     if not missing:
@@ -126,7 +132,7 @@ def _remedy(facts: Facts) -> str:
 
 
 def _in_files(row: Row, root: Path, config: DatasetConfig) -> Source:
-    """Images in files, sorted by path, so that the partitions of one dataset share their decoded images."""
+    """Find images in files, sorted by path, so that the partitions of one dataset share their decoded images."""
     found: list[tuple[str, int, str]] = []
     classes: list[str] = []
     for split, arguments in row.splits.items():
@@ -157,12 +163,12 @@ def _in_files(row: Row, root: Path, config: DatasetConfig) -> Source:
 
 
 def without_banner(image: Image.Image, rows: int) -> Image.Image:
-    """An image without its lowest rows; 0 leaves it as it is, undecoded."""
+    """Return an image without its lowest rows of pixels; 0 returns it as it is, undecoded."""
     return image.crop((0, 0, image.width, image.height - rows)) if rows else image
 
 
 def _cifar(row: Row, root: Path, config: DatasetConfig) -> Source:
-    """CIFAR's pickles, opened by torchvision, which compares every file's md5 with the official one before it unpickles any."""
+    """CIFAR's pickles, opened by torchvision, which compares every md5 sum with the official one before unpickling."""
     parts = {split: row.kind(str(root), **arguments) for split, arguments in row.splits.items()}
     packs = {split: _in_memory(part) for split, part in parts.items()}
     return source_of(config.name, parts["train"].classes, root, CATALOGUE[config.name].needs, packs)
@@ -204,7 +210,7 @@ def _stl10(row: Row, root: Path, config: DatasetConfig) -> Source:
 
 def _svhn(row: Row, root: Path, config: DatasetConfig) -> Source:
     def pixels(path: Path) -> Pixels:
-        """(N, 32, 32, 3); published as (32, 32, 3, N)."""
+        """(N, 32, 32, 3) uint8; published as (32, 32, 3, N)."""
         return np.asarray(loadmat(path, variable_names=["X"])["X"]).transpose(3, 0, 1, 2)
 
     packs = {}

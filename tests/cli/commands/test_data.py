@@ -43,7 +43,7 @@ def fill(root: Path, name: str, crop: int = 8) -> None:
 def test_a_whole_copy_is_confirmed_and_leaves_no_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "dataset=digits"]) == 0
     out = capsys.readouterr().out
-    assert "1,397" in out and "differs" not in out and "the copy is whole" in out
+    assert "1,397" in out and "differs" not in out and "the copy is complete" in out
     assert list(here.iterdir()) == []
 
 

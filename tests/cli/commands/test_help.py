@@ -26,8 +26,8 @@ def test_a_key_is_described_with_all_that_holds_for_it(biotune: Callable[..., An
     assert (said.status, said.err) == (0, "")
     assert said.out.splitlines() == [
         "training.lr: a number or auto",
-        "  Base learning rate λ_0 that a schedule's weights multiply; auto takes the one of lr_grid that validates best, in a "
-        "search with full fine-tuning.",
+        "  Base learning rate λ_0 that a schedule's weights multiply; auto takes the one of lr_grid with the best "
+        "validation score, in a search with full fine-tuning.",
         "  default   0.001",
         "  bounds    greater than 0, at most 100",
         "  commands  biotune run, biotune train, biotune compare, biotune evaluate",

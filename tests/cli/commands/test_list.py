@@ -55,3 +55,11 @@ def test_blocks_are_shown_in_order_with_counts_that_add_up(biotune: Callable[...
 
 def test_blocks_follow_the_number_of_classes(biotune: Callable[..., Any]) -> None:
     assert "1,026" in biotune("blocks", "backbone=resnet18", "num_classes=2").out, "512 × 2 weights and 2 biases"
+
+
+def test_a_flag_without_its_value_is_answered_with_the_usage(biotune: Callable[..., Any], here: Path) -> None:
+    said = biotune("list", "datasets", "--config-dir")
+    assert (said.status, said.out) == (2, "")
+    assert said.err == (
+        "biotune: argument --config-dir/-cd: expected one argument. Usage: biotune list NAME [--config-dir DIR] [--json]\n"
+    )

@@ -43,8 +43,8 @@ def here(here: Path) -> Path:
         (
             ["train", "-m", "training.seeds=[1]", "strategy=full,lp_ft"],
             [
-                "training.seeds=[1]: 'biotune train' trains with test.seeds where it has nothing to choose (with "
-                "training.lr=auto or strategy=surgical it has) and does not use it; leave it out."
+                "training.seeds=[1]: 'biotune train' trains with test.seeds unless it has something to choose "
+                "(training.lr=auto or strategy=surgical) and does not use it; leave it out."
             ],
         ),
         (

@@ -1,3 +1,5 @@
+"""The live display: its three lines, and the sparklines and durations in them."""
+
 import io
 
 import pytest

@@ -46,7 +46,7 @@ def test_quiet_and_verbose_say_less_and_more_and_change_no_table(
 
     lines = [line for line in quiet.out.splitlines() if line.strip()]
     assert lines[0] == "job 0: experiment=smoke backbone.weights=none seed=0"
-    assert lines[1].startswith("Test split")
+    assert lines[1].startswith("Test set")
     assert [line.split()[0] for line in lines[4:7]] == ["biotune", "full", "linear_probe"]
     assert lines[7] == "Files: quiet/0"
     assert lines[8].startswith("Sweep")

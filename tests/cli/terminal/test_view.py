@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
+from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.sparklines import strip
 from biotune.cli.terminal.view import View, mean_sd
 from biotune.schedule.block import Block
@@ -110,3 +112,13 @@ def test_the_strip_marks_frozen_blocks_and_rises_with_the_rate() -> None:
 
 def test_a_score_shows_its_mean_and_spread() -> None:
     assert mean_sd({"mean": 0.91684, "sd": 0.00449}) == "0.9168 ± 0.0045"
+
+
+def test_a_column_can_have_another_header_than_its_key_in_json(piped: Callable[[], tuple[View, io.StringIO]]) -> None:
+    view, file = piped()
+    view.table("2 images", ["picture", "class"], [["a.png", "cat"]], "predictions", {"picture": "image"})
+    assert "image" in file.getvalue() and "picture" not in file.getvalue().replace("2 images", "")
+    file = io.StringIO()
+    with View(Console(file=file), OutputMode.JSON) as view:
+        view.table("2 images", ["picture", "class"], [["a.png", "cat"]], "predictions", {"picture": "image"})
+    assert json.loads(file.getvalue()) == {"predictions": [{"picture": "a.png", "class": "cat"}]}

@@ -68,7 +68,7 @@ def test_a_class_whose_name_is_that_of_a_split_needs_its_train_folder(tmp_path: 
     ("tree", "words"),
     [
         ({"cat": 2, "dog": 0}, "class folder dog holds no images"),
-        ({"cat": 2}, "holds 1 class folders, needs two at least"),
+        ({"cat": 2}, "holds 1 class folders, needs at least two"),
         ({}, "holds 0 class folders"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "val/c": 1}, "class c is in val but not in train"),
         ({"train/a": 1, "train/b": 1, "test/a": 1}, "class b is in train but not in test"),
@@ -89,7 +89,7 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path, make: str) -> None:
         root.write_text("not a folder")
     config = folder_config(root)
     config.root = None if make == "unset" else config.root
-    with pytest.raises(DataError, match=r"dataset\.root.*a folder of images with one folder a class"):
+    with pytest.raises(DataError, match=r"dataset\.root.*a folder of images with one folder per class"):
         folder.load(config)
 
 

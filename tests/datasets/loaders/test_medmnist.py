@@ -89,7 +89,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, cache: Path) -> No
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("chestmnist", "has several labels an image"),
+        ("chestmnist", "has several labels per image"),
         ("organmnist3d", "is three-dimensional"),
         ("dermanist", "Did you mean dermamnist"),
     ],

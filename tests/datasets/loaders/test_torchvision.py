@@ -252,7 +252,7 @@ def test_idx_refuses_what_is_none(tmp_path: Path) -> None:
     file = tmp_path / "x"
     for content in (b"", b"\x00\x00\x08", b"\x00\x00\x0d\x01\x00\x00\x00\x00", b"\x01\x00\x08\x01\x00\x00\x00\x00"):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match="no IDX file"):
+        with pytest.raises(ValueError, match="not an IDX file"):
             idx(file)
 
 
