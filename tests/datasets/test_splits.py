@@ -167,6 +167,18 @@ def test_no_group_is_ever_torn_apart(seed: int, patients: int) -> None:
         assert not set(groups[other]) & set(groups[rest])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_of_a_search_never_tear_a_group_apart(seed: int) -> None:
+    groups = np.repeat(np.arange(40), 3)
+    toy = source((groups % 2).tolist(), groups=groups.tolist())
+    cut = partition(toy, config(split_seed=seed))
+    folds = disjoint_folds(toy, cut, 2, seed)
+    for parts_of, whole in ((0, cut.train), (1, cut.val)):
+        first, second = (fold[parts_of] for fold in folds)
+        assert not set(groups[first]) & set(groups[second])
+        assert sorted([*first, *second]) == whole.tolist()
+
+
 def test_subsets_limit_each_split_by_class() -> None:
     toy = source([0] * 50 + [1] * 50 + [2] * 50)
     cut = partition(toy, config(max_per_class=7, max_eval_per_class=3))

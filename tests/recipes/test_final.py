@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,15 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from biotune.backbones.network import Preprocessing
 from biotune.cli import main
+from biotune.config.schema import BackboneConfig, DatasetConfig
+from biotune.recipes.final import keep_best_model
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS
+from biotune.training.model import kept_model, kept_predictions
+from biotune.trial import Trial, TrialResult
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +52,35 @@ def test_images_that_have_no_files_are_kept_where_the_model_is_surely_wrong(prob
 
 def test_the_page_shows_them(probed: Path) -> None:
     assert (probed / "report.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 12
+
+
+@pytest.mark.parametrize(
+    ("scores_by_seed", "chosen"),
+    [({1: 0.5, 2: 0.8, 3: 0.6}, 2), ({1: 0.9, 2: 0.8, 3: 0.7}, 1), ({4: 0.5, 3: 0.8, 1: 0.8}, 3)],
+    ids=["the best", "the best comes first", "the first of equals"],
+)
+def test_the_final_model_is_the_one_that_validation_data_prefer(
+    scores_by_seed: dict[int, float], chosen: int, tmp_path: Path
+) -> None:
+    finals = []
+    for seed, score in scores_by_seed.items():
+        trial = Trial(Schedule((Block("head", ("head",)),), (1.0,)), None, seed, 3, 0.01, test=True, keep=f"seed{seed}")
+        # the test split would have another one, and the last epoch too
+        result = TrialResult("ok", (0.1, score, 0.4), 1.0, {"macro_accuracy": 1.0 - score})
+        finals.append((trial, result))
+        kept_model(tmp_path, f"seed{seed}").write_bytes(b"weights of seed %d" % seed)
+        table = f"picture,true_class,predicted_class,probability\nof-seed-{seed},cat,cat,0.9\n"
+        kept_predictions(tmp_path, f"seed{seed}").write_text(table)
+    preprocessing = Preprocessing(16, 16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    session = SimpleNamespace(
+        folder=tmp_path,
+        config=SimpleNamespace(dataset=DatasetConfig("toy", "toy"), backbone=BackboneConfig("toy", "toy")),
+        network=SimpleNamespace(preprocessing=preprocessing),
+        data=SimpleNamespace(classes=("cat", "dog")),
+    )
+    keep_best_model(session, finals)  # type: ignore[arg-type]
+    assert (tmp_path / MODEL).read_bytes() == b"weights of seed %d" % chosen
+    assert f"of-seed-{chosen}," in (tmp_path / PREDICTIONS).read_text()
+    facts = json.loads((tmp_path / MODEL_FACTS).read_text())
+    assert facts["seed"] == chosen
+    assert facts["training"] == next(trial.key for trial, _ in finals if trial.seed == chosen)

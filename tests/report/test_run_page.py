@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import shlex
 import subprocess
@@ -16,6 +18,7 @@ from made_up import dump, make_run
 from PIL import Image
 
 from biotune.errors import RunFolderError
+from biotune.report.classes import worst
 from biotune.report.plots import chosen_schedule
 from biotune.report.read import read_run
 from biotune.report.run import write_report
@@ -147,6 +150,26 @@ def test_wrong_images_are_shown_where_their_files_are_found(tmp_path: Path) -> N
     assert page.tags.count("img") == 11
     assert (tmp_path / "run/report.html").stat().st_size < 600_000
     assert "0005.png" in page.text
+
+
+@pytest.mark.parametrize("kept_in", ["the run", "the dataset"])
+def test_every_mistake_shows_its_own_image_the_surest_first(kept_in: str, tmp_path: Path) -> None:
+    root, folder = tmp_path / "images", tmp_path / "run"
+    root.mkdir()
+    make_run(folder, root=root)
+    (folder / "mistakes").mkdir()
+    for row in range(60):
+        file = folder / f"mistakes/{row}.png" if kept_in == "the run" else root / f"{row:04}.png"
+        Image.new("RGB", (32, 32), (4 * row, 0, 0)).save(file)
+    mistakes = worst(read_run(folder))
+    sure = [one.probability for one in mistakes]
+    assert sure == sorted(sure, reverse=True)
+    assert {one.image for one in mistakes} == {f"{row:04}.png" for row in range(0, 60, 5)}
+    for one in mistakes:
+        assert one.thumbnail is not None
+        with Image.open(io.BytesIO(base64.b64decode(one.thumbnail.removeprefix("data:image/jpeg;base64,")))) as shown:
+            red, _, _ = shown.convert("RGB").getpixel((16, 16))
+        assert red == pytest.approx(4 * int(one.image[:4]), abs=3), f"{one.image} shows another row"
 
 
 def test_a_perfect_model_has_no_mistakes_to_show(tmp_path: Path) -> None:

@@ -193,6 +193,18 @@ class TestJournal:
             assert journal.records()[1:] == [*RECORDS[:-1], {"kind": "next"}], end
             journal.close()
 
+    def test_of_two_notes_of_one_name_the_later_counts_also_when_opened_again(self, folder: Path) -> None:
+        journal = Journal(folder)
+        assert journal.pinned("config") is None
+        for value in ({"generations": 2}, {"generations": 4}):
+            journal.pin("config", value)
+            journal.pin("data", "abc")
+            assert (journal.pinned("config"), journal.pinned("data")) == (value, "abc")
+        journal.close()
+        journal = Journal(folder)
+        assert journal.pinned("config") == {"generations": 4}
+        journal.close()
+
     def test_a_torn_header_is_written_anew(self, tmp_path: Path) -> None:
         for end in range(10):
             (tmp_path / JOURNAL).write_bytes(b'{"kind": "header"'[:end])
