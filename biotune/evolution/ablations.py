@@ -1,8 +1,4 @@
-<<<<<<< HEAD:biotune/evolution/ablations.py
-"""What an ablation makes of the schedule of some genes: operators and freedoms that the settings switch off."""
-=======
 """Decodes genes into the schedule that is evaluated, with the changes that an ablation's settings make."""
->>>>>>> words2:biotune/evolution/decoding.py
 
 from __future__ import annotations
 
