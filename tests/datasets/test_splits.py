@@ -223,7 +223,7 @@ def test_a_class_too_small_for_the_folds_is_named_with_its_count_and_the_remedy(
         ([0, 1, 0, 1, 2, 0], ["train", "train", "val", "val", "val", "test"], "class emu has validation images but no train"),
         ([0, 1, 0, 1, 0, 3], ["train", "train", "val", "val", "test", "test"], "class fox has test images but no train"),
         ([0, 1, 0, 0], ["train", "train", "val", "test"], "class dog has training images but no validation"),
-        ([0, 0, 0, 0], ["train", "train", "val", "test"], "two classes at least, found 1"),
+        ([0, 0, 0, 0], ["train", "train", "val", "test"], "at least two classes, found 1"),
     ],
 )
 def test_a_class_that_one_split_lacks_is_named(labels: list[int], splits: list[str], words: str) -> None:

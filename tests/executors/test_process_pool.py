@@ -132,6 +132,7 @@ def outcome_of(site: Site, expected_children: int) -> dict[str, Any]:
     return {"rows": rows, "kept": kept, "shared": shared}
 
 
+@pytest.mark.slow
 def test_one_worker_three_workers_and_one_process_give_the_same_numbers_to_the_bit(make_site: Callable[..., Site]) -> None:
     here = outcome_of(make_site("in_process"), 0)
     assert [row[0] for row in here["rows"]] == ["ok", "ok", "ok", "failed", "ok", "ok", "ok", "pruned"]

@@ -48,8 +48,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(sys, "argv", ["biotune"])
-        for name, seed, executor in (("first", 5, "executor=process_pool"), ("again", 5, ALONE), ("other", 6, ALONE)):
-            assert main(["run", *SMALL, executor, f"seed={seed}", f"hydra.run.dir={name}"]) == 0
+        for name, seed in (("first", 5), ("again", 5), ("other", 6)):
+            assert main(["run", *SMALL, ALONE, f"seed={seed}", f"hydra.run.dir={name}"]) == 0
         yield root
 
 

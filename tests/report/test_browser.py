@@ -118,6 +118,7 @@ def test_ten_runs_side_by_side_are_whole(tmp_path: Path) -> None:
     check_page(write_comparison(runs, tmp_path / "page.html"), plots=3)
 
 
+@pytest.mark.slow
 def test_the_page_is_dark_where_the_reader_likes_it_dark(tmp_path: Path) -> None:
     page = write_report(read_run(make_run(tmp_path / "run", generations=1)))
     light, dark = looked_at(page)[0], looked_at(page, "--blink-settings=preferredColorScheme=0")[0]

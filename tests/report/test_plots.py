@@ -48,6 +48,7 @@ def test_images_of_every_size_of_run_are_drawn_and_not_blank(size: dict[str, obj
         assert ElementTree.fromstring(images[f"{name}.svg"]).tag.endswith("svg")
 
 
+@pytest.mark.slow
 def test_drawing_twice_leaves_the_same_bytes_in_place_and_elsewhere(tmp_path: Path) -> None:
     here = make_run(tmp_path / "here")
     first = drawn(here)

@@ -237,6 +237,7 @@ def test_an_ablation_is_the_experiment_of_its_name(script: ModuleType) -> None:
     assert {"no_rates", "no_freezing", "sequential"} <= set(script.ABLATIONS)
 
 
+@pytest.mark.slow
 def test_the_small_preset_of_the_ablations_writes_between_its_own_marks(
     script: ModuleType, small_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +251,7 @@ def test_the_small_preset_of_the_ablations_writes_between_its_own_marks(
     assert (tmp_path / "ablations_made_up.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_small_preset_writes_table_and_figure(
     script: ModuleType, small_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_run_into_its_folder_is_refused_and_leaves_it_untouched(
     assert files_below(workplace / "out") == before
 
 
+@pytest.mark.slow
 def test_the_found_schedule_can_be_trained_by_its_file_alone(workplace: Path, run: subprocess.CompletedProcess[str]) -> None:
     few = [*CUB, "executor=in_process", "training.epochs=1", "training.batch_size=8", "test.seeds=[3]", "dataset.max_classes=3"]
     done = biotune(workplace, "train", "schedule=out/best_schedule.yaml", *few, "hydra.run.dir=trained")

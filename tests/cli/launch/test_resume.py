@@ -297,6 +297,7 @@ SWEEP = ["run", "-q", "-m", "experiment=smoke", "seed=1,2", "hydra.sweep.dir=swe
 
 
 class TestSweeps:
+    @pytest.mark.slow
     def test_the_same_one_again_trains_only_what_is_missing_and_another_is_refused(
         self, biotune: Command, here: Path, snapshot: Snapshot, jobs_in_this_process: None
     ) -> None:
