@@ -152,3 +152,24 @@ def test_flags_may_stand_between_the_keys(biotune: Callable[..., Any], arguments
     said = biotune("run", *arguments)
     assert (said.status, said.err) == (0, "")
     assert "lr: 0.25" in said.out
+
+
+def test_a_single_run_composes_builds_and_decodes_once(
+    biotune: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    from biotune.recipes import inputs
+
+    calls: list[str] = []
+
+    def counted(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *given, **named: (calls.append(name), real(*given, **named))[1])
+
+    for name in ("find_dataset", "load_dataset", "build_network"):
+        counted(inputs, name)
+    counted(ConfigLoaderImpl, "load_configuration")
+    small = ["strategy=linear_probe", "training.epochs=1", "test.seeds=[1]", "dataset.max_eval_per_class=1"]
+    assert biotune("train", "-q", "executor=in_process", *small, "hydra.run.dir=out").status == 0
+    assert sorted(calls) == ["build_network", "find_dataset", "load_configuration", "load_dataset"]
