@@ -39,7 +39,7 @@ from biotune.schedule.schedule_file import load_schedule
 if TYPE_CHECKING:
     from biotune.backbones.network import Architecture, Preprocessing
     from biotune.backbones.registry import register_backbone
-    from biotune.config.schema import DatasetConfig
+    from biotune.config.sections import DatasetConfig
     from biotune.datasets.registry import register_dataset
     from biotune.datasets.source import Source
     from biotune.strategies.registry import register_strategy
@@ -73,7 +73,7 @@ __all__ = [
 
 _LAZY = {  # most of these need torch, which is slow to import and not needed for every command
     "Architecture": "biotune.backbones.network",
-    "DatasetConfig": "biotune.config.schema",
+    "DatasetConfig": "biotune.config.sections",
     "Model": "biotune.training.model",
     "Preprocessing": "biotune.backbones.network",
     "Source": "biotune.datasets.source",

@@ -24,7 +24,8 @@ from plain_loop import Plan, fine_tune, image_loaders
 from torch import nn
 
 from biotune.backbones.network import Network
-from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.config.schema import TrialsConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 from biotune.datasets.data import Data
 from biotune.executors.in_process import InProcess
 from biotune.executors.process_pool import ProcessPool

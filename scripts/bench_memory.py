@@ -80,7 +80,8 @@ def peak_of_a_training(root: Path, device_name: str) -> dict[str, int]:
     watcher = threading.Thread(target=watch)
     watcher.start()
 
-    from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+    from biotune.config.schema import TrialsConfig
+    from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
     from biotune.executors.in_process import InProcess
     from biotune.executors.setup import Setup
     from biotune.recipes.inputs import Prepared

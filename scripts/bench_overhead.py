@@ -15,7 +15,8 @@ import torch
 from bench_common import image_tree, machine, median_ratio, paired, parser, report
 from torch import nn
 
-from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.config.schema import TrialsConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 from biotune.executors.in_process import InProcess
 from biotune.executors.setup import Setup
 from biotune.recipes.inputs import Prepared

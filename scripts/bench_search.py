@@ -28,7 +28,9 @@ from bench_common import image_tree, labelled_files, machine, parser, report, ti
 from plain_loop import Batches, Plan, fine_tune, image_loaders
 
 from biotune.backbones.network import Preprocessing
-from biotune.config.schema import BackboneConfig, DatasetConfig, EvolutionConfig, RunConfig, TrainingConfig, TrialsConfig
+from biotune.config.schema import RunConfig, TrialsConfig
+from biotune.config.search import EvolutionConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, TrainingConfig
 from biotune.datasets.data import Data
 from biotune.recipes.inputs import Prepared
 from biotune.recipes.progress import SILENCE

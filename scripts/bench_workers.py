@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from bench_common import machine, median_ratio, paired, parser, report
 
-from biotune.config.schema import BackboneConfig, DatasetConfig, EvolutionConfig, ExecutorConfig, RunConfig
+from biotune.config.schema import RunConfig
+from biotune.config.search import EvolutionConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig
 from biotune.evolution.operators import random_genes
 from biotune.executors.process_pool import ProcessPool
 from biotune.executors.setup import Setup

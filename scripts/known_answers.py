@@ -27,7 +27,8 @@ from sklearn.datasets import load_digits
 
 from biotune import load_schedule
 from biotune.config.checks import check
-from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainConfig, TrainingConfig
+from biotune.config.schema import TrainConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 from biotune.datasets.loaders.digits import shift as shifted
 from biotune.recipes.progress import SILENCE
 from biotune.recipes.session import open_session

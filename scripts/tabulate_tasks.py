@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from biotune.config.checks import check
-from biotune.config.schema import BackboneConfig, DatasetConfig, EvaluateConfig, EvolutionConfig, ExecutorConfig, TrainingConfig
+from biotune.config.schema import EvaluateConfig
+from biotune.config.search import EvolutionConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 from biotune.evolution.operators import random_genes
 from biotune.recipes.progress import SILENCE
 from biotune.recipes.session import Session, open_session

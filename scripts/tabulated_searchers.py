@@ -15,7 +15,8 @@ import numpy as np
 import yaml
 from tabulated_task import Task
 
-from biotune.config.schema import ConfirmConfig, EvolutionConfig, TrainingConfig
+from biotune.config.search import ConfirmConfig, EvolutionConfig
+from biotune.config.sections import TrainingConfig
 from biotune.evolution.history import HallEntry
 from biotune.evolution.loop import evolve
 from biotune.evolution.surrogate import Observation

@@ -16,7 +16,7 @@ from biotune.config.key import MISSING, Key, keys_of, sections_of, show
 PAGE = DOCS / "reference" / "keys.md"
 BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 HEAD = """\
-<!-- Written by scripts/write_key_reference.py from biotune/config/schema.py: change the schema and run the script again. -->
+<!-- Written by scripts/write_key_reference.py from biotune/config: change the schema and run the script again. -->
 # Keys
 
 Every key is set on the command line as `KEY=VALUE`, or in a YAML file of a folder that `--config-dir` names.

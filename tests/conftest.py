@@ -67,7 +67,7 @@ def vectors() -> dict[str, Any]:
 def load_digits() -> Callable[..., Any]:
     """The bundled digits as `Data` with two folds and 200 test images; keyword arguments go to `DatasetConfig`."""
     from biotune.backbones.registry import build_network
-    from biotune.config.schema import BackboneConfig, DatasetConfig
+    from biotune.config.sections import BackboneConfig, DatasetConfig
     from biotune.datasets.data import Data, find_dataset, load_dataset
     from biotune.datasets.splits import Resampling
 
@@ -87,7 +87,7 @@ def make_workspace(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[
     import torch
 
     from biotune.backbones.registry import build_network
-    from biotune.config.schema import BackboneConfig, TrainingConfig
+    from biotune.config.sections import BackboneConfig, TrainingConfig
     from biotune.training.workspace import Workspace
 
     def make(data: Any = None, weights: str = "default", **training: Any) -> Workspace:

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from biotune.backbones.registry import build_network
-from biotune.config.schema import BackboneConfig, TrainingConfig
+from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.datasets.data import Data, Part
 from biotune.schedule.schedule import Schedule
 from biotune.training import finetune as loop

@@ -15,7 +15,8 @@ from PIL import Image
 
 from biotune.backbones.network import Preprocessing
 from biotune.cli import main
-from biotune.config.schema import DataConfig, DatasetConfig
+from biotune.config.schema import DataConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.loaders.folder import load as load_folder
 from biotune.errors import DataError, RunFolderError

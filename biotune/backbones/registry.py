@@ -12,7 +12,7 @@ from torch import nn
 from biotune.backbones.network import Architecture, Network, skeleton
 from biotune.backbones.partition import check_partition, finer, finer_steps
 from biotune.backbones.weights_file import load_weights, read_weights
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError, did_you_mean
 from biotune.schedule.block_parameters import block_parameters
 

@@ -5,16 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from biotune.config.key import MISSING, Key, keys_of, show
-from biotune.config.schema import (
-    AUTO,
-    EVOLVED,
-    STRATEGY_KEYS,
-    DatasetConfig,
-    EvolutionConfig,
-    Section,
-    StrategyConfig,
-    value_at,
-)
+from biotune.config.schema import Section, value_at
+from biotune.config.search import EVOLVED, EvolutionConfig
+from biotune.config.sections import AUTO, STRATEGY_KEYS, DatasetConfig, StrategyConfig
 from biotune.errors import ConfigError
 
 

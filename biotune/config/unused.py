@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from biotune.config.key import keys_of
-from biotune.config.schema import AUTO, BlocksConfig, EvaluateConfig, Section, TrainConfig
+from biotune.config.schema import BlocksConfig, EvaluateConfig, Section, TrainConfig
+from biotune.config.sections import AUTO
 
 _SEARCHLESS = "makes no search"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import Facts
 from biotune.datasets.decoded import in_parallel
 from biotune.datasets.images import bombs_refused, to_rgb

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.decoded import Pixels, decode
 from biotune.datasets.images import Geometry
 from biotune.datasets.registry import load_source

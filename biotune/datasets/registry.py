@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import Facts, listed
 from biotune.datasets.source import Source
 from biotune.errors import DataError, did_you_mean

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from biotune.config.schema import EVOLVED, EvolutionConfig
+from biotune.config.search import EVOLVED, EvolutionConfig
 from biotune.evolution.individual import Genes
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode, lr_weight

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.history import HallEntry
 from biotune.evolution.individual import Individual, Origin
 from biotune.evolution.surrogate import Observation

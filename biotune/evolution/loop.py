@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation, OpenGeneration, Outcome, Steps, survivor_states
 from biotune.evolution.history import History, OverFolds
 from biotune.evolution.individual import Individual, Origin

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.ablations import constrain, express
 from biotune.evolution.generation import Candidate
 from biotune.evolution.individual import Genes, Individual, Origin, by_fitness

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from deap import base
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Outcome, Steps
 from biotune.evolution.history import History
 from biotune.evolution.individual import Individual, Origin, by_fitness

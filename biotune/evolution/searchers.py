@@ -15,7 +15,7 @@ import numpy as np
 from deap import base, cma, tools
 from numpy.random import Generator
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Outcome, Steps, most_candidates
 from biotune.evolution.history import History
 from biotune.evolution.individual import Fitness, Genes, Individual, Origin, by_fitness

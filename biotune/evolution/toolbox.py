@@ -7,7 +7,7 @@ import numpy as np
 from deap import base
 from numpy.random import Generator
 
-from biotune.config.schema import EVOLVED, EvolutionConfig
+from biotune.config.search import EVOLVED, EvolutionConfig
 from biotune.evolution import operators
 from biotune.evolution.individual import Genes, Individual
 

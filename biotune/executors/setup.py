@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biotune.config.schema import BackboneConfig, TrainingConfig, TrialsConfig
+from biotune.config.schema import TrialsConfig
+from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.errors import RunFolderError, one_line
 from biotune.trial import Trial, TrialResult
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from biotune.config.schema import ExecutorConfig
+from biotune.config.sections import ExecutorConfig
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 

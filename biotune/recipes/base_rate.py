@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from biotune.config.schema import AUTO, CompareConfig
+from biotune.config.schema import CompareConfig
+from biotune.config.sections import AUTO
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.schedule.plan import Plan

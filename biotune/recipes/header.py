@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from biotune.config.schema import AUTO, CompareConfig, RunConfig
+from biotune.config.schema import CompareConfig, RunConfig
+from biotune.config.sections import AUTO
 from biotune.evolution.generation import most_evaluations
 from biotune.recipes.base_rate import rates_to_try
 from biotune.recipes.final import BASELINES

@@ -14,7 +14,8 @@ import torch
 from biotune.backbones.network import Network
 from biotune.backbones.registry import build_network, find_architecture
 from biotune.config.plugins import load_plugins
-from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, StrategyConfig, TrainConfig, TrialsConfig
+from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, TrainConfig, TrialsConfig
+from biotune.config.sections import StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError

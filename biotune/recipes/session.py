@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from biotune.backbones.network import Network, weights_fingerprint
-from biotune.config.schema import AUTO, TrialsConfig
+from biotune.config.schema import TrialsConfig
+from biotune.config.sections import AUTO
 from biotune.datasets.data import Data
 from biotune.errors import RunFolderError
 from biotune.executors.recorded import Recorded

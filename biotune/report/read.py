@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from biotune.config.schema import FitnessConfig
+from biotune.config.search import FitnessConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import load_schedule

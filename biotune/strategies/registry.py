@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from biotune.config.schema import StrategyConfig
+from biotune.config.sections import StrategyConfig
 from biotune.errors import ConfigError, did_you_mean
 from biotune.schedule.block import Block
 from biotune.schedule.plan import Method, Plan

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from biotune.config.schema import TrainingConfig
+from biotune.config.sections import TrainingConfig
 from biotune.datasets.data import Data
 from biotune.errors import TrialError
 from biotune.schedule.freezing import freeze

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from biotune.backbones.network import Preprocessing, main_output
 from biotune.backbones.registry import build_network
 from biotune.backbones.weights_file import load_weights
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 from biotune.datasets.images import IMAGE_SUFFIXES, bombs_refused, prepare
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS, UNFINISHED, write_table, write_whole

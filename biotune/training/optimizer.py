@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from biotune.config.schema import TrainingConfig
+from biotune.config.sections import TrainingConfig
 
 
 def build_optimizer(groups: list[dict[str, Any]], training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:

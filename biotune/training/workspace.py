@@ -17,7 +17,7 @@ from torch import Tensor
 
 from biotune.backbones.chain import link
 from biotune.backbones.network import Network, main_output
-from biotune.config.schema import TrainingConfig
+from biotune.config.sections import TrainingConfig
 from biotune.datasets.data import Data
 from biotune.training.activations import (
     GB,

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from biotune.cli import main
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.loaders.digits import load as load_digits
 from biotune.trial import key_with_lr
 

@@ -9,7 +9,7 @@ from biotune.backbones.network import skeleton
 from biotune.backbones.partition import by_parameters, by_structure, check_partition
 from biotune.backbones.registry import build_network
 from biotune.backbones.torchvision import ARCHITECTURES, find
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from biotune.backbones.network import Preprocessing
 from biotune.backbones.registry import build_network, find_architecture
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError
 
 

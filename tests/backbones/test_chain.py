@@ -6,7 +6,7 @@ import torch
 from biotune.backbones.chain import link
 from biotune.backbones.registry import LIBRARIES, build_network
 from biotune.backbones.torchvision import ARCHITECTURES
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 from biotune.schedule.param_groups import param_groups
 
 NAMED = [("torchvision", name) for name in ARCHITECTURES] + [("lite0", "efficientnet_lite0"), ("biotune", "glyphnet")]

@@ -5,7 +5,7 @@ import torch
 
 from biotune.backbones.lite0 import find
 from biotune.backbones.registry import build_network
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 
 pytest.importorskip("timm")
 original = pytest.importorskip("efficientnet_lite_pytorch")

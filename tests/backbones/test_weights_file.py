@@ -15,7 +15,7 @@ from torch import Tensor
 from biotune.backbones.glyphnet import GlyphNet
 from biotune.backbones.registry import build_network
 from biotune.backbones.weights_file import load_weights, read_weights
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError
 
 State = dict[str, Tensor]

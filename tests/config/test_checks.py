@@ -8,17 +8,9 @@ import pytest
 
 from biotune.config.checks import check
 from biotune.config.key import MISSING, show
-from biotune.config.schema import (
-    BackboneConfig,
-    DatasetConfig,
-    EvaluateConfig,
-    EvolutionConfig,
-    ExecutorConfig,
-    RunConfig,
-    StrategyConfig,
-    TrainConfig,
-    value_at,
-)
+from biotune.config.schema import EvaluateConfig, RunConfig, TrainConfig, value_at
+from biotune.config.search import EvolutionConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, StrategyConfig
 from biotune.errors import ConfigError
 
 SHARED: dict[str, Any] = {

@@ -16,7 +16,8 @@ from biotune.cli.launch.compose import register
 from biotune.cli.registry import SCHEMAS
 from biotune.config.checks import check
 from biotune.config.key import keys_of
-from biotune.config.schema import RunConfig, TrainingConfig
+from biotune.config.schema import RunConfig
+from biotune.config.sections import TrainingConfig
 from biotune.errors import ConfigError
 from biotune.evolution.generation import most_evaluations
 

@@ -7,7 +7,9 @@ import pytest
 
 from biotune.cli.registry import SCHEMAS
 from biotune.config.key import MISSING, keys_of, near_keys, show
-from biotune.config.schema import EvolutionConfig, RunConfig, TrainingConfig
+from biotune.config.schema import RunConfig
+from biotune.config.search import EvolutionConfig
+from biotune.config.sections import TrainingConfig
 from biotune.errors import ConfigError
 
 

@@ -7,15 +7,8 @@ from typing import Any
 import pytest
 
 from biotune.config.key import keys_of
-from biotune.config.schema import (
-    BlocksConfig,
-    CompareConfig,
-    EvaluateConfig,
-    RunConfig,
-    StrategyConfig,
-    TrainConfig,
-    TrainingConfig,
-)
+from biotune.config.schema import BlocksConfig, CompareConfig, EvaluateConfig, RunConfig, TrainConfig
+from biotune.config.sections import StrategyConfig, TrainingConfig
 from biotune.config.unused import UNUSED, unused_keys
 from biotune.schedule.block import Block
 from biotune.strategies.registry import STRATEGIES, plans

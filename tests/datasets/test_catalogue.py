@@ -14,7 +14,8 @@ from PIL import Image
 from trees import cub_config, cub_tree, folder_config, folder_tree
 
 from biotune.config.checks import check
-from biotune.config.schema import DataConfig, DatasetConfig
+from biotune.config.schema import DataConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.check import check_copy
 from biotune.datasets.registry import LOADERS, facts_of

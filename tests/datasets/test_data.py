@@ -9,7 +9,7 @@ import pytest
 from trees import cub_config, cub_tree, folder_config, folder_tree
 
 from biotune.backbones.network import Preprocessing
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets import data as data_module
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.registry import load_source

@@ -146,7 +146,7 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(
         import dataclasses, os, sys
         import numpy as np
         from biotune.backbones.network import Preprocessing
-        from biotune.config.schema import DatasetConfig
+        from biotune.config.sections import DatasetConfig
         from biotune.datasets import decoded
         from biotune.datasets.loaders import folder
         source = folder.load(DatasetConfig("folder", "folder", root=sys.argv[1]))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.source import Source
 from biotune.datasets.splits import SplitIndices, check_classes, disjoint_folds, hold_out, partition, resplits, stratified_folds
 from biotune.errors import DataError

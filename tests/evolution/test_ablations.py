@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.ablations import constrain, express
 from biotune.schedule.block import Block
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation
 from biotune.evolution.loop import Batch, Search, evolve
 from biotune.schedule.block import Block

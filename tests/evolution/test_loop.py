@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Candidate, Generation, most_evaluations
 from biotune.evolution.loop import evolve
 from biotune.evolution.operators import random_genes

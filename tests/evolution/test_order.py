@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.ablations import express
 from biotune.evolution.generation import Generation
 from biotune.evolution.loop import evolve

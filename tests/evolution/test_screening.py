@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation
 from biotune.evolution.loop import evolve
 from biotune.evolution.warm_start import warm_starts

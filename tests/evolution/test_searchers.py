@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation, most_evaluations
 from biotune.evolution.loop import evolve
 from biotune.evolution.operators import random_genes

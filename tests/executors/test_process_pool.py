@@ -90,7 +90,8 @@ def make_site(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[..., 
     """What trainings of the digits work on, in folders of their own; keyword arguments go to `ExecutorConfig`."""
 
     from biotune.backbones.registry import build_network
-    from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+    from biotune.config.schema import TrialsConfig
+    from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 
     def make(name: str, plugins: Sequence[str] = (), **executor: Any) -> Site:
         data = load_digits(max_per_class=4, max_eval_per_class=4)
@@ -687,7 +688,8 @@ import pathlib
 import torch
 
 from biotune.backbones.registry import build_network
-from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.config.schema import TrialsConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 from biotune.datasets.data import find_dataset, load_dataset
 from biotune.executors.setup import Setup
 from biotune.executors.process_pool import ProcessPool

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from biotune.config.schema import ExecutorConfig
+from biotune.config.sections import ExecutorConfig
 from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
 
 

@@ -17,7 +17,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from biotune.config.key import keys_of
-from biotune.config.schema import EvaluateConfig, EvolutionConfig, RunConfig
+from biotune.config.schema import EvaluateConfig, RunConfig
+from biotune.config.search import EvolutionConfig
 from biotune.errors import SearchError
 from biotune.evolution.loop import evolve
 from biotune.executors.recorded import Recorded

@@ -12,7 +12,8 @@ import pytest
 
 from biotune.cli import main
 from biotune.config.checks import check
-from biotune.config.schema import CompareConfig, DatasetConfig, TrainingConfig
+from biotune.config.schema import CompareConfig
+from biotune.config.sections import DatasetConfig, TrainingConfig
 from biotune.errors import ConfigError
 from biotune.recipes import compare as comparing
 from biotune.recipes.base_rate import choose

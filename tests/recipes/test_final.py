@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from biotune.backbones.network import Preprocessing
 from biotune.cli import main
-from biotune.config.schema import BackboneConfig, DatasetConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig
 from biotune.recipes.final import keep_best_model
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainConfig, TrainingConfig, TrialsConfig
+from biotune.config.schema import TrainConfig, TrialsConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 from biotune.recipes.inputs import Prepared, remarks_on
 from biotune.recipes.progress import SILENCE
 from biotune.schedule.block import Block

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from biotune.backbones.registry import build_network
 from biotune.cli import main
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 from biotune.training import finetune as loop
 from biotune.training.finetune import finetune, predict
 from biotune.training.workspace import Workspace

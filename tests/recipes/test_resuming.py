@@ -14,7 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from biotune.config.schema import BackboneConfig, DatasetConfig, EvolutionConfig, ExecutorConfig, RunConfig, TrainingConfig
+from biotune.config.schema import RunConfig
+from biotune.config.search import EvolutionConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 from biotune.errors import RunFolderError
 from biotune.executors.recorded import Recorded
 from biotune.recipes.resuming import differences, pin_config, pin_fact

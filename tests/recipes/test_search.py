@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from biotune.config.schema import ConfirmConfig, EvolutionConfig, RunConfig
+from biotune.config.schema import RunConfig
+from biotune.config.search import ConfirmConfig, EvolutionConfig
 from biotune.evolution.history import HallEntry
 from biotune.evolution.individual import Fitness
 from biotune.evolution.surrogate import FEWEST, Observation

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from biotune.config.schema import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig, TrialsConfig
+from biotune.config.schema import TrialsConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 from biotune.errors import BackboneError, ConfigError, RunFolderError
 from biotune.recipes.inputs import Prepared
 from biotune.recipes.progress import SILENCE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from biotune.config.schema import EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation
 from biotune.evolution.loop import evolve
 from biotune.recipes import tables

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from biotune.backbones.registry import build_network
-from biotune.config.schema import BackboneConfig, TrainingConfig
+from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.datasets.splits import Resampling
 from biotune.recipes.inputs import resampling_of
 from biotune.schedule.block import Block

@@ -51,7 +51,7 @@ def pack(path: Path, files: dict[str, bytes]) -> Path:
 def test_the_files_land_where_the_dataset_finds_them(
     script: ModuleType, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from biotune.config.schema import DatasetConfig
+    from biotune.config.sections import DatasetConfig
     from biotune.datasets.loaders.torchvision import load
 
     root = tmp_path / "mnist"

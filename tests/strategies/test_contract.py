@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from biotune.config.schema import StrategyConfig
+from biotune.config.sections import StrategyConfig
 from biotune.executors.in_process import InProcess
 from biotune.schedule.param_groups import param_groups
 from biotune.strategies.registry import STRATEGIES, plans

@@ -2,7 +2,7 @@
 
 import pytest
 
-from biotune.config.schema import StrategyConfig
+from biotune.config.sections import StrategyConfig
 from biotune.errors import ConfigError
 from biotune.schedule.block import Block
 from biotune.strategies.registry import STRATEGIES, fixed_schedule, plans

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from biotune.config.schema import BackboneConfig, StrategyConfig
+from biotune.config.sections import BackboneConfig, StrategyConfig
 from biotune.strategies.registry import STRATEGIES, plans
 from biotune.training.finetune import finetune
 from biotune.training.size import trainable_parameters

@@ -7,7 +7,7 @@ from torch import nn
 pytest.importorskip("peft")
 
 from biotune.backbones.registry import find_architecture
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 from biotune.strategies.lora import adaptable
 
 

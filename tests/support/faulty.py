@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from biotune.config.plugins import load_plugins
-from biotune.config.schema import BackboneConfig, TrainingConfig
+from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.errors import BiotuneError, RunFolderError
 from biotune.executors import process_pool, worker
 from biotune.executors.process_pool import ProcessPool

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 
 
 def write_image(path: Path, value: int = 128, size: tuple[int, int] = (12, 10), **options: object) -> Path:

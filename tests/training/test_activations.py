@@ -21,7 +21,7 @@ from torch import nn
 
 from biotune.backbones.chain import Chain, link
 from biotune.backbones.registry import build_network
-from biotune.config.schema import BackboneConfig, TrainingConfig
+from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.datasets.data import Data, Part
 from biotune.errors import RunFolderError
 from biotune.schedule.block import Block

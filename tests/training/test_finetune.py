@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
 from biotune.backbones.network import main_output
 from biotune.backbones.registry import build_network
-from biotune.config.schema import BackboneConfig, TrainingConfig
+from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.datasets.data import Data, Part
 from biotune.errors import TrialError
 from biotune.executors.in_process import InProcess

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from biotune.backbones.network import Network, Preprocessing
 from biotune.backbones.registry import build_network
-from biotune.config.schema import BackboneConfig, TrainingConfig
+from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.datasets.data import Data, Part
 from biotune.errors import RunFolderError
 from biotune.executors.in_process import InProcess

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.images import open_image
 from biotune.datasets.loaders.download import fetch_archive
 from biotune.datasets.loaders.files import fingerprint, local_root

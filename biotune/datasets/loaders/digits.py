@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from sklearn.datasets import load_digits
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.source import Source
 
 PER_CLASS = {"train": 20, "val": 20}  # few enough that transfer matters; the rest is the test set

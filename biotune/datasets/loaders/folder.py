@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.images import IMAGE_SUFFIXES, open_image
 from biotune.datasets.loaders.files import fingerprint, local_root
 from biotune.datasets.source import SPLITS, Source

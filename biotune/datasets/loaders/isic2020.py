@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.images import open_image
 from biotune.datasets.loaders.files import fingerprint, local_root

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torchvision.datasets.utils import download_url
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE, Facts
 from biotune.datasets.loaders.download import fetch_whole
 from biotune.datasets.loaders.files import local_root

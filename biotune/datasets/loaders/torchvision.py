@@ -20,7 +20,7 @@ from PIL import Image
 from scipy.io import loadmat
 from torchvision import datasets as tv
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE, Facts
 from biotune.datasets.images import open_image
 from biotune.datasets.loaders.download import fetch_whole

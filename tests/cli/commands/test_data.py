@@ -12,7 +12,7 @@ from PIL import Image
 
 from biotune.backbones.network import Preprocessing
 from biotune.cli import main
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.decoded import decode
 from biotune.datasets.loaders import folder
 

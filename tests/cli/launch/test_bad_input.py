@@ -11,7 +11,7 @@ import torch
 from trees import folder_tree, write_image
 
 from biotune.backbones.registry import build_network
-from biotune.config.schema import BackboneConfig
+from biotune.config.sections import BackboneConfig
 
 GOOD = ["dataset=folder", "backbone.weights=none", "evolution.folds=1"]
 FEW = ["experiment=smoke"]

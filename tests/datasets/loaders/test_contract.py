@@ -15,7 +15,7 @@ from official import MAKERS
 from PIL import Image
 from trees import cub_tree, folder_tree, write_image
 
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.data import find_dataset
 from biotune.datasets.registry import LOADERS, load_source

@@ -10,7 +10,7 @@ import pytest
 from trees import write_image
 
 from biotune.backbones.network import Preprocessing
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.loaders import isic2020
 from biotune.datasets.splits import Resampling

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from biotune.backbones.network import Preprocessing
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.loaders import medmnist
 from biotune.errors import DataError

@@ -21,7 +21,7 @@ from PIL import Image
 from torchvision import datasets as tv
 
 from biotune.backbones.network import Preprocessing
-from biotune.config.schema import DatasetConfig
+from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.loaders.packed import idx

@@ -1,0 +1,95 @@
+"""The schema of a search: the evolution, the fitness, and the confirmation of what was found."""
+
+from dataclasses import dataclass
+
+from biotune.config.key import MISSING, key
+
+EVOLVED = "evolved"  # the search finds the value
+
+
+@dataclass
+class EvolutionConfig:
+    """The search (BioTune, section 2)."""
+
+    algorithm: str = key(MISSING, "Name of the searcher.", choices=("biotune", "random", "genetic", "cma_es"))
+    population_size: int = key(10, "Number of individuals N.", ge=4, le=10_000)
+    generations: int = key(10, "Generations G after the initial one.", ge=0, le=100_000)
+    elites: int = key(3, "Elites E that survive a generation.", ge=0)
+    folds: int = key(
+        2, "Folds the training and the validation data are each cut into; generation g uses fold g mod folds.", ge=1
+    )
+    resplit: bool = key(
+        False,
+        "Make each fold a new split of all training and validation images, instead of a disjoint part of them; the first "
+        "one stays as it is.",
+    )
+    max_hours: float | None = key(None, "Wall-clock hours after which no generation begins; null sets no limit.", gt=0)
+    mating: str = key(
+        "brood",
+        "Evaluate all children of a generation in one batch (brood), or one by one (sequential).",
+        choices=("brood", "sequential"),
+    )
+    exploitation: bool = key(True, "Probe the elites' neighbourhoods.")
+    exploitation_radius: float = key(0.25, "Largest step of a probe along one gene.", gt=0, le=1)
+    crossover: bool = key(True, "Mix the parents gene by gene; otherwise a child starts as its first parent.")
+    momentum: bool = key(True, "Carry the parents' momentum over to the child.")
+    mutation: bool = key(True, "Mutate children, the more the worse their parents rank.")
+    adoption: bool = key(True, "Draw children towards their parents' mean and a prototype.")
+    mutate_first_brood: bool = key(True, "Compute extinction factors already for generation 0.")
+    reevaluate_elites: bool = key(True, "Evaluate the elites again when the fold has changed.")
+    seeded: bool = key(False, "Warm start: put common heuristics among the random individuals of generation 0.")
+    surrogate: str = key(
+        "none",
+        "Regression over all evaluations so far that screens children: a Gaussian process (gp), or none.",
+        choices=("none", "gp"),
+    )
+    screen: int = key(1, "Children drawn per child evaluated, the most promising one; 1 evaluates all.", ge=1, le=1000)
+    freezing: bool = key(True, "Let the threshold freeze blocks; otherwise all blocks are trained.")
+    rates: bool = key(True, "Give each block its own learning rate; otherwise all trained blocks use the base learning rate.")
+    fixed_threshold: float | None = key(None, "The freezing threshold of every individual; null lets it evolve.", ge=0, le=1)
+    always_head: bool = key(False, "Train the head even if its importance is below the threshold.")
+    unfreezing: str = key(
+        "together",
+        "Order in which trained blocks join: all at once (together), one more every epoch from the head down (last_to_first) "
+        "or up to it (first_to_last), or one of the first two, chosen by the search (evolved).",
+        choices=("together", "last_to_first", "first_to_last", EVOLVED),
+    )
+
+
+@dataclass
+class FitnessConfig:
+    """The fitness of a schedule."""
+
+    metric: str = key(
+        "acc",
+        "Measure behind the fitness: validation macro accuracy (acc), the same less its deviation over the seeds (acc+std), or "
+        "validation loss (loss).",
+        choices=("acc", "acc+std", "loss"),
+    )
+    max_failed_share: float = key(0.5, "Share of failed candidates in a generation above which the search stops.", gt=0, le=1)
+
+
+@dataclass
+class SearchFitnessConfig(FitnessConfig):
+    """The fitness of a schedule in a search, and what the search saves on losing candidates."""
+
+    prune: str = key(
+        "median",
+        "Stop a trial whose best score so far is below the median of earlier generations (median), or never (none).",
+        choices=("none", "median"),
+    )
+    racing: bool = key(True, "Train candidates with further seeds only while they can still be among the best.")
+
+
+@dataclass
+class ConfirmConfig:
+    """The confirmation after the search."""
+
+    top_k: int = key(5, "Distinct schedules to confirm with fresh seeds, the best ones; 0 takes the best search score.", ge=0)
+    choose: str = key(
+        "smoothed",
+        "Choose by the mean score of the confirmation (score), or by a regression over it and all evaluations of the search "
+        "(smoothed).",
+        choices=("score", "smoothed"),
+    )
+    seeds: list[int] = key([71, 72, 73], "Training seeds of the confirmation, none of training.seeds.", ge=0, le=2**63 - 1)
