@@ -74,9 +74,10 @@ class SearchFitnessConfig(FitnessConfig):
     """The fitness of a schedule in a search, and what the search saves on losing candidates."""
 
     prune: str = key(
-        "median",
-        "Stop a trial whose best score so far is below the median of earlier generations (median), or never (none).",
-        choices=("none", "median"),
+        "predicted",
+        "Stop a trial that is predicted not to come among the best (predicted), or whose best score so far is below the median "
+        "of earlier generations (median), or never (none).",
+        choices=("none", "median", "predicted"),
     )
     racing: bool = key(True, "Train candidates with further seeds only while they can still be among the best.")
 

@@ -5,21 +5,17 @@ Imports no torch and does not run trials; an executor runs them and returns thei
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from biotune.errors import SearchError
-from biotune.fitness.pruning import median_floor
+from biotune.fitness.pruning import MedianPruning, PredictedPruning, Pruning, goodness_of
 from biotune.fitness.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule.schedule import Schedule
 from biotune.trial import WORST, Evaluation, Executor, Status, Trial, TrialResult, sample_sd
-
-Alike = tuple[int, int, str]  # fold, seed and order of unfreezing of training runs whose curves may be compared epoch by epoch
-
 
 METRICS = {  # `fitness.metric` → the meaning of 1 − fitness
     "acc": "macro accuracy",
@@ -36,9 +32,7 @@ def fitness_by(metric: str, results: Sequence[TrialResult]) -> float:
             1 − mean of exp(−smallest validation loss), the geometric mean of the probabilities given to the true classes.
         results: One per training seed.
     """
-    if metric == "loss":
-        return 1.0 - statistics.fmean(math.exp(-min(result.losses)) for result in results)
-    scores = [result.score for result in results]
+    scores = [max(goodness_of(metric, result)) for result in results]
     lack = 1.0 - statistics.fmean(scores)
     return min(1.0, lack + sample_sd(scores)) if metric == "acc+std" else lack
 
@@ -48,15 +42,16 @@ class Economy:
     """Which training runs a search saves on candidates that cannot win.
 
     Attributes:
-        prune: none, or median: a training run is stopped once its best score so far is below the median of the runs of earlier
-            generations on the same fold with the same seed and order of unfreezing.
+        prune: Which training runs are stopped early: none; median, see `MedianPruning`; or predicted, see `PredictedPruning`.
         racing: Whether seeds are added one by one, only for candidates that can still be among the best.
         places: Number of the best candidates that matter: the elites, and the schedules to confirm.
+        trainings: Number of training runs of the whole search, at most.
     """
 
     prune: str = "none"
     racing: bool = False
     places: int = 1
+    trainings: int = 1
 
 
 @dataclass
@@ -74,6 +69,7 @@ class ScheduleFitness:
         economy: Which training runs are saved; by default none.
         metric: The measure behind the fitness, see `fitness_by`.
         trainings: Number of training runs made so far.
+        pruning: The rule by which training runs are stopped, with what it has learnt from those so far.
     """
 
     executor: Executor
@@ -86,8 +82,11 @@ class ScheduleFitness:
     trainings: int = 0
     _cache: dict[tuple[str, str], TrialResult] = field(default_factory=dict)
     _complete: dict[int, dict[str, Scores]] = field(default_factory=dict)
-    _curves: dict[Alike, list[tuple[float, ...]]] = field(default_factory=dict)
-    _new_curves: list[tuple[Alike, tuple[float, ...]]] = field(default_factory=list)
+    pruning: Pruning = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Set the rule by which training runs are stopped."""
+        self.pruning = self._rule()
 
     def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
         """Evaluate a batch on one fold; duplicates and known schedules are not trained again.
@@ -121,9 +120,14 @@ class ScheduleFitness:
 
     def close_generation(self) -> None:
         """End a generation: from now on the medians of pruning include its training runs."""
-        for alike, curve in self._new_curves:
-            self._curves.setdefault(alike, []).append(curve)
-        self._new_curves.clear()
+        self.pruning.close_generation()
+
+    def _rule(self) -> Pruning:
+        if self.economy.prune == "median":
+            return MedianPruning(self.epochs)
+        if self.economy.prune == "predicted":
+            return PredictedPruning(self.epochs, self.economy.places, self.economy.trainings, self.metric)
+        return Pruning()
 
     def _train(
         self,
@@ -141,18 +145,15 @@ class ScheduleFitness:
                 if (self.fingerprint, trial.key) not in self._cache:
                     fresh[trial.key] = trial
                     owners[trial.key] = first_of[key]
-        results = self.executor.run(list(fresh.values())) if fresh else []
-        for trial, result in zip(fresh.values(), results, strict=True):
-            self._cache[self.fingerprint, trial.key] = result
-            if result.curve:
-                self._new_curves.append(((fold, trial.seed, trial.schedule.unfreezing), result.curve))
+        for chunk in self.pruning.chunks(list(fresh.values())):
+            trials = [replace(trial, floor=self.pruning.floor(trial)) for trial in chunk]
+            results = self.executor.run(trials)
+            self._cache.update({(self.fingerprint, trial.key): result for trial, result in zip(trials, results, strict=True)})
+            self.pruning.learn(trials, results)
         self.trainings += len(fresh)
 
     def _trial(self, schedule: Schedule, fold: int, seed: int) -> Trial:
-        floor: tuple[float, ...] = ()
-        if self.economy.prune == "median":
-            floor = median_floor(self._curves.get((fold, seed, schedule.unfreezing), []), self.epochs)
-        return Trial(schedule, fold, seed, self.epochs, self.lr, floor=floor)
+        return Trial(schedule, fold, seed, self.epochs, self.lr)
 
     def _contenders(
         self, distinct: Mapping[str, Schedule], fold: int, seeds: tuple[int, ...], sd: float
@@ -173,7 +174,7 @@ class ScheduleFitness:
         """The known results of a schedule by position of the seed."""
         found = {}
         for position, seed in enumerate(self.seeds if seeds is None else seeds):
-            result = self._cache.get((self.fingerprint, Trial(schedule, fold, seed, self.epochs, self.lr).key))
+            result = self._cache.get((self.fingerprint, self._trial(schedule, fold, seed).key))
             if result is not None:
                 found[position] = result
         return found
@@ -182,7 +183,7 @@ class ScheduleFitness:
         if schedule.is_empty:
             return Evaluation(WORST, Status.EMPTY)
         results = self._results(schedule, fold)
-        keys = {position: Trial(schedule, fold, self.seeds[position], self.epochs, self.lr).key for position in results}
+        keys = {position: self._trial(schedule, fold, self.seeds[position]).key for position in results}
         own = [result for position, result in results.items() if owners.get(keys[position]) == index]
         cost: dict[str, Any] = {
             "seconds": sum(result.seconds for result in own),
@@ -192,15 +193,17 @@ class ScheduleFitness:
         errors = [result.error for result in results.values() if result.status == Status.FAILED]
         if errors:
             return Evaluation(WORST, Status.FAILED, error=errors[0], **cost)
-        scores = {position: result.score for position, result in results.items()}
-        values = tuple(scores.values())
-        if len(scores) == len(self.seeds) and _all_ok(results.values()):
+        values = tuple(result.score for result in results.values())
+        if len(results) == len(self.seeds) and _all_ok(results.values()):
             fitness = fitness_by(self.metric, list(results.values()))
             return Evaluation(fitness, Status.OK if own else Status.CACHED, values, **cost)
-        if self.metric == "loss":
-            return Evaluation(fitness_by("loss", list(results.values())), Status.PRUNED, values, **cost)
-        expected = expected_mean(scores, list(self._complete[fold].values()))
-        return Evaluation(1.0 - expected, Status.PRUNED, values, **cost)
+        expected = {}
+        for position, result in results.items():
+            predicted = self.pruning.predicted(keys[position])
+            expected[position] = max(goodness_of(self.metric, result)) if predicted is None else predicted
+        # the seeds' differences are known in accuracy only
+        others = [] if self.metric == "loss" else list(self._complete[fold].values())
+        return Evaluation(1.0 - expected_mean(expected, others), Status.PRUNED, values, **cost)
 
 
 def _all_ok(results: Iterable[TrialResult]) -> bool:

@@ -57,8 +57,8 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     """
     blocks, settings = session.network.blocks, config.evolution
     places = max(settings.elites, config.confirm.top_k, 1)
-    fitness = fitness_of(session, config, base_lr, Economy(config.fitness.prune, config.fitness.racing, places))
     at_most = most_evaluations(settings) * len(config.training.seeds)
+    fitness = fitness_of(session, config, base_lr, Economy(config.fitness.prune, config.fitness.racing, places, at_most))
     ranking = statistics.fmean if config.confirm.top_k else min
     generations = evolve(
         settings, blocks, fitness, config.seed, max(config.confirm.top_k, 1), ranking, config.confirm.choose == "smoothed"
