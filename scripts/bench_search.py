@@ -37,7 +37,7 @@ from biotune.recipes.progress import SILENCE
 from biotune.schedule.schedule import LAST_TO_FIRST
 
 PLAIN = ["fitness.prune=none", "fitness.racing=false"]
-SPARING = ["fitness.prune=median", "fitness.racing=true"]
+SPARING = ["fitness.prune=predicted", "fitness.racing=true"]
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ Effects = Mapping[int, float]  # by fold, how much higher scores are there than 
 
 FEWEST_CURVES = 5  # finished curves before any run is given up
 # Share of good runs that make up for more than a given-up run would have to. It is large because few runs matter in the end,
-# and a good one is seldom the only one.
-RISK = 0.2
+# and a good one is seldom the only one. Among five good runs it skips the one that made up for most.
+RISK = 0.25
 _OWN_ORDER = 4  # finished curves of one order of unfreezing that are a sample of their own; with fewer, all orders count
 _BEST = 3  # curves of a fold whose mean tells its difficulty: the bad ones are as bad as they happen to be
 _UNSEEN = 1.5  # times that a schedule may lack as much on a fold without curves: 200 images give a sd of about a third
