@@ -169,7 +169,7 @@ class Search:
         ranked = number > 0 or self._settings.mutate_first_brood
         self._population.renew(outcome.survivors, self._toolbox.rank if ranked else None)
         record = self._history.close_generation(self._population.members, **self._open.facts())
-        next_fold = (number + 1) % self._settings.folds
+        next_fold = (number + 1) % self._settings.num_folds
         self._open = OpenGeneration(number + 1, next_fold, self._searcher.generation(next_fold, next_fold != fold))
         return Generation(
             number=number,

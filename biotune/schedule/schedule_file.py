@@ -17,7 +17,7 @@ from biotune.schedule.schedule import TOGETHER, Schedule
 FORMAT = 1
 
 
-_HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold", "unfreezing")
+_HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold", "unfreezing", "strategy")
 
 
 _BLOCK_KEYS = ("modules", "frozen", "importance", "lr_weight", "lr")
@@ -32,7 +32,7 @@ def save_text(schedule: Schedule, base_lr: float, header: Mapping[str, Any]) -> 
     Args:
         schedule: The schedule to write.
         base_lr: λ_0; every block's learning rate is written beside its weight.
-        header: backbone, granularity, weights and dataset, as far as known.
+        header: backbone, granularity, weights, dataset, and the strategy whose hooks it needs, as far as known.
     """
     facts = {**header, "base_lr": float(base_lr), "threshold": schedule.threshold}
     if schedule.unfreezing != TOGETHER:
