@@ -132,7 +132,7 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
 
 
 def _confirmation_that_disagrees(confirm: ConfirmConfig, evolution: EvolutionConfig) -> Iterator[str]:
-    if confirm.splits != 0 and not evolution.resplit:
+    if confirm.splits not in (0, AUTO) and not evolution.resplit:
         yield (
             f"confirm.splits={confirm.splits}: needs evolution.resplit=true, as disjoint folds leave no images for new splits. "
             "Set confirm.splits=0 or evolution.resplit=true."

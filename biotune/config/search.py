@@ -112,9 +112,9 @@ class ConfirmConfig:
         [0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that each of confirm.baselines tries.", gt=0, le=1e6
     )
     splits: int | str = key(
-        0,
+        AUTO,
         "New splits of all training and validation images to confirm on, none of which the search has used; 0 confirms on the "
-        "folds of the search, auto: the fewer validation images, the more splits.",
+        "folds of the search. auto: with evolution.resplit the fewer validation images, the more splits, otherwise 0.",
         ge=0,
         words=(AUTO,),
     )

@@ -191,8 +191,9 @@ def resampling_of(config: TrialsConfig) -> Resampling:
     folds = None if config.evolution.folds == AUTO else config.evolution.num_folds
     if isinstance(config, EvaluateConfig) or config.confirm.top_k == 0:
         return Resampling(folds, config.evolution.resplit)
-    confirming = None if config.confirm.splits == AUTO else config.confirm.num_splits
-    return Resampling(folds, config.evolution.resplit, confirming)
+    if config.confirm.splits != AUTO:
+        return Resampling(folds, config.evolution.resplit, config.confirm.num_splits)
+    return Resampling(folds, config.evolution.resplit, None if config.evolution.resplit else 0)
 
 
 Searching = TypeVar("Searching", RunConfig, CompareConfig, EvaluateConfig)
