@@ -54,11 +54,8 @@ def confirmed(
         for trial in trials:
             value = score(trial)
             failed = math.isnan(value)
-            results.append(
-                TrialResult(
-                    "failed" if failed else "ok", () if failed else (value,), 1.0, losses=(1 - value,), unbiased=value - 0.1
-                )
-            )
+            curve, status = ((), "failed") if failed else ((value,), "ok")
+            results.append(TrialResult(status, curve, 1.0, losses=(1 - value,), unbiased=value - 0.1))
         return results
 
     config = RunConfig()
@@ -117,7 +114,8 @@ def test_a_finalist_that_is_far_behind_is_trained_on_half_of_the_splits_only(tmp
     asked: list[Trial] = []
 
     def score(trial: Trial) -> float:
-        return {0.0: 0.2, 1.0: 0.8}.get(trial.schedule.lr_weights[0], 0.81) + 0.01 * ((trial.fold or 0) % 2 == len(asked) % 2)
+        weight = trial.schedule.lr_weights[0]
+        return {0.0: 0.2, 0.5: 0.81, 1.0: 0.8}[weight] + (0.02 if weight == 1 and trial.fold == 4 else 0.0)
 
     confirmed(tmp_path, score, [entry(4, 0.5, 1.0)], {"linear_probe": PROBE, "full": FULL}, asked)
     folds = {weight: sorted(t.fold or 0 for t in asked if t.schedule.lr_weights[0] == weight) for weight in (0.0, 0.5, 1.0)}
