@@ -25,8 +25,8 @@ def document(chosen: str, best: str, behind: float = 0.0, error: float = 0.01, *
     [
         (
             document("linear_probe", "s12", 0.004, s12=0.75, linear_probe=0.746),
-            "Linear probing is as good as anything the search found (0.4 points behind, within the standard error of 1.0 points)"
-            ", and trains less; here is its schedule.",
+            "Linear probing is as good as anything the search found (0.4 points behind, within the standard error of "
+            "1.0 points), and trains less; here is its schedule.",
         ),
         (
             document("linear_probe", "full", 0.004, s12=0.7, full=0.75, linear_probe=0.746),
