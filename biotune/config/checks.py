@@ -88,6 +88,7 @@ def _disagreements(config: Section) -> Iterator[str]:
         yield f"training.lr={AUTO}: 'biotune compare' chooses learning rates by compare.lr_factors; give a number."
     if training is not None and training.lr == AUTO and hasattr(config, "genotypes"):
         yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes always mean the same learning rates."
+    yield from _head_that_disagrees(config)
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
@@ -123,6 +124,23 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
         yield f"evolution.unfreezing={EVOLVED}: needs evolution=biotune, not {evolution.algorithm}."
     if not evolution.freezing and evolution.fixed_threshold is not None:
         yield (f"evolution.fixed_threshold={evolution.fixed_threshold}: has no effect with evolution.freezing=false; give one.")
+
+
+def _head_that_disagrees(config: Section) -> Iterator[str]:
+    training = getattr(config, "training", None)
+    if training is None or training.head_start == "fresh":
+        return
+    said = f"training.head_start={training.head_start}"
+    if config.backbone.head == "keep":
+        yield f"{said}: needs a new head, which backbone.head=keep excludes; give training.head_start=fresh."
+    if training.head_start != EVOLVED:
+        return
+    evolution = getattr(config, "evolution", None)
+    if hasattr(config, "genotypes") or evolution is None:
+        command = "train" if evolution is None else "evaluate"
+        yield f"{said}: 'biotune {command}' makes no search that could find the start; give fresh or probe."
+    elif evolution.algorithm not in ("biotune", MISSING):
+        yield f"{said}: needs evolution=biotune, not {evolution.algorithm}; give fresh or probe."
 
 
 def _strategies_that_disagree(config: Section) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from biotune.config.schema import RunConfig, TrainConfig, TrialsConfig
 from biotune.errors import SearchError
 from biotune.recipes import tables
+from biotune.recipes.inputs import started
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.report.mistakes import surest_mistakes
@@ -114,7 +115,8 @@ def _keep_images_of_mistakes(session: Session) -> None:
 
 def baselines(session: Session) -> dict[str, Plan]:
     """The baselines of the evolved schedule."""
-    return {name: Plan(fixed_schedule(name, session.network.blocks)) for name in BASELINES}
+    plans = started(session.config, [Plan(fixed_schedule(name, session.network.blocks)) for name in BASELINES])
+    return dict(zip(BASELINES, plans, strict=True))
 
 
 def origin(config: TrialsConfig) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import save_text
 from biotune.store.files import RESULT, SCHEDULE, write_json, write_text
-from biotune.strategies.registry import fixed_schedule
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,13 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
     """
     with open_session("run", config, folder, progress, prepared) as session:
         progress.header("biotune run", facts(session) + search_facts(config))
-        _, base_lr = find_base_rate(session, [Plan(fixed_schedule("full", session.network.blocks))], progress)
+        compared = baselines(session)
+        _, base_lr = find_base_rate(session, [compared["full"]], progress)
         found = search(session, config, base_lr, progress)
         winner, confirmed = confirm(session, config, base_lr, found.last, progress)
         # written before the final training runs, so that the schedule exists even if they fail
         write_text(folder / SCHEDULE, save_text(winner, base_lr, origin(config)))
-        plans = {"biotune": Plan(winner), **baselines(session)}
+        plans = {"biotune": Plan(winner), **compared}
         finals = final_trainings(session, config, plans, base_lr, progress)
         document = {
             "search": found.costs,

@@ -59,10 +59,12 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     places = max(settings.elites, config.confirm.top_k, 1)
     fitness = fitness_of(session, config, base_lr, Economy(config.fitness.prune, config.fitness.racing, places))
     at_most = most_evaluations(settings) * len(config.training.seeds)
-    ranking = statistics.fmean if config.confirm.top_k else min
-    generations = evolve(
-        settings, blocks, fitness, config.seed, max(config.confirm.top_k, 1), ranking, config.confirm.choose == "smoothed"
+    ranked = (
+        max(config.confirm.top_k, 1),
+        statistics.fmean if config.confirm.top_k else min,
+        config.confirm.choose == "smoothed",
     )
+    generations = evolve(settings, blocks, fitness, config.seed, *ranked, config.training.head_start)
     rows: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
     last: Generation | None = None
@@ -72,7 +74,7 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     for generation in generations:
         fitness.close_generation()
         last = generation
-        rows += tables.generation_rows(generation, session.network.parameters)
+        rows += tables.generation_rows(generation, session.network.parameters, config.training.head_start)
         summary.append(tables.summary_row(generation))
         epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
         hours = session.close_generation(tables.journal_record(generation))
