@@ -6,8 +6,8 @@ from typing import Any
 
 from biotune.config.key import MISSING, Key, keys_of, show
 from biotune.config.schema import Section, value_at
-from biotune.config.search import EVOLVED, ConfirmConfig, EvolutionConfig
-from biotune.config.sections import AUTO, STRATEGY_KEYS, DatasetConfig, StrategyConfig
+from biotune.config.search import ConfirmConfig, EvolutionConfig
+from biotune.config.sections import AUTO, EVOLVED, STRATEGY_KEYS, DatasetConfig, StrategyConfig
 from biotune.errors import ConfigError
 
 
@@ -89,6 +89,7 @@ def _disagreements(config: Section) -> Iterator[str]:
         yield f"training.lr={AUTO}: 'biotune compare' chooses learning rates by compare.lr_factors; give a number."
     if training is not None and training.lr == AUTO and hasattr(config, "genotypes"):
         yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes always mean the same learning rates."
+    yield from _head_that_disagrees(config)
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
@@ -139,6 +140,23 @@ def _confirmation_that_disagrees(confirm: ConfirmConfig, evolution: EvolutionCon
         )
     for name in sorted({"biotune", "schedule"} & set(confirm.baselines)):
         yield f"confirm.baselines={show(confirm.baselines)}: {name} is no baseline of a search; name other strategies."
+
+
+def _head_that_disagrees(config: Section) -> Iterator[str]:
+    training = getattr(config, "training", None)
+    if training is None or training.head_start == "fresh":
+        return
+    said = f"training.head_start={training.head_start}"
+    if config.backbone.head == "keep":
+        yield f"{said}: needs a new head, which backbone.head=keep excludes; give training.head_start=fresh."
+    if training.head_start != EVOLVED:
+        return
+    evolution = getattr(config, "evolution", None)
+    if hasattr(config, "genotypes") or evolution is None:
+        command = "train" if evolution is None else "evaluate"
+        yield f"{said}: 'biotune {command}' makes no search that could find the start; give fresh or probe."
+    elif evolution.algorithm not in ("biotune", MISSING):
+        yield f"{said}: needs evolution=biotune, not {evolution.algorithm}; give fresh or probe."
 
 
 def _strategies_that_disagree(config: Section) -> Iterator[str]:

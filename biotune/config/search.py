@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 from biotune.config.key import MISSING, key
-from biotune.config.sections import AUTO
+from biotune.config.sections import AUTO, EVOLVED
 from biotune.errors import ConfigError
-
-EVOLVED = "evolved"  # the search finds the value
 
 
 @dataclass

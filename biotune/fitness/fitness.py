@@ -18,7 +18,8 @@ from biotune.fitness.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule.schedule import Schedule
 from biotune.trial import WORST, Evaluation, Executor, Status, Trial, TrialResult, sample_sd
 
-Alike = tuple[int, int, str]  # fold, seed and order of unfreezing of training runs whose curves may be compared epoch by epoch
+# fold, seed, order of unfreezing and start of the head of training runs whose curves may be compared epoch by epoch
+Alike = tuple[int, int, str, str]
 
 
 METRICS = {  # `fitness.metric` → the meaning of 1 − fitness
@@ -49,7 +50,7 @@ class Economy:
 
     Attributes:
         prune: none, or median: a training run is stopped once its best score so far is below the median of the runs of earlier
-            generations on the same fold with the same seed and order of unfreezing.
+            generations on the same fold with the same seed, order of unfreezing and start of the head.
         racing: Whether seeds are added one by one, only for candidates that can still be among the best.
         places: Number of the best candidates that matter: the elites, and the schedules to confirm.
     """
@@ -145,13 +146,13 @@ class ScheduleFitness:
         for trial, result in zip(fresh.values(), results, strict=True):
             self._cache[self.fingerprint, trial.key] = result
             if result.curve:
-                self._new_curves.append(((fold, trial.seed, trial.schedule.unfreezing), result.curve))
+                self._new_curves.append((_alike(trial.schedule, fold, trial.seed), result.curve))
         self.trainings += len(fresh)
 
     def _trial(self, schedule: Schedule, fold: int, seed: int) -> Trial:
         floor: tuple[float, ...] = ()
         if self.economy.prune == "median":
-            floor = median_floor(self._curves.get((fold, seed, schedule.unfreezing), []), self.epochs)
+            floor = median_floor(self._curves.get(_alike(schedule, fold, seed), []), self.epochs)
         return Trial(schedule, fold, seed, self.epochs, self.lr, floor=floor)
 
     def _contenders(
@@ -201,6 +202,10 @@ class ScheduleFitness:
             return Evaluation(fitness_by("loss", list(results.values())), Status.PRUNED, values, **cost)
         expected = expected_mean(scores, list(self._complete[fold].values()))
         return Evaluation(1.0 - expected, Status.PRUNED, values, **cost)
+
+
+def _alike(schedule: Schedule, fold: int, seed: int) -> Alike:
+    return fold, seed, schedule.unfreezing, schedule.head_start
 
 
 def _all_ok(results: Iterable[TrialResult]) -> bool:

@@ -9,6 +9,7 @@ from statistics import fmean
 from biotune.config.schema import CompareConfig, RunConfig
 from biotune.config.sections import StrategyConfig
 from biotune.recipes.base_rate import mean_score
+from biotune.recipes.inputs import started
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.schedule.genotype import importance, lr_weight
@@ -27,7 +28,7 @@ def baseline_plans(session: Session, config: RunConfig | CompareConfig) -> dict[
     return {
         name: [
             at_rate(plan, factor)
-            for plan in plans(StrategyConfig(name), network.blocks, network.fresh_head)
+            for plan in started(config, plans(StrategyConfig(name), network.blocks, network.fresh_head))
             for factor in config.confirm.lr_factors
         ]
         for name in config.confirm.baselines

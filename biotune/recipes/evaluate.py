@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biotune.config.schema import EvaluateConfig
@@ -50,7 +50,8 @@ def evaluate(
         session.pin("genotypes", repr(genotypes).encode(), "the genotypes have")
         progress.header("biotune evaluate", [*facts(session), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
         fitness = fitness_of(session, config, config.training.base_lr, Economy())
-        schedules = [decode(genes, session.network.blocks) for genes in genotypes]
+        start = config.training.head_start
+        schedules = [replace(decode(genes, session.network.blocks), head_start=start) for genes in genotypes]
         progress.begin("evaluating", len(genotypes) * num_folds * len(config.training.seeds))
         evaluations = [fitness(schedules, fold) for fold in range(num_folds)]
         progress.end()
@@ -60,7 +61,7 @@ def evaluate(
                 "fold": fold,
                 "status": evaluations[fold][index].status,
                 **tables.evaluation_columns(evaluations[fold][index], schedule, session.network.parameters),
-                **tables.genotype_columns(genotypes[index], schedule),
+                **tables.genotype_columns(genotypes[index], schedule, start),
             }
             for index, schedule in enumerate(schedules)
             for fold in range(num_folds)

@@ -12,6 +12,7 @@ from typing import Any
 from biotune.config.schema import RunConfig, TrainConfig, TrialsConfig
 from biotune.errors import SearchError
 from biotune.recipes import tables
+from biotune.recipes.inputs import started
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.report.mistakes import surest_mistakes
@@ -115,7 +116,8 @@ def _keep_images_of_mistakes(session: Session) -> None:
 
 def final_baselines(session: Session, tuned: Mapping[str, Plan]) -> dict[str, Plan]:
     """The baselines that are tested beside the returned schedule: at their tuned learning rates, as far as they were tuned."""
-    return {name: tuned.get(name, Plan(fixed_schedule(name, session.network.blocks))) for name in BASELINES}
+    plans = started(session.config, [Plan(fixed_schedule(name, session.network.blocks)) for name in BASELINES])
+    return {name: tuned.get(name, plan) for name, plan in zip(BASELINES, plans, strict=True)}
 
 
 def origin(config: TrialsConfig, plan: Plan) -> dict[str, Any]:

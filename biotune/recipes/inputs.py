@@ -19,10 +19,9 @@ from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError, shown
-from biotune.schedule.block import Block
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.plan import Plan
-from biotune.schedule.schedule import Schedule
+from biotune.schedule.schedule import PROBE, Schedule
 from biotune.schedule.schedule_file import load_schedule
 from biotune.strategies.registry import STRATEGIES, plans
 from biotune.training.device import resolve_device
@@ -115,9 +114,9 @@ def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[
     found = {}
     for name in config.strategies:
         if name == "schedule":
-            found[name] = [_plan_of_file(config, network)]
+            found[name] = started(config, [_plan_of_file(config, network)])
         elif name != "biotune":
-            found[name] = plans(StrategyConfig(name), network.blocks, network.fresh_head)
+            found[name] = started(config, plans(StrategyConfig(name), network.blocks, network.fresh_head))
     return found
 
 
@@ -128,8 +127,15 @@ def plans_to_train(config: TrainConfig, network: Network) -> list[Plan]:
         BiotuneError: The strategy is unknown or lacks a library, or the schedule does not fit.
     """
     if config.strategy.name != "schedule":
-        return plans(config.strategy, network.blocks, network.fresh_head)
-    return [_plan_of_file(config, network)]
+        return started(config, plans(config.strategy, network.blocks, network.fresh_head))
+    return started(config, [_plan_of_file(config, network)])
+
+
+def started(config: TrialsConfig, plans: Sequence[Plan]) -> list[Plan]:
+    """The plans with the start of the head that `training.head_start` sets for all; evolved concerns only the search."""
+    if config.training.head_start != PROBE:
+        return list(plans)
+    return [replace(plan, schedule=replace(plan.schedule, head_start=PROBE)) for plan in plans]
 
 
 def remarks_on(config: TrainConfig | CompareConfig, plans: Sequence[Plan]) -> list[str]:
@@ -151,7 +157,7 @@ def remarks_on(config: TrainConfig | CompareConfig, plans: Sequence[Plan]) -> li
 
 def _plan_of_file(config: TrainConfig | CompareConfig, network: Network) -> Plan:
     """The schedule of a file, with the hooks of the strategy that the file names, if it names one."""
-    schedule = _schedule_of_file(config, network.blocks)
+    schedule = _schedule_of_file(config, network)
     strategy = schedule.header.get("strategy")
     if strategy is None:
         return Plan(schedule)
@@ -161,13 +167,13 @@ def _plan_of_file(config: TrainConfig | CompareConfig, network: Network) -> Plan
     return Plan(schedule, plan.method)
 
 
-def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Block]) -> Schedule:
-    """Read the schedule of a file, and check that its blocks are those of this network."""
+def _schedule_of_file(config: TrainConfig | CompareConfig, network: Network) -> Schedule:
+    """Read the schedule of a file, and check that it fits this network."""
     if config.schedule is None:
         raise ConfigError("strategy=schedule: needs schedule=FILE.")
     schedule = load_schedule(config.schedule)
-    if schedule.blocks != tuple(blocks):
-        own = {block.name: block.modules for block in blocks}
+    if schedule.blocks != network.blocks:
+        own = {block.name: block.modules for block in network.blocks}
         theirs = {block.name: block.modules for block in schedule.blocks}
         odd = [name for name in [*theirs, *own] if theirs.get(name) != own.get(name)] or list(theirs)
         raise ScheduleError(
@@ -176,6 +182,8 @@ def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Bloc
         )
     if schedule.is_empty:
         raise ScheduleError(f"schedule={config.schedule}: freezes every block; nothing would be trained.")
+    if schedule.head_start == PROBE and not network.fresh_head:
+        raise ScheduleError(f"schedule={config.schedule}: says head_start: probe, which needs backbone.head=new.")
     return schedule
 
 

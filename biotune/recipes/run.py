@@ -24,11 +24,9 @@ from biotune.recipes.session import open_session
 from biotune.report.read import read_run
 from biotune.report.run import write_report
 from biotune.report.verdict import EVOLVED
-from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import save_text
 from biotune.store.files import RESULT, SCHEDULE, write_json, write_text
-from biotune.strategies.registry import fixed_schedule
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
     with open_session("run", config, folder, progress, prepared) as session:
         config = settled(config, session.data.resampling)
         progress.header("biotune run", facts(session) + search_facts(session, config))
-        _, base_lr = find_base_rate(session, [Plan(fixed_schedule("full", session.network.blocks))], progress)
+        _, base_lr = find_base_rate(session, [final_baselines(session, {})["full"]], progress)
         tuned = tune(session, config, base_lr, progress)
         found = search(session, config, base_lr, progress)
         confirmed = confirm(session, config, base_lr, found.last, tuned, progress)

@@ -52,7 +52,8 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     ranking = statistics.fmean if config.confirm.top_k else min
     # some of the best may be baselines, which are confirmed anyway
     hall_size = max(config.confirm.top_k + len(config.confirm.baselines), 1)
-    generations = evolve(settings, blocks, fitness, config.seed, hall_size, ranking, config.confirm.choose != "score")
+    ranked = (hall_size, ranking, config.confirm.choose != "score")
+    generations = evolve(settings, blocks, fitness, config.seed, *ranked, config.training.head_start)
     rows: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
     last: Generation | None = None
@@ -62,7 +63,7 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     for generation in generations:
         fitness.close_generation()
         last = generation
-        rows += tables.generation_rows(generation, session.network.parameters)
+        rows += tables.generation_rows(generation, session.network.parameters, config.training.head_start)
         summary.append(tables.summary_row(generation))
         epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
         hours = session.close_generation(tables.journal_record(generation))

@@ -203,8 +203,8 @@ def draw_cost(run: Run, search: Search) -> Drawing:
 def search_score(search: Search, label: str) -> float:
     """A schedule's validation accuracy in the search: the mean over the folds on which it was evaluated; NaN for a baseline."""
     table = search.generations
-    # tables from before the order existed have no such column
-    what = [name for name in table.columns if name.startswith("lr_weight_") or name == "unfreezing"]
+    # not every table has the columns of the order and of the head
+    what = [name for name in table.columns if name.startswith("lr_weight_") or name in ("unfreezing", "head_start")]
     own = table.loc[table["individual"].astype(str) == label, what]
     if own.empty:
         return float("nan")
@@ -228,8 +228,9 @@ def chosen_schedule(run: Run, search: Search) -> str | None:
     weights = np.array(run.schedule.lr_weights)
     columns = [f"lr_weight_{name}" for name in run.schedule.names]
     same = np.isclose(table[columns].to_numpy(), weights).all(axis=1)
-    if "unfreezing" in table:
-        same &= (table["unfreezing"] == run.schedule.unfreezing).to_numpy()
+    for name, value in (("unfreezing", run.schedule.unfreezing), ("head_start", run.schedule.head_start)):
+        if name in table:
+            same &= (table[name] == value).to_numpy()
     alike = table.loc[same, "individual"]
     numbers = set(alike.astype(str))
     fitting = [number for number in means.index if number in numbers and np.isclose(means[number], confirmed.mean)]

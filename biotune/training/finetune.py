@@ -18,12 +18,14 @@ from biotune.datasets.data import Data
 from biotune.errors import TrialError
 from biotune.schedule.freezing import freeze
 from biotune.schedule.param_groups import param_groups, prove_coverage
+from biotune.schedule.schedule import PROBE
 from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
 from biotune.training.augment import standard
 from biotune.training.metrics import macro_accuracy, score_predictions, unbiased_accuracy
 from biotune.training.optimizer import build_optimizer, lr_factor
 from biotune.training.placement import Rows
+from biotune.training.probe import probe_of
 from biotune.training.workspace import EntryPoint, Workspace
 from biotune.trial import Trial, TrialResult
 
@@ -47,8 +49,8 @@ class Trained:
 def finetune(trial: Trial, workspace: Workspace) -> Trained:
     """Fine-tune the network by a trial's settings.
 
-    All randomness (head, batch order, dropout) comes from the trial's seed. The validation set decides the best epoch and
-    when to stop. The test set is used only if the trial asks for test scores, and with the best epoch's weights.
+    All randomness (a fresh head, batch order, dropout) comes from the trial's seed. The validation set decides the best epoch
+    and when to stop. The test set is used only if the trial asks for test scores, and with the best epoch's weights.
 
     Args:
         trial: Schedule, fold, seed and budget.
@@ -61,10 +63,11 @@ def finetune(trial: Trial, workspace: Workspace) -> Trained:
     training, data = workspace.training, workspace.data
     torch.manual_seed(trial.seed)
     workspace.reset()
-    _fresh_head(workspace)
-    entries = _entries(trial, workspace)
     part = data.part(trial.fold)
-    loss_function = nn.CrossEntropyLoss(weight=class_weights(data, part.train, training, workspace.device))
+    weights = class_weights(data, part.train, training, workspace.device)
+    _start_head(trial, workspace, weights)
+    entries = _entries(trial, workspace)
+    loss_function = nn.CrossEntropyLoss(weight=weights)
     hooks = _hooks(trial, workspace, entries[-1], part.train, loss_function)
     try:
         fitted = _fit(trial, workspace, entries, hooks, loss_function)
@@ -258,7 +261,20 @@ def _train_epoch(
         raise TrialError(f"the loss became {float(total)} in epoch {epoch + 1}")
 
 
-def _fresh_head(workspace: Workspace) -> None:
-    if workspace.network.fresh_head:
-        head = workspace.network.module.get_submodule(workspace.network.head)
-        head.reset_parameters()  # type: ignore[operator]
+def _start_head(trial: Trial, workspace: Workspace, weights: Tensor | None) -> None:
+    """Give a new head random weights by the trial's seed, or those of the linear probe on the trial's fold.
+
+    Args:
+        trial: The trial.
+        workspace: The network with its initial weights, and its data.
+        weights: (classes,) weights of the classes in the loss; None for an unweighted loss.
+    """
+    if not workspace.network.fresh_head:
+        return
+    head = workspace.network.module.get_submodule(workspace.network.head)
+    head.reset_parameters()  # type: ignore[operator]  # drawn in any case: later draws are the same for both starts
+    if trial.schedule.head_start == PROBE:
+        probe = probe_of(workspace, trial.fold, weights)
+        with torch.no_grad():
+            for name, parameter in head.named_parameters():
+                parameter.copy_(getattr(probe, name))

@@ -11,6 +11,7 @@ import pytest
 from numpy.random import Generator
 
 from biotune.evolution import operators
+from biotune.evolution.individual import Manner
 
 VECTORS = json.loads((Path(__file__).parents[1] / "golden" / "vectors.json").read_text(encoding="utf-8"))
 
@@ -192,7 +193,9 @@ def test_mutation_hits_as_often_as_its_probability_says() -> None:
 )
 def test_the_order_is_one_parents_or_drawn_anew_like_a_gene(parent: int, fresh: int, draw: float, order: str) -> None:
     rng = scripted(draw, integers=[parent, fresh])
-    assert operators.inherit_order(rng, "together", "last_to_first", extinction=0.2, num_genes=5) == order
+    first, second = Manner("together"), Manner("last_to_first")
+    choices = (("together", "last_to_first"), ("fresh",))
+    assert operators.inherit_manner(rng, first, second, 0.2, choices, num_genes=5) == Manner(order)
 
 
 def test_adoption_draws_towards_the_parents_mean_and_the_prototype_at_once() -> None:

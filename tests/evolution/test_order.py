@@ -12,6 +12,7 @@ import pytest
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.ablations import express
 from biotune.evolution.generation import Generation
+from biotune.evolution.individual import Manner
 from biotune.evolution.loop import evolve
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
@@ -82,7 +83,7 @@ def test_a_search_without_an_order_of_its_own_draws_what_it_drew_before() -> Non
 def test_what_an_ablation_changes_keeps_the_order() -> None:
     genes = np.array([0.9, 0.8, 0.1, 0.7, 0.6, 0.9, 0.5])
     config = EvolutionConfig("biotune", unfreezing="evolved", rates=False)
-    schedule = express(config, genes, BLOCKS, "last_to_first")
+    schedule = express(config, genes, BLOCKS, Manner("last_to_first"))
     assert (schedule.unfreezing, schedule.lr_weights) == ("last_to_first", (1.0, 1.0, 0.0, 1.0, 1.0, 1.0))
 
 
