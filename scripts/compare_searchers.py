@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from tabulated_searchers import ABLATIONS, ALL_SEARCHERS, CONFIRM, SEARCHERS, Finalist, Known
 from tabulated_task import Simulated, Task, best_quality, read_task
 
+from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
 from biotune.fitness.fitness import ScheduleFitness
-from biotune.recipes.search import confirming_observations, smoothest
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
 from biotune.schedule.schedule import Schedule
@@ -63,16 +63,16 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
     """
     searcher = ALL_SEARCHERS[name]
     settings = searcher.settings
-    unit = 2 if settings.folds == 1 else 1
-    confirming = searcher.top_k * settings.folds * len(CONFIRM.seeds)
-    executor = Simulated(task, settings.folds, np.random.default_rng([seed, 1]))
+    unit = 2 if settings.num_folds == 1 else 1
+    confirming = searcher.top_k * settings.num_folds * len(CONFIRM.seeds)
+    executor = Simulated(task, settings.num_folds, np.random.default_rng([seed, 1]))
     fitness = ScheduleFitness(executor, searcher.seeds, 1, RATE, task.name)
     path, hall = [], []
     last = Known(0, [])
     for known in searcher.search(searcher, settings, task, fitness, seed, budget // unit - confirming):
         last, hall = known, known.hall
         path.append((known.cost * unit, task.quality(hall[0].schedule)))
-    folds = range(settings.folds)
+    folds = range(settings.num_folds)
     if searcher.smoothed and searcher.top_k:
         choice = confirm_smoothly(executor, last, folds)
     else:
@@ -91,13 +91,15 @@ def confirm(executor: Simulated, hall: Sequence[Finalist], folds: Sequence[int |
 
 def confirm_smoothly(executor: Simulated, known: Known, folds: Sequence[int]) -> Schedule:
     """The one of which a regression over search and confirmation expects the most, as after a real search."""
-    confirmed = {
-        (entry.number, fold): executor.run([Trial(entry.schedule, fold, seed, 1, RATE) for seed in CONFIRM.seeds])
-        for entry in known.entries
-        for fold in folds
-    }
-    observations = [*known.observations, *confirming_observations(known.entries, confirmed, "acc")]
-    return smoothest(known.entries, observations, known.entries[0]).schedule
+    schedules = [entry.schedule for entry in known.entries]
+    observations = list(known.observations)
+    for schedule in schedules:
+        for fold in folds:
+            results = executor.run([Trial(schedule, fold, seed, 1, RATE) for seed in CONFIRM.seeds])
+            observations.append(Observation(schedule, fold, 1.0 - statistics.fmean(result.score for result in results)))
+    if len(observations) < FEWEST:
+        return schedules[0]
+    return schedules[int(Surrogate(observations).predict(schedules).argmin())]
 
 
 _TASKS: dict[tuple[Path, str], Task] = {}

@@ -6,8 +6,8 @@ from typing import Any
 
 from biotune.config.key import MISSING, Key, keys_of, show
 from biotune.config.schema import Section, value_at
-from biotune.config.search import EVOLVED, EvolutionConfig
-from biotune.config.sections import AUTO, STRATEGY_KEYS, DatasetConfig, StrategyConfig
+from biotune.config.search import ConfirmConfig, EvolutionConfig
+from biotune.config.sections import AUTO, EVOLVED, STRATEGY_KEYS, DatasetConfig, StrategyConfig
 from biotune.errors import ConfigError
 
 
@@ -58,7 +58,7 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
     if value == MISSING:
         yield f"{item.path}: must be given. {item.metadata['meaning']}"
     if isinstance(value, list):
-        if not value and item.default:
+        if not value and item.default and not item.metadata["may_be_empty"]:
             yield f"{item.path}=[]: must name at least one."
         repeated = sorted({entry for entry in value if value.count(entry) > 1})
         if repeated:
@@ -83,11 +83,13 @@ def _disagreements(config: Section) -> Iterator[str]:
         shared = sorted(set(confirm.seeds) & set(config.training.seeds))
         if shared:
             yield f"confirm.seeds={show(confirm.seeds)}: must be fresh, but {shared[0]} is also in training.seeds."
+        yield from _confirmation_that_disagrees(confirm, config.evolution)
     training = getattr(config, "training", None)
     if training is not None and training.lr == AUTO and hasattr(config, "compare"):
         yield f"training.lr={AUTO}: 'biotune compare' chooses learning rates by compare.lr_factors; give a number."
     if training is not None and training.lr == AUTO and hasattr(config, "genotypes"):
         yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes always mean the same learning rates."
+    yield from _head_that_disagrees(config)
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
@@ -121,8 +123,40 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
         yield f"evolution.screen={evolution.screen}: needs evolution=biotune, not {evolution.algorithm}."
     if evolution.algorithm not in ("biotune", MISSING) and evolution.unfreezing == EVOLVED:
         yield f"evolution.unfreezing={EVOLVED}: needs evolution=biotune, not {evolution.algorithm}."
+    if evolution.folds == AUTO and not evolution.resplit:
+        yield (
+            f"evolution.folds={AUTO}: needs evolution.resplit=true; disjoint folds of few images would be smaller yet. Give a "
+            "number, or set evolution.resplit=true."
+        )
     if not evolution.freezing and evolution.fixed_threshold is not None:
         yield (f"evolution.fixed_threshold={evolution.fixed_threshold}: has no effect with evolution.freezing=false; give one.")
+
+
+def _confirmation_that_disagrees(confirm: ConfirmConfig, evolution: EvolutionConfig) -> Iterator[str]:
+    if confirm.splits not in (0, AUTO) and not evolution.resplit:
+        yield (
+            f"confirm.splits={confirm.splits}: needs evolution.resplit=true, as disjoint folds leave no images for new splits. "
+            "Set confirm.splits=0 or evolution.resplit=true."
+        )
+    for name in sorted({"biotune", "schedule"} & set(confirm.baselines)):
+        yield f"confirm.baselines={show(confirm.baselines)}: {name} is no baseline of a search; name other strategies."
+
+
+def _head_that_disagrees(config: Section) -> Iterator[str]:
+    training = getattr(config, "training", None)
+    if training is None or training.head_start == "fresh":
+        return
+    said = f"training.head_start={training.head_start}"
+    if config.backbone.head == "keep":
+        yield f"{said}: needs a new head, which backbone.head=keep excludes; give training.head_start=fresh."
+    if training.head_start != EVOLVED:
+        return
+    evolution = getattr(config, "evolution", None)
+    if hasattr(config, "genotypes") or evolution is None:
+        command = "train" if evolution is None else "evaluate"
+        yield f"{said}: 'biotune {command}' makes no search that could find the start; give fresh or probe."
+    elif evolution.algorithm not in ("biotune", MISSING):
+        yield f"{said}: needs evolution=biotune, not {evolution.algorithm}; give fresh or probe."
 
 
 def _strategies_that_disagree(config: Section) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from biotune.config.key import MISSING, key
-
-EVOLVED = "evolved"  # the search finds the value
+from biotune.config.sections import AUTO, EVOLVED
+from biotune.errors import ConfigError
 
 
 @dataclass
@@ -15,8 +15,12 @@ class EvolutionConfig:
     population_size: int = key(10, "Number of individuals N.", ge=4, le=10_000)
     generations: int = key(10, "Generations G after the initial one.", ge=0, le=100_000)
     elites: int = key(3, "Elites E that survive a generation.", ge=0)
-    folds: int = key(
-        2, "Folds the training and the validation data are each cut into; generation g uses fold g mod folds.", ge=1
+    folds: int | str = key(
+        2,
+        "Folds the training and the validation data are each cut into; generation g uses fold g mod folds. auto, with "
+        "resplit: the fewer validation images, the more splits.",
+        ge=1,
+        words=(AUTO,),
     )
     resplit: bool = key(
         False,
@@ -55,6 +59,17 @@ class EvolutionConfig:
         choices=("together", "last_to_first", "first_to_last", EVOLVED),
     )
 
+    @property
+    def num_folds(self) -> int:
+        """`folds` as a number.
+
+        Raises:
+            ConfigError: It is auto and has not been computed from the data yet.
+        """
+        if self.folds == AUTO:
+            raise ConfigError(f"evolution.folds={AUTO}: is computed from the number of validation images; give a number here.")
+        return int(self.folds)
+
 
 @dataclass
 class FitnessConfig:
@@ -87,10 +102,37 @@ class ConfirmConfig:
     """The confirmation after the search."""
 
     top_k: int = key(5, "Distinct schedules to confirm with fresh seeds, the best ones; 0 takes the best search score.", ge=0)
+    baselines: list[str] = key(
+        ["linear_probe", "lp_ft", "full", "gradual_last_to_first", "layer_decay"],
+        "Strategies that are confirmed beside the best schedules and may win, each at its best learning rate; [] for none.",
+        may_be_empty=True,
+    )
+    lr_factors: list[float] = key(
+        [0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that each of confirm.baselines tries.", gt=0, le=1e6
+    )
+    splits: int | str = key(
+        AUTO,
+        "New splits of all training and validation images to confirm on, none of which the search has used; 0 confirms on the "
+        "folds of the search. auto: with evolution.resplit the fewer validation images, the more splits, otherwise 0.",
+        ge=0,
+        words=(AUTO,),
+    )
     choose: str = key(
-        "smoothed",
-        "Choose by the mean score of the confirmation (score), or by a regression over it and all evaluations of the search "
-        "(smoothed).",
-        choices=("score", "smoothed"),
+        "simplest",
+        "Choose by the mean score of the confirmation (score), with a regression over it and all evaluations of the search for "
+        "the evolved schedules (smoothed), or likewise, but of those within a standard error of the best the one that trains "
+        "the fewest parameters (simplest).",
+        choices=("simplest", "smoothed", "score"),
     )
     seeds: list[int] = key([71, 72, 73], "Training seeds of the confirmation, none of training.seeds.", ge=0, le=2**63 - 1)
+
+    @property
+    def num_splits(self) -> int:
+        """`splits` as a number.
+
+        Raises:
+            ConfigError: It is auto and has not been computed from the data yet.
+        """
+        if self.splits == AUTO:
+            raise ConfigError(f"confirm.splits={AUTO}: is computed from the number of validation images; give a number here.")
+        return int(self.splits)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from biotune.config.key import MISSING, key
 from biotune.errors import ConfigError
 
-AUTO = "auto"  # of `training.lr`: found before the search
+AUTO = "auto"  # found before the search
+EVOLVED = "evolved"  # found by the search
 
 
 @dataclass
@@ -104,6 +105,12 @@ class TrainingConfig:
         "eval",
         "Frozen normalisation layers keep their running statistics (eval) or update them (train, as published).",
         choices=("eval", "train"),
+    )
+    head_start: str = key(
+        "fresh",
+        "Start of a new head in every training run: random weights (fresh), the linear probe, a logistic regression on the "
+        "features of the pre-trained network (probe), or either, as the search of run or compare finds (evolved).",
+        choices=("fresh", "probe", EVOLVED),
     )
 
     @property

@@ -1,15 +1,29 @@
-"""Decodes genes into the schedule that is evaluated, with the changes that an ablation's settings make."""
+"""Decodes genes into the schedule that is evaluated, with the changes that the settings make; and what may evolve."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from biotune.config.search import EVOLVED, EvolutionConfig
-from biotune.evolution.individual import Genes
+from biotune.config.search import EvolutionConfig
+from biotune.config.sections import EVOLVED
+from biotune.evolution.individual import PLAIN, Genes, Manner
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode, lr_weight
-from biotune.schedule.schedule import TOGETHER, Schedule
+from biotune.schedule.schedule import HEAD_STARTS, LAST_TO_FIRST, TOGETHER, Schedule
+
+ORDERS = (TOGETHER, LAST_TO_FIRST)  # those that evolve; with a new head the third order was never found to be useful
+
+
+def manners(settings: EvolutionConfig, head_start: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the values that each categorical gene can have, one where it does not evolve; in the order of `Manner`.
+
+    Args:
+        settings: The switches.
+        head_start: Where heads start from: fresh, probe or evolved.
+    """
+    orders = ORDERS if settings.unfreezing == EVOLVED else (settings.unfreezing,)
+    return orders, HEAD_STARTS if head_start == EVOLVED else (head_start,)
 
 
 def constrain(settings: EvolutionConfig, genes: Genes) -> Genes:
@@ -30,7 +44,7 @@ def constrain(settings: EvolutionConfig, genes: Genes) -> Genes:
     return constrained
 
 
-def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block], unfreezing: str = TOGETHER) -> Schedule:
+def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block], manner: Manner = PLAIN) -> Schedule:
     """Decode genes into a schedule (BioTune, section 1), and apply the switches of the settings.
 
     A schedule to which no genotype decodes has no importances.
@@ -39,7 +53,7 @@ def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block], un
         settings: The switches.
         genes: (n,), one importance per block and the threshold last.
         blocks: The network's blocks in forward order.
-        unfreezing: The order in which the blocks join; used only where it evolves.
+        manner: The categorical genes.
     """
     schedule = decode(genes.tolist(), blocks)
     weights = list(schedule.lr_weights)
@@ -51,4 +65,4 @@ def express(settings: EvolutionConfig, genes: Genes, blocks: Sequence[Block], un
         weights = [float(weight > 0) for weight in weights]
     if tuple(weights) != schedule.lr_weights:
         schedule = Schedule(tuple(blocks), tuple(weights))
-    return replace(schedule, unfreezing=unfreezing if settings.unfreezing == EVOLVED else settings.unfreezing)
+    return replace(schedule, unfreezing=manner.unfreezing, head_start=manner.head_start)

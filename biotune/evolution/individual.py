@@ -1,13 +1,14 @@
-"""The individual of the search: genes with momentum, extinction factor and DEAP's fitness."""
+"""The individual of the search: genes with momentum, manner of training, extinction factor and DEAP's fitness."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from deap import base
 from numpy.typing import NDArray
 
-from biotune.schedule.schedule import TOGETHER
+from biotune.schedule.schedule import FRESH, TOGETHER
 from biotune.trial import Evaluation
 
 Genes = NDArray[np.float64]
@@ -29,6 +30,21 @@ class Origin(StrEnum):
     NEWCOMER = "newcomer"
 
 
+class Manner(NamedTuple):
+    """The categorical genes: how a schedule is trained, besides its blocks and learning rates.
+
+    Attributes:
+        unfreezing: The order in which the blocks join, see `Schedule`.
+        head_start: Where the head starts from, see `Schedule`.
+    """
+
+    unfreezing: str = TOGETHER
+    head_start: str = FRESH
+
+
+PLAIN = Manner()
+
+
 @dataclass(eq=False)
 class Individual:
     """One member of the population.
@@ -42,7 +58,7 @@ class Individual:
         fitness: DEAP's fitness, valid once `evaluation` is set.
         evaluation: The result of the fitness function; None before it is evaluated.
         fold: The fold of that evaluation; −1 before.
-        unfreezing: The order in which the blocks join, where it evolves.
+        manner: Its categorical genes.
     """
 
     genes: Genes
@@ -53,7 +69,7 @@ class Individual:
     fitness: Fitness = field(default_factory=Fitness)
     evaluation: Evaluation | None = None
     fold: int = -1
-    unfreezing: str = TOGETHER
+    manner: Manner = PLAIN
 
     @property
     def score(self) -> float:

@@ -21,7 +21,7 @@ from biotune.evolution.searchers import build_searcher
 from biotune.evolution.toolbox import build_toolbox
 from biotune.evolution.warm_start import warm_starts
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule
+from biotune.schedule.schedule import FRESH, Schedule
 from biotune.trial import Evaluation
 
 Evaluate = Callable[[Sequence[Schedule], int], list[Evaluation]]
@@ -50,6 +50,7 @@ def evolve(
     hall_size: int = 10,
     over_folds: OverFolds = statistics.fmean,
     smoothed: bool = False,
+    head_start: str = FRESH,
 ) -> Iterator[Generation]:
     """Run the search and yield generations 0 to G.
 
@@ -62,11 +63,12 @@ def evolve(
         over_folds: Aggregates the fitness values of one schedule on several folds into the one by which it is ranked; the
             published procedure takes the best (`min`).
         smoothed: Rank the hall of fame by a regression over all evaluations instead.
+        head_start: Where heads start from: fresh, probe, or either, as the search finds (evolved).
 
     Yields:
         Each finished generation.
     """
-    search = Search(settings, blocks, seed, hall_size, over_folds, smoothed)
+    search = Search(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
     while not search.over:
         batch = search.ask()
         generation = search.tell(evaluate(batch.schedules, batch.fold))
@@ -88,15 +90,16 @@ class Search:
         hall_size: int = 10,
         over_folds: OverFolds = statistics.fmean,
         smoothed: bool = False,
+        head_start: str = FRESH,
     ) -> None:
         """Start before generation 0; see `evolve` for the arguments."""
         num_genes = len(blocks) + 1
         self._settings = settings
         self._smoothed = smoothed
         self._rng = np.random.default_rng(seed)
-        self._toolbox = build_toolbox(settings, self._rng, num_genes)
+        self._toolbox = build_toolbox(settings, self._rng, num_genes, head_start)
         self._history = History(hall_size, over_folds)
-        self._population = Population(settings, blocks)
+        self._population = Population(settings, blocks, head_start)
         self._searcher = build_searcher(settings, self._rng, num_genes, self._toolbox, self._population, self._history)
         self._open = OpenGeneration(0, 0, self._initial(len(blocks)))
         self._batch: Batch | None = None
@@ -154,8 +157,7 @@ class Search:
         size = self._settings.population_size
         first = warm_starts(num_blocks)[: size - 2] if self._settings.seeded else []
         genes = [*first, *(self._toolbox.genes() for _ in range(size - len(first)))]
-        newborn, order = self._population.newborn, self._population.order_in_turn
-        individuals = [newborn(own, Origin.INITIAL, order()) for own in genes]
+        individuals = [self._population.newborn(own, Origin.INITIAL) for own in genes]
         yield individuals
         return Outcome(individuals, individuals)
 
@@ -169,7 +171,7 @@ class Search:
         ranked = number > 0 or self._settings.mutate_first_brood
         self._population.renew(outcome.survivors, self._toolbox.rank if ranked else None)
         record = self._history.close_generation(self._population.members, **self._open.facts())
-        next_fold = (number + 1) % self._settings.folds
+        next_fold = (number + 1) % self._settings.num_folds
         self._open = OpenGeneration(number + 1, next_fold, self._searcher.generation(next_fold, next_fold != fold))
         return Generation(
             number=number,

@@ -9,10 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from biotune.evolution.individual import Genes
-from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER
-
-ORDERS = (TOGETHER, LAST_TO_FIRST)  # those that evolve; with a new head the third order was never found to be useful
+from biotune.evolution.individual import Genes, Manner
 
 
 def selected_blocks(genes: Genes) -> NDArray[np.intp]:
@@ -127,19 +124,30 @@ def mutate(rng: Generator, genes: Genes, extinction: float) -> Genes:
     return np.clip(genes + hit * rng.uniform(-1.0, 1.0, genes.size) * extinction, 0.0, 1.0)
 
 
-def inherit_order(rng: Generator, first: str, second: str, extinction: float, num_genes: int) -> str:
-    """Return the order in which a child's blocks join: that of a random parent, or a random one with `mutation_probability`.
+def inherit_manner(
+    rng: Generator, first: Manner, second: Manner, extinction: float, choices: Sequence[Sequence[str]], num_genes: int
+) -> Manner:
+    """Return a child's categorical genes: each that of a random parent, or a random value with `mutation_probability`.
+
+    A gene with a single value draws no random numbers, so that a search in which it does not evolve is the same without it.
 
     Args:
         rng: Source of the draws.
-        first: The first parent's order, one of `ORDERS`.
-        second: The second parent's order.
+        first: The first parent's genes.
+        second: The second parent's genes.
         extinction: ē, the mean of the parents' factors.
+        choices: The values that each gene can have.
         num_genes: n.
     """
-    inherited = (first, second)[int(rng.integers(2))]
-    drawn = ORDERS[int(rng.integers(len(ORDERS)))]
-    return drawn if rng.random() < mutation_probability(extinction, num_genes) else inherited
+    inherited = []
+    for own, values in enumerate(choices):
+        gene = first[own]
+        if len(values) > 1:
+            parent = (first, second)[int(rng.integers(2))]
+            drawn = values[int(rng.integers(len(values)))]
+            gene = drawn if rng.random() < mutation_probability(extinction, num_genes) else parent[own]
+        inherited.append(gene)
+    return Manner(*inherited)
 
 
 def adopt(rng: Generator, genes: Genes, first: Genes, second: Genes, prototype: Genes) -> Genes:

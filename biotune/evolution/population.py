@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from biotune.config.search import EvolutionConfig
-from biotune.evolution.ablations import constrain, express
+from biotune.evolution.ablations import constrain, express, manners
 from biotune.evolution.generation import Candidate
-from biotune.evolution.individual import Genes, Individual, Origin, by_fitness
-from biotune.evolution.operators import ORDERS
+from biotune.evolution.individual import Genes, Individual, Manner, Origin, by_fitness
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import TOGETHER, Schedule
+from biotune.schedule.schedule import FRESH, Schedule
 from biotune.trial import Evaluation, Status
 
 
@@ -23,16 +22,18 @@ class Population:
         members: The individuals, best first.
     """
 
-    def __init__(self, settings: EvolutionConfig, blocks: Sequence[Block]) -> None:
+    def __init__(self, settings: EvolutionConfig, blocks: Sequence[Block], head_start: str = FRESH) -> None:
         """Create an empty population.
 
         Args:
             settings: The switches of the decoding, and the number of elites.
             blocks: The network's blocks in forward order.
+            head_start: Where heads start from: fresh, probe or evolved.
         """
         self.members: list[Individual] = []
         self._settings = settings
         self._blocks = tuple(blocks)
+        self._manners = manners(settings, head_start)
         self._born_so_far = 0
 
     @property
@@ -45,35 +46,41 @@ class Population:
         """The number of places besides the elites, N − E."""
         return len(self.members) - len(self.elites)
 
-    def newborn(self, genes: Genes, origin: Origin, unfreezing: str = TOGETHER, momentum: Genes | None = None) -> Individual:
+    def newborn(self, genes: Genes, origin: Origin, manner: Manner | None = None, momentum: Genes | None = None) -> Individual:
         """Create an individual with the next serial number; it is not a member yet.
 
         Args:
             genes: (n,) in [0, 1], the threshold last; settings that fix the threshold overrule it.
             origin: How it was made.
-            unfreezing: The order in which its blocks join, where it evolves.
+            manner: Its categorical genes; None for those of an individual without parents, which take turns.
             momentum: (n,); None for zeros.
         """
+        if manner is None:
+            manner = self._manner_in_turn()
         number, self._born_so_far = self._born_so_far, self._born_so_far + 1
         own = np.zeros_like(genes) if momentum is None else momentum
-        return Individual(constrain(self._settings, genes), own, number, origin, unfreezing=unfreezing)
+        return Individual(constrain(self._settings, genes), own, number, origin, manner=manner)
 
-    def order_in_turn(self) -> str:
-        """Return the order of unfreezing of the next individual without parents; the orders alternate."""
-        return ORDERS[self._born_so_far % len(ORDERS)]
+    def _manner_in_turn(self) -> Manner:
+        """The categorical genes of the next individual without parents; all combinations take turns."""
+        turn, genes = self._born_so_far, []
+        for values in self._manners:
+            turn, place = divmod(turn, len(values))
+            genes.append(values[place])
+        return Manner(*genes)
 
-    def schedule(self, genes: Genes, unfreezing: str) -> Schedule:
+    def schedule(self, genes: Genes, manner: Manner) -> Schedule:
         """Decode genes, after applying the threshold that the settings fix.
 
         Args:
             genes: (n,) in [0, 1], the threshold last.
-            unfreezing: The order in which the blocks join, where it evolves.
+            manner: The categorical genes.
         """
-        return express(self._settings, constrain(self._settings, genes), self._blocks, unfreezing)
+        return express(self._settings, constrain(self._settings, genes), self._blocks, manner)
 
     def schedule_of(self, individual: Individual) -> Schedule:
         """Return the schedule that an individual decodes to."""
-        return self.schedule(individual.genes, individual.unfreezing)
+        return self.schedule(individual.genes, individual.manner)
 
     def carry_over_elites(self, fold_changed: bool) -> list[Individual]:
         """Begin a generation; elites that are not evaluated again carry their last evaluation over at no cost.

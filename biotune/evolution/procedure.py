@@ -63,7 +63,7 @@ class BioTune:
         """Two individuals on either side of an elite; none beside an empty one, which has no selected block."""
         if not self._settings.exploitation or self._population.schedule_of(elite).is_empty:
             return []
-        return [self._population.newborn(genes, Origin.PROBE, elite.unfreezing) for genes in self._toolbox.probe(elite.genes)]
+        return [self._population.newborn(genes, Origin.PROBE, elite.manner) for genes in self._toolbox.probe(elite.genes)]
 
     def _mate_brood(self, fold: int) -> Generator[list[Individual], None, list[Individual]]:
         """Steps 2 and 3: draw all children, then evaluate them in one batch."""
@@ -74,7 +74,7 @@ class BioTune:
             children = [self._born(self._bred(*self._toolbox.select(ranks))) for _ in range(count)]
         else:
             drawn = [self._bred(*self._toolbox.select(ranks)) for _ in range(count * self._settings.screen)]
-            schedules = [self._population.schedule(one.genes, one.unfreezing) for one in drawn]
+            schedules = [self._population.schedule(one.genes, one.manner) for one in drawn]
             chosen = most_promising(surrogate, schedules, self._history.known(fold), count)
             children = [self._born(drawn[position]) for position in chosen]
         yield children
@@ -88,7 +88,7 @@ class BioTune:
         for _ in range(self._population.places):
             parents: tuple[int, ...] = ()
             if len(pool) < _FEWEST_IN_POOL:
-                child = self._population.newborn(self._toolbox.genes(), Origin.NEWCOMER, self._population.order_in_turn())
+                child = self._population.newborn(self._toolbox.genes(), Origin.NEWCOMER)
             else:
                 first, second, prototype = self._toolbox.select(pool)
                 child, parents = self._born(self._bred(first, second, prototype)), (first, second)
@@ -102,7 +102,7 @@ class BioTune:
         return breed(self._toolbox, members[first], members[second], members[prototype])
 
     def _born(self, bred: Bred) -> Individual:
-        return self._population.newborn(bred.genes, Origin.CHILD, bred.unfreezing, bred.momentum)
+        return self._population.newborn(bred.genes, Origin.CHILD, bred.manner, bred.momentum)
 
 
 def _snapshot(individual: Individual) -> Individual:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from biotune.schedule.schedule import UNFREEZING, Schedule
+from biotune.schedule.schedule import PROBE, UNFREEZING, Schedule
 
 Floats = NDArray[np.float64]
 FEWEST = 8  # evaluations needed to fit the regression
@@ -46,13 +46,14 @@ def inputs(schedules: Sequence[Schedule]) -> Floats:
     """Return the regression's inputs for N schedules.
 
     Returns:
-        (N, 2 · blocks + 2): per block whether it is trained and the decimal logarithm of its weight (0 if frozen), and two
-        indicators of the order of unfreezing.
+        (N, 2 · blocks + 3): per block whether it is trained and the decimal logarithm of its weight (0 if frozen), two
+        indicators of the order of unfreezing, and one of a head that starts from the linear probe.
     """
     weights = np.array([schedule.lr_weights for schedule in schedules])
     trained = weights > 0
     order = np.array([[float(schedule.unfreezing == other) for other in UNFREEZING[1:]] for schedule in schedules])
-    return np.hstack([trained.astype(float), np.log10(np.where(trained, weights, 1.0)), order])
+    probe = np.array([[float(schedule.head_start == PROBE)] for schedule in schedules])
+    return np.hstack([trained.astype(float), np.log10(np.where(trained, weights, 1.0)), order, probe])
 
 
 class Surrogate:
@@ -96,7 +97,7 @@ class Surrogate:
         Plain means would be biased by the schedules evaluated on each fold: later schedules are better.
 
         Args:
-            points: (N, 2 · blocks + 2), see `inputs`.
+            points: (N, 2 · blocks + 3), see `inputs`.
             values: (N,) fitness values.
             indicator: (N, folds), 1 for the fold of each.
 

@@ -7,9 +7,11 @@ import numpy as np
 from deap import base
 from numpy.random import Generator
 
-from biotune.config.search import EVOLVED, EvolutionConfig
+from biotune.config.search import EvolutionConfig
 from biotune.evolution import operators
-from biotune.evolution.individual import Genes, Individual
+from biotune.evolution.ablations import manners
+from biotune.evolution.individual import Genes, Individual, Manner
+from biotune.schedule.schedule import FRESH
 
 
 class Bred(NamedTuple):
@@ -18,24 +20,25 @@ class Bred(NamedTuple):
     Attributes:
         genes: (n,) in [0, 1].
         momentum: (n,).
-        unfreezing: The order in which its blocks join.
+        manner: Its categorical genes.
     """
 
     genes: Genes
     momentum: Genes
-    unfreezing: str
+    manner: Manner
 
 
-def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int) -> base.Toolbox:
+def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int, head_start: str = FRESH) -> base.Toolbox:
     """Register every operator under its name.
 
     `genes()`, `rank(fitness)`, `probe(genes)`, `select(ranks)`, `mate(p1, p2)`, `inherit(v1, v2)`, `move(c, v)`,
-    `mutate(x, e)`, `adopt(x, p1, p2, prototype)`, `remember(v, moved, x)` and `order(o1, o2, e)`.
+    `mutate(x, e)`, `adopt(x, p1, p2, prototype)`, `remember(v, moved, x)` and `manner(m1, m2, e)`.
 
     Args:
         settings: The switches, the radius of probes and the population size.
         rng: Source of all draws.
         num_genes: n, the number of blocks plus one.
+        head_start: Where heads start from: fresh, probe or evolved.
     """
     toolbox = base.Toolbox()
     toolbox.register("genes", operators.random_genes, rng, num_genes)
@@ -48,8 +51,8 @@ def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int) -> 
     toolbox.register("mutate", partial(operators.mutate, rng) if settings.mutation else _unmutated)
     toolbox.register("adopt", partial(operators.adopt, rng) if settings.adoption else _unadopted)
     toolbox.register("remember", partial(operators.renew_momentum, rng) if settings.momentum else _forget)
-    evolved = settings.unfreezing == EVOLVED
-    toolbox.register("order", partial(operators.inherit_order, rng, num_genes=num_genes) if evolved else _first_order)
+    choices = manners(settings, head_start)
+    toolbox.register("manner", partial(operators.inherit_manner, rng, choices=choices, num_genes=num_genes))
     return toolbox
 
 
@@ -69,11 +72,7 @@ def breed(toolbox: base.Toolbox, first: Individual, second: Individual, prototyp
     genes = toolbox.mutate(moved, extinction)
     genes = np.clip(toolbox.adopt(genes, first.genes, second.genes, prototype.genes), 0.0, 1.0)
     momentum = toolbox.remember(inherited, moved, genes)
-    return Bred(genes, momentum, toolbox.order(first.unfreezing, second.unfreezing, extinction))
-
-
-def _first_order(first: str, second: str, extinction: float) -> str:
-    return first
+    return Bred(genes, momentum, toolbox.manner(first.manner, second.manner, extinction))
 
 
 def _first_parent(first: Genes, second: Genes) -> Genes:

@@ -44,13 +44,16 @@ class Economy:
     Attributes:
         prune: Which training runs are stopped early: none; median, see `MedianPruning`; or predicted, see `PredictedPruning`.
         racing: Whether seeds are added one by one, only for candidates that can still be among the best.
-        places: Number of the best candidates that matter: the elites, and the schedules to confirm.
+        places: Number of the best candidates that racing trains with all seeds: the elites, and the schedules to confirm.
+        finalists: Number of the best candidates that pruning trains to the end: the schedules to confirm. An elite may be
+            pruned, as its score is predicted.
         trainings: Number of training runs of the whole search, at most.
     """
 
     prune: str = "none"
     racing: bool = False
     places: int = 1
+    finalists: int = 1
     trainings: int = 1
 
 
@@ -126,7 +129,7 @@ class ScheduleFitness:
         if self.economy.prune == "median":
             return MedianPruning(self.epochs)
         if self.economy.prune == "predicted":
-            return PredictedPruning(self.epochs, self.economy.places, self.economy.trainings, self.metric)
+            return PredictedPruning(self.epochs, self.economy.finalists, self.economy.trainings, self.metric)
         return Pruning()
 
     def _train(

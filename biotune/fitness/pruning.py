@@ -11,8 +11,8 @@ from functools import partial
 from itertools import accumulate
 from statistics import median
 
-from biotune.fitness.prediction import FEWEST_CURVES as FIRST_CHUNK
-from biotune.fitness.prediction import Curve, floor_towards, predicted_final, target
+from biotune.fitness.learning_curves import FEWEST_CURVES as FIRST_CHUNK
+from biotune.fitness.learning_curves import Curve, floor_towards, predicted_final, target
 from biotune.trial import Status, Trial, TrialResult
 
 WARMUP_EPOCHS = 2  # never stopped: the first epochs of a new head depend more on its initial weights than on the schedule
@@ -67,7 +67,10 @@ class Pruning:
 
 
 class MedianPruning(Pruning):
-    """Stops a run below the median of earlier generations' on the same fold with the same seed and order of unfreezing."""
+    """Stops a run below the median of earlier generations' on the same fold with the same seed.
+
+    Only runs whose blocks joined in the same order and whose head began alike are compared.
+    """
 
     def __init__(self, epochs: int) -> None:
         """Start without curves; `epochs` is the largest number of epochs of a run."""
@@ -121,7 +124,7 @@ class PredictedPruning(Pruning):
         if trial.fold is None or not any(curve.finished for curve in self.curves):
             return ()
         wanted = target(self.curves, trial.fold, self._places, self._trainings)
-        return floor_towards(wanted, self.curves, trial.schedule.unfreezing, self._epochs)
+        return floor_towards(wanted, self.curves, _kind(trial), self._epochs)
 
     def chunks(self, trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
         """Each chunk as large as all runs before it, at least `FIRST_CHUNK`."""
@@ -138,7 +141,7 @@ class PredictedPruning(Pruning):
             if not result.curve or trial.fold is None:
                 continue
             finished = result.status == Status.OK
-            of = partial(Curve, trial.schedule.key, trial.fold, trial.schedule.unfreezing, finished=finished)
+            of = partial(Curve, trial.schedule.key, trial.fold, _kind(trial), finished=finished)
             self.curves.append(of(result.curve))
             self._goodness.append(of(goodness_of(self._metric, result)))
             if not finished:
@@ -158,4 +161,9 @@ def goodness_of(metric: str, result: TrialResult) -> tuple[float, ...]:
 
 def _alike(trial: Trial) -> tuple[int | None, int, str]:
     """What training runs have in common whose curves may be compared epoch by epoch without a model."""
-    return trial.fold, trial.seed, trial.schedule.unfreezing
+    return trial.fold, trial.seed, _kind(trial)
+
+
+def _kind(trial: Trial) -> str:
+    """How a trial's blocks join and its head begins, on which its early scores depend."""
+    return f"{trial.schedule.unfreezing} {trial.schedule.head_start}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biotune.config.schema import EvaluateConfig
 from biotune.fitness.fitness import Economy, stop_if_too_many_failed
 from biotune.recipes import tables
 from biotune.recipes.header import facts
-from biotune.recipes.inputs import Prepared
+from biotune.recipes.inputs import Prepared, settled
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import fitness_of
 from biotune.recipes.session import open_session
@@ -44,13 +44,14 @@ def evaluate(
     Raises:
         BiotuneError: Bad input, a folder that cannot be written, or too many failures.
     """
-    num_folds = config.evolution.folds
     with open_session("evaluate", config, folder, progress, prepared) as session:
+        num_folds = settled(config, session.data.resampling).evolution.num_folds
         genotypes = read_genotypes(config.genotypes, session.network.blocks)
         session.pin("genotypes", repr(genotypes).encode(), "the genotypes have")
         progress.header("biotune evaluate", [*facts(session), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
         fitness = fitness_of(session, config, config.training.base_lr, Economy())
-        schedules = [decode(genes, session.network.blocks) for genes in genotypes]
+        start = config.training.head_start
+        schedules = [replace(decode(genes, session.network.blocks), head_start=start) for genes in genotypes]
         progress.begin("evaluating", len(genotypes) * num_folds * len(config.training.seeds))
         evaluations = [fitness(schedules, fold) for fold in range(num_folds)]
         progress.end()
@@ -60,7 +61,7 @@ def evaluate(
                 "fold": fold,
                 "status": evaluations[fold][index].status,
                 **tables.evaluation_columns(evaluations[fold][index], schedule, session.network.parameters),
-                **tables.genotype_columns(genotypes[index], schedule),
+                **tables.genotype_columns(genotypes[index], schedule, start),
             }
             for index, schedule in enumerate(schedules)
             for fold in range(num_folds)

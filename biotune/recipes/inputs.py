@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,16 +15,15 @@ from biotune.backbones.network import Network
 from biotune.backbones.registry import build_network, find_architecture
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, TrainConfig, TrialsConfig
-from biotune.config.sections import StrategyConfig
+from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
-from biotune.errors import ConfigError, ScheduleError
-from biotune.schedule.block import Block
+from biotune.errors import ConfigError, ScheduleError, shown
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.plan import Plan
-from biotune.schedule.schedule import Schedule
+from biotune.schedule.schedule import PROBE, Schedule
 from biotune.schedule.schedule_file import load_schedule
-from biotune.strategies.registry import plans
+from biotune.strategies.registry import STRATEGIES, plans
 from biotune.training.device import resolve_device
 
 OnDecoded = Callable[[int, int], None]
@@ -70,6 +69,9 @@ class Prepared:
             plans_to_train(config, network)
         if isinstance(config, CompareConfig):
             plans_to_compare(config, network)
+        if isinstance(config, RunConfig | CompareConfig):
+            for name in config.confirm.baselines:
+                plans(StrategyConfig(name), network.blocks, network.fresh_head)
         if isinstance(config, EvaluateConfig):
             read_genotypes(config.genotypes, network.blocks)
         self._checked = config, inputs
@@ -112,9 +114,9 @@ def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[
     found = {}
     for name in config.strategies:
         if name == "schedule":
-            found[name] = [Plan(_schedule_of_file(config, network.blocks))]
+            found[name] = started(config, [_plan_of_file(config, network)])
         elif name != "biotune":
-            found[name] = plans(StrategyConfig(name), network.blocks, network.fresh_head)
+            found[name] = started(config, plans(StrategyConfig(name), network.blocks, network.fresh_head))
     return found
 
 
@@ -125,8 +127,15 @@ def plans_to_train(config: TrainConfig, network: Network) -> list[Plan]:
         BiotuneError: The strategy is unknown or lacks a library, or the schedule does not fit.
     """
     if config.strategy.name != "schedule":
-        return plans(config.strategy, network.blocks, network.fresh_head)
-    return [Plan(_schedule_of_file(config, network.blocks))]
+        return started(config, plans(config.strategy, network.blocks, network.fresh_head))
+    return started(config, [_plan_of_file(config, network)])
+
+
+def started(config: TrialsConfig, plans: Sequence[Plan]) -> list[Plan]:
+    """The plans with the start of the head that `training.head_start` sets for all; evolved concerns only the search."""
+    if config.training.head_start != PROBE:
+        return list(plans)
+    return [replace(plan, schedule=replace(plan.schedule, head_start=PROBE)) for plan in plans]
 
 
 def remarks_on(config: TrainConfig | CompareConfig, plans: Sequence[Plan]) -> list[str]:
@@ -146,13 +155,25 @@ def remarks_on(config: TrainConfig | CompareConfig, plans: Sequence[Plan]) -> li
     ]
 
 
-def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Block]) -> Schedule:
-    """Read the schedule of a file, and check that its blocks are those of this network."""
+def _plan_of_file(config: TrainConfig | CompareConfig, network: Network) -> Plan:
+    """The schedule of a file, with the hooks of the strategy that the file names, if it names one."""
+    schedule = _schedule_of_file(config, network)
+    strategy = schedule.header.get("strategy")
+    if strategy is None:
+        return Plan(schedule)
+    if strategy not in STRATEGIES:
+        raise ScheduleError(f"schedule={config.schedule}: strategy is {shown(strategy)}, which is none of biotune's.")
+    (plan, *_) = plans(StrategyConfig(strategy), network.blocks, network.fresh_head)
+    return Plan(schedule, plan.method)
+
+
+def _schedule_of_file(config: TrainConfig | CompareConfig, network: Network) -> Schedule:
+    """Read the schedule of a file, and check that it fits this network."""
     if config.schedule is None:
         raise ConfigError("strategy=schedule: needs schedule=FILE.")
     schedule = load_schedule(config.schedule)
-    if schedule.blocks != tuple(blocks):
-        own = {block.name: block.modules for block in blocks}
+    if schedule.blocks != network.blocks:
+        own = {block.name: block.modules for block in network.blocks}
         theirs = {block.name: block.modules for block in schedule.blocks}
         odd = [name for name in [*theirs, *own] if theirs.get(name) != own.get(name)] or list(theirs)
         raise ScheduleError(
@@ -161,6 +182,8 @@ def _schedule_of_file(config: TrainConfig | CompareConfig, blocks: Sequence[Bloc
         )
     if schedule.is_empty:
         raise ScheduleError(f"schedule={config.schedule}: freezes every block; nothing would be trained.")
+    if schedule.head_start == PROBE and not network.fresh_head:
+        raise ScheduleError(f"schedule={config.schedule}: says head_start: probe, which needs backbone.head=new.")
     return schedule
 
 
@@ -171,6 +194,28 @@ def settings_of(config: CompareConfig, seed: int) -> CompareConfig:
 
 def resampling_of(config: TrialsConfig) -> Resampling:
     """The method by which a command draws training and validation images for its trials."""
-    if isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
-        return Resampling(config.evolution.folds, config.evolution.resplit)
-    return AS_GIVEN
+    if not isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
+        return AS_GIVEN
+    folds = None if config.evolution.folds == AUTO else config.evolution.num_folds
+    if isinstance(config, EvaluateConfig) or config.confirm.top_k == 0:
+        return Resampling(folds, config.evolution.resplit)
+    if config.confirm.splits != AUTO:
+        return Resampling(folds, config.evolution.resplit, config.confirm.num_splits)
+    return Resampling(folds, config.evolution.resplit, None if config.evolution.resplit else 0)
+
+
+Searching = TypeVar("Searching", RunConfig, CompareConfig, EvaluateConfig)
+
+
+def settled(config: Searching, resampling: Resampling) -> Searching:
+    """The settings with the numbers of splits that were computed from the data, where they say auto.
+
+    Args:
+        config: A command's settings.
+        resampling: How the data's folds were drawn.
+    """
+    searching, confirming = resampling.counts
+    config = replace(config, evolution=replace(config.evolution, folds=searching))
+    if isinstance(config, EvaluateConfig):
+        return config
+    return replace(config, confirm=replace(config.confirm, splits=confirming))

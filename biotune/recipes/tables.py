@@ -7,7 +7,7 @@ from typing import Any
 
 from biotune.evolution.generation import Candidate, Generation
 from biotune.report.statistics import spread
-from biotune.schedule.schedule import TOGETHER, Schedule
+from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
 from biotune.trial import Evaluation, Trial, TrialResult
 
 SUMMARY_COLUMNS = (
@@ -32,8 +32,8 @@ def trained_parameters(schedule: Schedule, parameters: Mapping[str, int]) -> int
     return sum(parameters[name] for name, selected in zip(schedule.names, schedule.selected, strict=True) if selected)
 
 
-def generation_rows(generation: Generation, parameters: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    """One row per candidate considered, for `generations.csv`."""
+def generation_rows(generation: Generation, parameters: Mapping[str, int], head_start: str = FRESH) -> Iterator[dict[str, Any]]:
+    """One row per candidate considered, for `generations.csv`; `head_start` is `training.head_start`."""
     for candidate in generation.candidates:
         yield {
             "generation": generation.number,
@@ -43,7 +43,7 @@ def generation_rows(generation: Generation, parameters: Mapping[str, int]) -> It
             "status": candidate.evaluation.status,
             "kept": candidate.kept,
             **evaluation_columns(candidate.evaluation, candidate.schedule, parameters),
-            **genotype_columns(candidate.genes, candidate.schedule),
+            **genotype_columns(candidate.genes, candidate.schedule, head_start),
         }
 
 
@@ -60,13 +60,20 @@ def evaluation_columns(evaluation: Evaluation, schedule: Schedule, parameters: M
     }
 
 
-def genotype_columns(genes: Sequence[float], schedule: Schedule) -> dict[str, Any]:
-    """Threshold, importances, learning-rate weights and order of unfreezing; a frozen block's weight is 0."""
+def genotype_columns(genes: Sequence[float], schedule: Schedule, head_start: str = FRESH) -> dict[str, Any]:
+    """Threshold, importances, learning-rate weights (0 if frozen), order of unfreezing, and the start of the head.
+
+    Args:
+        genes: (n,) importances, threshold last.
+        schedule: What they decode to.
+        head_start: `training.head_start`; where all heads start fresh, there is no column of it.
+    """
     return {
         "threshold": genes[-1],
         **{f"importance_{name}": gene for name, gene in zip(schedule.names, genes, strict=False)},
         **{f"lr_weight_{name}": weight for name, weight in zip(schedule.names, schedule.lr_weights, strict=True)},
         "unfreezing": schedule.unfreezing,
+        **({} if head_start == FRESH else {"head_start": schedule.head_start}),
     }
 
 
@@ -75,13 +82,15 @@ def summary_row(generation: Generation) -> dict[str, Any]:
     return {name: generation.record[name] for name in SUMMARY_COLUMNS}
 
 
-def confirm_row(schedule: int, trial: Trial, result: TrialResult) -> dict[str, Any]:
+def confirm_row(schedule: str, strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any]:
     """The row of one confirmation trial, for `confirm.csv`."""
     return {
         "schedule": schedule,
+        "strategy": strategy,
         "fold": trial.fold,
         "seed": trial.seed,
         "macro_accuracy": result.score if result.status == "ok" else float("nan"),
+        "unbiased_macro_accuracy": float("nan") if result.unbiased is None else result.unbiased,
         "epochs": len(result.curve),
         "status": result.status,
         "seconds": result.seconds,
@@ -100,6 +109,19 @@ def final_row(strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any
     }
 
 
+def prediction_columns(confirmed: Mapping[str, Any]) -> dict[str, Any]:
+    """What the confirmation returned and predicts, for a search's row in `comparison.csv`; empty without a confirmation."""
+    if "predicted" not in confirmed:
+        return {}
+    expected = confirmed["predicted"]["macro_accuracy"]
+    return {
+        "returned": confirmed["strategy"],
+        "predicted_macro_accuracy": expected["mean"],
+        "predicted_low": expected["low"],
+        "predicted_high": expected["high"],
+    }
+
+
 def spreads(results: Sequence[TrialResult]) -> dict[str, Any]:
     """Every test score of several training runs as {mean, sd, values}."""
     return {name: spread([result.scores[name] for result in results]) for name in results[0].scores}
@@ -111,6 +133,7 @@ def schedule_entry(schedule: Schedule, base_lr: float, parameters: Mapping[str, 
     return {
         "threshold": schedule.threshold,
         "unfreezing": schedule.unfreezing,
+        **_start_of(schedule),
         "blocks": {
             name: {
                 "frozen": weight == 0,
@@ -148,5 +171,11 @@ def _journal_candidate(candidate: Candidate) -> dict[str, Any]:
         "genes": list(candidate.genes),
         # written as in a schedule file, so that searches from before the order existed can be resumed
         **({} if order == TOGETHER else {"unfreezing": order}),
+        **_start_of(candidate.schedule),
         "kept": candidate.kept,
     }
+
+
+def _start_of(schedule: Schedule) -> dict[str, str]:
+    """The entry about a head that starts from the linear probe, as in a schedule file; none for a fresh one."""
+    return {} if schedule.head_start == FRESH else {"head_start": schedule.head_start}

@@ -1,4 +1,4 @@
-"""Layer schedules: which blocks learn, at which learning rates, in which order. Owns the canonical key.
+"""Layer schedules: which blocks learn, at which learning rates, in which order, from which head. Owns the canonical key.
 
 Imports neither torch nor DEAP; `Schedule.apply` imports `param_groups`, which needs torch, when it is called.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 TOGETHER, LAST_TO_FIRST, FIRST_TO_LAST = UNFREEZING = ("together", "last_to_first", "first_to_last")
+FRESH, PROBE = HEAD_STARTS = ("fresh", "probe")
 
 
 _IN_WORDS = {
@@ -28,7 +29,7 @@ _IN_WORDS = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which blocks of a network are trained, at which multiple of the base learning rate, and when they join. Immutable.
+    """Which blocks of a network are trained, at which multiple of the base learning rate, when, and from which head. Immutable.
 
     Attributes:
         blocks: The network's blocks in forward order.
@@ -39,6 +40,9 @@ class Schedule:
         unfreezing: together: all trained blocks from the first epoch on; last_to_first: one more every epoch, from the last of
             them to the first; first_to_last: the reverse order. Source: Howard and Ruder, *Universal language model
             fine-tuning for text classification*, ACL 2018.
+        head_start: fresh: a new head starts from random weights; probe: from the linear probe, the logistic regression on the
+            features of the pre-trained network. Source: Kumar et al., *Fine-tuning can distort pretrained features and
+            underperform out-of-distribution*, ICLR 2022.
     """
 
     blocks: tuple[Block, ...]
@@ -47,10 +51,13 @@ class Schedule:
     threshold: float | None = field(default=None, compare=False)
     header: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
     unfreezing: str = TOGETHER
+    head_start: str = FRESH
 
     def __post_init__(self) -> None:
         if self.unfreezing not in UNFREEZING:
             raise ScheduleError(f"unfreezing is {shown(self.unfreezing)}: must be one of {', '.join(UNFREEZING)}.")
+        if self.head_start not in HEAD_STARTS:
+            raise ScheduleError(f"head_start is {shown(self.head_start)}: must be one of {', '.join(HEAD_STARTS)}.")
         if len(self.blocks) != len(self.lr_weights):
             raise ScheduleError(f"a schedule of {len(self.blocks)} blocks needs as many weights, not {len(self.lr_weights)}.")
         for block, weight in zip(self.blocks, self.lr_weights, strict=True):
@@ -58,6 +65,8 @@ class Schedule:
                 raise ScheduleError(f"lr_weight of block {block.name} is {weight}: must be a finite number, 0 or more.")
         if sum(self.selected) < 2:  # one block has no order, and equal training runs must have equal keys
             object.__setattr__(self, "unfreezing", TOGETHER)
+        if self.is_empty:
+            object.__setattr__(self, "head_start", FRESH)
 
     @property
     def selected(self) -> tuple[bool, ...]:
@@ -76,9 +85,11 @@ class Schedule:
 
     @property
     def key(self) -> str:
-        """The canonical key: equal if and only if the same blocks are trained at the same learning rates, in the same order."""
-        weights = "|".join(repr(weight) if weight > 0 else "-" for weight in self.lr_weights)
-        return weights if self.unfreezing == TOGETHER else f"{weights} {self.unfreezing}"
+        """The canonical key: equal if and only if the blocks trained, their rates, their order and the head's start are."""
+        words = ["|".join(repr(weight) if weight > 0 else "-" for weight in self.lr_weights)]
+        words += [] if self.unfreezing == TOGETHER else [self.unfreezing]
+        words += [] if self.head_start == FRESH else [self.head_start]
+        return " ".join(words)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,6 +100,11 @@ class Schedule:
     def order(self) -> str:
         """The order in which the trained blocks join, in words."""
         return _IN_WORDS[self.unfreezing]
+
+    @property
+    def remark(self) -> str:
+        """What follows the order where the head does not start fresh, in words."""
+        return "; the head starts from the linear probe" if self.head_start == PROBE else ""
 
     def trained_in(self, epoch: int, epochs: int) -> tuple[bool, ...]:
         """Return the blocks trained in an epoch: all selected ones, or those unfrozen so far.

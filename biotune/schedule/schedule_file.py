@@ -12,12 +12,13 @@ import yaml
 
 from biotune.errors import ScheduleError, one_line, shown
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import TOGETHER, Schedule
+from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
 
 FORMAT = 1
 
 
-_HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold", "unfreezing")
+_HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold", "unfreezing", "head_start", "strategy")
+_OF_THE_SCHEDULE = ("threshold", "unfreezing", "head_start")  # those that are fields of `Schedule` itself
 
 
 _BLOCK_KEYS = ("modules", "frozen", "importance", "lr_weight", "lr")
@@ -32,11 +33,13 @@ def save_text(schedule: Schedule, base_lr: float, header: Mapping[str, Any]) -> 
     Args:
         schedule: The schedule to write.
         base_lr: λ_0; every block's learning rate is written beside its weight.
-        header: backbone, granularity, weights and dataset, as far as known.
+        header: backbone, granularity, weights, dataset, and the strategy whose hooks it needs, as far as known.
     """
     facts = {**header, "base_lr": float(base_lr), "threshold": schedule.threshold}
     if schedule.unfreezing != TOGETHER:
         facts["unfreezing"] = schedule.unfreezing
+    if schedule.head_start != FRESH:
+        facts["head_start"] = schedule.head_start
     lines = [f"format: {FORMAT}"]
     lines += [_yaml_line({name: facts[name]}) for name in _HEADER_KEYS if name in facts]
     lines.append("blocks:")
@@ -103,7 +106,7 @@ def _parse(document: object) -> Schedule:
     weights = tuple(_weight(name, entry) for name, entry in entries.items())
     importances = tuple(_number(name, entry, "importance", optional=True) for name, entry in entries.items())
     known = tuple(value for value in importances if value is not None)
-    header = {name: document[name] for name in _HEADER_KEYS if name in document and name not in ("threshold", "unfreezing")}
+    header = {name: document[name] for name in _HEADER_KEYS if name in document and name not in _OF_THE_SCHEDULE}
     if "base_lr" in header:
         rate = _finite(header["base_lr"])
         if rate is None or rate <= 0:
@@ -114,7 +117,8 @@ def _parse(document: object) -> Schedule:
         raise ScheduleError(f"threshold is {shown(document['threshold'])}: must be a number or null.")
     importances_known = known if len(known) == len(blocks) else None
     unfreezing = document.get("unfreezing", TOGETHER)
-    schedule = Schedule(blocks, weights, importances_known, threshold, header, unfreezing)
+    head_start = document.get("head_start", FRESH)
+    schedule = Schedule(blocks, weights, importances_known, threshold, header, unfreezing, head_start)
     if "base_lr" in header:
         _check_rates(entries, weights, header["base_lr"])
     return schedule

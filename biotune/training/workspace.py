@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,18 @@ from biotune.training.activations import (
 )
 from biotune.training.device import autocast_type
 from biotune.training.placement import Placement, Rows, budget, resident
+
+
+class LinearHead(NamedTuple):
+    """The parameters of a linear head.
+
+    Attributes:
+        weight: (classes, F).
+        bias: (classes,); zero where the head has none.
+    """
+
+    weight: Tensor
+    bias: Tensor
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class Workspace:
         autocast: Returns the context in which the network computes.
         placement: Reads rows of the data onto the device.
         features: The activations that trials share; None if none are shared.
+        probes: The linear probes fitted so far, by fold, see `probe`.
     """
 
     network: Network
@@ -67,6 +80,7 @@ class Workspace:
     autocast: Callable[[], AbstractContextManager[Any]]
     placement: Placement
     features: SharedActivations | None = None
+    probes: dict[int | None, LinearHead] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -134,7 +148,7 @@ class Workspace:
         if self.features is None or boundary is None:
             return self.whole()
         features = self.features
-        with self._computing():
+        with self.computing():
             stored = features.at(boundary)
 
         def take(rows: Rows) -> Tensor:
@@ -149,7 +163,7 @@ class Workspace:
             return None
         chain = link(network.module, network.blocks, network.steps)
         rows = np.union1d(self.data.whole.train, self.data.whole.val)
-        with self._computing():
+        with self.computing():
             found = measure_boundaries(chain, self.images(rows[[0, -1]]))
         limit = first_moving_block(network.module, network.blocks, self.training.frozen_norm)
         usable = [boundary for boundary in found if boundary.block <= limit]
@@ -165,7 +179,7 @@ class Workspace:
         return sizes
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         """Put the network into eval mode, without gradients and in the run's precision; restores its mode afterwards."""
         module = self.network.module
         before = module.training

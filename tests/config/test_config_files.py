@@ -132,7 +132,7 @@ def test_the_default_run_has_the_papers_population_and_trains_each_candidate_onc
     config: RunConfig = composed("run")
     evolution = config.evolution
     assert (evolution.population_size, evolution.generations, evolution.elites) == (10, 10, 3)
-    assert (evolution.folds, evolution.resplit, evolution.unfreezing) == (3, True, "evolved")
+    assert (evolution.folds, evolution.resplit, evolution.unfreezing) == ("auto", True, "evolved")
     assert config.training.seeds == [684]
     assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "process_pool")
 
@@ -143,7 +143,7 @@ def test_the_default_search_screens_without_adoption_and_chooses_smoothly() -> N
     assert (evolution.mutate_first_brood, evolution.reevaluate_elites, evolution.mating) == (True, True, "brood")
     assert (evolution.exploitation, evolution.momentum, evolution.mutation) == (True,) * 3
     assert (evolution.adoption, evolution.surrogate, evolution.screen, evolution.seeded) == (False, "gp", 30, False)
-    assert config.confirm.choose == "smoothed"
+    assert (config.confirm.choose, config.confirm.splits) == ("simplest", "auto")
     assert (evolution.exploitation_radius, evolution.max_hours) == (0.25, None)
     assert config.confirm.top_k > 0
     assert config.training.frozen_norm == "eval"

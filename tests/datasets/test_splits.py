@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.source import Source
-from biotune.datasets.splits import SplitIndices, check_classes, disjoint_folds, hold_out, partition, resplits, stratified_folds
+from biotune.datasets.splits import (
+    Resampling,
+    SplitIndices,
+    check_classes,
+    disjoint_folds,
+    draw_folds,
+    hold_out,
+    partition,
+    resplits,
+    splits_needed,
+    stratified_folds,
+)
 from biotune.errors import DataError
 
 NAMES = ("cat", "dog", "emu", "fox")
@@ -240,3 +251,28 @@ def test_an_empty_split_is_refused() -> None:
 def test_test_data_may_lack_a_class() -> None:
     toy = source([0, 1, 0, 1, 0], ["train", "train", "val", "val", "test"])
     assert partition(toy, config()).test.tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    ("num_val", "needed"), [(5, 10), (37, 10), (38, 10), (50, 8), (100, 4), (125, 3), (359, 3), (10**6, 3)]
+)
+def test_few_validation_images_need_many_splits(num_val: int, needed: int) -> None:
+    """0.15 / (50 · 0.02²) = 7.5; never fewer than 3, nor more than 10."""
+    assert splits_needed(num_val) == needed
+
+
+def test_splits_of_search_and_confirmation_all_differ_and_the_first_is_the_given_one() -> None:
+    toy = source([0, 1, 2, 3] * 15)
+    cut = partition(toy, config())
+    resampling = Resampling(None, True, None).settled(len(cut.val))
+    assert resampling.counts == (10, 10)
+    drawn = draw_folds(toy, cut, resampling, 0)
+    assert len({tuple(val.tolist()) for _, val in drawn}) == 20
+    assert drawn[0][1].tolist() == cut.val.tolist()
+    alone = draw_folds(toy, cut, Resampling(10, True, 0), 0)
+    assert [val.tolist() for _, val in alone] == [val.tolist() for _, val in drawn[:10]]
+
+
+def test_numbers_that_are_not_settled_are_refused() -> None:
+    with pytest.raises(ValueError, match="settled"):
+        _ = Resampling(None, True).counts

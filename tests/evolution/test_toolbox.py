@@ -11,7 +11,7 @@ import pytest
 from numpy.random import Generator
 
 from biotune.config.search import EvolutionConfig
-from biotune.evolution.individual import Genes, Individual
+from biotune.evolution.individual import Genes, Individual, Manner
 from biotune.evolution.toolbox import breed, build_toolbox
 
 VECTORS = json.loads((Path(__file__).parents[1] / "golden" / "vectors.json").read_text(encoding="utf-8"))[
@@ -168,11 +168,11 @@ def test_child_stays_in_bounds_whatever_its_momentum() -> None:
 def test_the_order_is_inherited_only_where_it_evolves_and_then_without_a_change_to_the_genes() -> None:
     still = build_toolbox(EvolutionConfig("biotune"), np.random.default_rng(7), 3)
     evolving = build_toolbox(EvolutionConfig("biotune", unfreezing="evolved"), np.random.default_rng(7), 3)
-    second = replace(SECOND, unfreezing="last_to_first")
+    second = replace(SECOND, manner=Manner("last_to_first"))
     one, other = (breed(toolbox, FIRST, second, PROTOTYPE) for toolbox in (still, evolving))
     assert one.genes.tolist() == other.genes.tolist()
-    orders = [breed(evolving, FIRST, second, PROTOTYPE).unfreezing for _ in range(100)]
-    assert {breed(still, FIRST, second, PROTOTYPE).unfreezing for _ in range(100)} == {"together"}
+    orders = [breed(evolving, FIRST, second, PROTOTYPE).manner.unfreezing for _ in range(100)]
+    assert {breed(still, FIRST, second, PROTOTYPE).manner.unfreezing for _ in range(100)} == {"together"}
     assert 30 < orders.count("last_to_first") < 70
 
 

@@ -236,7 +236,7 @@ def asked(executor: Counting) -> list[list[str]]:
     return [[f"{NAMES[trial.schedule.key]}{trial.seed}" for trial in batch] for batch in executor.batches]
 
 
-PREDICTED = Economy("predicted", True, 3, 400)
+PREDICTED = Economy("predicted", True, 3, 3, 400)
 
 
 def thrifty(executor: Counting, places: int = 1, prune: str = "none", racing: bool = True) -> ScheduleFitness:
@@ -439,7 +439,7 @@ class TestPredictedFloors:
     """With seed 1 the candidates a to g end at 0.1 0.2 0.3 0.5 0.47 0.46 0.4, as they begin."""
 
     def pruned(self, executor: Counting, metric: str = "acc") -> ScheduleFitness:
-        return ScheduleFitness(executor, (1,), 5, LR, "data", Economy("predicted", places=2, trainings=7), metric)
+        return ScheduleFitness(executor, (1,), 5, LR, "data", Economy("predicted", finalists=2, trainings=7), metric)
 
     def test_the_first_batch_is_cut_and_its_second_chunk_has_floors_from_the_first(self) -> None:
         executor = Counting(by_table)
@@ -520,7 +520,7 @@ def test_economy_trains_less() -> None:
     epochs = {}
     for name, economy in {
         "none": Economy(),
-        "prune": Economy("predicted", False, 3, 400),
+        "prune": Economy("predicted", finalists=3, trainings=400),
         "racing": Economy(racing=True),
     }.items():
         fitness = ScheduleFitness(Counting(by_chance), (1, 2, 3), 5, LR, "data", economy)
@@ -777,3 +777,5 @@ def test_a_training_is_measured_only_against_those_whose_blocks_joined_in_the_sa
     fitness.close_generation()
     fitness([Schedule(blocks, (6.0, 1.0), unfreezing=order) for order in (first, other)], 0)
     assert floors[-2:] == [(first, (0.0, 0.0, 0.9)), (other, ())]
+    fitness([Schedule(blocks, (7.0, 1.0), unfreezing=first, head_start=start) for start in ("fresh", "probe")], 0)
+    assert floors[-2:] == [(first, (0.0, 0.0, 0.9)), (first, ())]  # nor against those with another head to begin with

@@ -235,7 +235,7 @@ class View:
             return
         importances: Sequence[float | None] = schedule.importances or [None] * len(schedule.blocks)
         self.table(
-            f"Layer schedule (blocks join: {schedule.order})",
+            f"Layer schedule (blocks join: {schedule.order}{schedule.remark})",
             ["block", "modules", "parameters", "importance", "learning rate"],
             (
                 [

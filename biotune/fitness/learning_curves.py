@@ -24,7 +24,7 @@ FEWEST_CURVES = 5  # finished curves before any run is given up
 # Share of good runs that make up for more than a given-up run would have to. It is large because few runs matter in the end,
 # and a good one is seldom the only one. Among five good runs it skips the one that made up for most.
 RISK = 0.25
-_OWN_ORDER = 4  # finished curves of one order of unfreezing that are a sample of their own; with fewer, all orders count
+_OWN_KIND = 4  # finished curves of one kind that are a sample of their own; with fewer, all kinds count
 _BEST = 3  # curves of a fold whose mean tells its difficulty: the bad ones are as bad as they happen to be
 _UNSEEN = 1.5  # times that a schedule may lack as much on a fold without curves: 200 images give a sd of about a third
 _GRAIN = 0.005  # added to what a score lacks of 1, so that ratios exist for perfect scores
@@ -37,14 +37,14 @@ class Curve:
     Attributes:
         schedule: The canonical key of its schedule.
         fold: Its fold.
-        unfreezing: The order in which its blocks joined; early scores of different orders cannot be compared.
+        kind: How its blocks joined and its head began; early scores of different kinds cannot be compared.
         scores: Score after each epoch, at least one, in [0, 1]; larger is better.
         finished: Whether it was trained to the end.
     """
 
     schedule: str
     fold: int
-    unfreezing: str
+    kind: str
     scores: tuple[float, ...]
     finished: bool
 
@@ -104,7 +104,7 @@ def target(curves: Sequence[Curve], fold: int, places: int, trainings: int) -> f
     return min(1.0, max(0.0, wanted))
 
 
-def floor_towards(wanted: float, curves: Sequence[Curve], unfreezing: str, epochs: int) -> tuple[float, ...]:
+def floor_towards(wanted: float, curves: Sequence[Curve], kind: str, epochs: int) -> tuple[float, ...]:
     """The lowest best scores so far with which a run can still be expected to reach a score.
 
     A run that lacks `l` after an epoch is expected to lack at least `r · l` in the end, where all but a share of `RISK` of the
@@ -113,13 +113,13 @@ def floor_towards(wanted: float, curves: Sequence[Curve], unfreezing: str, epoch
     Args:
         wanted: The final score, in [0, 1].
         curves: The curves so far.
-        unfreezing: The order in which the run's blocks join.
+        kind: How the run's blocks join and its head begins.
         epochs: Largest number of epochs of a run.
 
     Returns:
         `epochs` floors, one after each epoch; empty where there are too few finished curves.
     """
-    finished = _comparable(curves, unfreezing)
+    finished = _comparable(curves, kind)
     if sum(curve.finished for curve in curves) < FEWEST_CURVES:
         return ()
     effects = fold_effects(curves)
@@ -149,8 +149,8 @@ def predicted_final(curve: Curve, curves: Sequence[Curve]) -> float:
         The score, at least the best so far; just that where there are too few finished curves.
     """
     so_far, epoch = curve.final, len(curve.scores) - 1
-    finished = _comparable(curves, curve.unfreezing)
-    if len(finished) < _OWN_ORDER:
+    finished = _comparable(curves, curve.kind)
+    if len(finished) < _OWN_KIND:
         return so_far
     effects = fold_effects(curves)
     effect = effects.get(curve.fold, 0.0)
@@ -163,8 +163,8 @@ def predicted_final(curve: Curve, curves: Sequence[Curve]) -> float:
     return min(1.0, max(so_far, fmean(late) + slope * (so_far - effect - middle) + effect))
 
 
-def _comparable(curves: Sequence[Curve], unfreezing: str) -> list[Curve]:
-    """The finished curves with the same order of unfreezing, or with any while they are few."""
+def _comparable(curves: Sequence[Curve], kind: str) -> list[Curve]:
+    """The finished curves of the same kind, or of any while they are few."""
     finished = [curve for curve in curves if curve.finished]
-    own = [curve for curve in finished if curve.unfreezing == unfreezing]
-    return own if len(own) >= _OWN_ORDER else finished
+    own = [curve for curve in finished if curve.kind == kind]
+    return own if len(own) >= _OWN_KIND else finished

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biotune.fitness.prediction import FEWEST_CURVES, Curve, floor_towards, fold_effects, predicted_final, target
+from biotune.fitness.learning_curves import FEWEST_CURVES, Curve, floor_towards, fold_effects, predicted_final, target
 
 EPOCHS = 4
 
@@ -69,7 +69,7 @@ class TestFloor:
         floor = floor_towards(0.8, [curve(0.4, 0.9)] * 5, "together", EPOCHS)
         assert floor[1:] == pytest.approx((0.8,) * 3)
 
-    def test_orders_are_kept_apart_once_there_are_four_curves(self) -> None:
+    def test_kinds_are_kept_apart_once_there_are_four_curves(self) -> None:
         joining = [curve(0.0, 0.0, 0.8, 0.9, order="last_to_first")]
         fast = [curve(*self.FAST)] * 5
         assert floor_towards(0.8, [*fast, *joining * 4], "together", EPOCHS) == floor_towards(0.8, fast, "together", EPOCHS)
