@@ -122,6 +122,12 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
         yield f"evolution.screen={evolution.screen}: needs evolution=biotune, not {evolution.algorithm}."
     if evolution.algorithm not in ("biotune", MISSING) and evolution.unfreezing == EVOLVED:
         yield f"evolution.unfreezing={EVOLVED}: needs evolution=biotune, not {evolution.algorithm}."
+    if evolution.ranking == "predicted" and evolution.surrogate == "none":
+        yield "evolution.ranking=predicted: needs evolution.surrogate=gp, which predicts; give evolution.ranking=fitness."
+    if evolution.offspring == "schedules":
+        for name in ("momentum", "adoption"):
+            if getattr(evolution, name):
+                yield f"evolution.{name}=true: does not go with evolution.offspring=schedules; give evolution.{name}=false."
     if not evolution.freezing and evolution.fixed_threshold is not None:
         yield (f"evolution.fixed_threshold={evolution.fixed_threshold}: has no effect with evolution.freezing=false; give one.")
 
