@@ -178,6 +178,7 @@ HALVES = {"folds": 2}
 BARE = {"adoption": False, "folds": 1}
 SEARCHERS = {
     "default": Searcher("**biotune's default**", evolved, smoothed=True),
+    "screened": Searcher("BioTune's operators, thirty children screened for one", evolved, "screened", smoothed=True),
     "default_three": Searcher("the default, three seeds", evolved, smoothed=True, training_seeds=THREE_SEEDS),
     "default_folds": Searcher(
         "the default, three seeds, two folds", evolved, "biotune", HALVES, smoothed=True, training_seeds=THREE_SEEDS

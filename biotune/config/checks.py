@@ -128,6 +128,12 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
             f"evolution.folds={AUTO}: needs evolution.resplit=true; disjoint folds of few images would be smaller yet. Give a "
             "number, or set evolution.resplit=true."
         )
+    if evolution.ranking == "predicted" and evolution.surrogate == "none":
+        yield "evolution.ranking=predicted: needs evolution.surrogate=gp, which predicts; give evolution.ranking=fitness."
+    if evolution.offspring == "schedules":
+        for name in ("momentum", "adoption"):
+            if getattr(evolution, name):
+                yield f"evolution.{name}=true: does not go with evolution.offspring=schedules; give evolution.{name}=false."
     if not evolution.freezing and evolution.fixed_threshold is not None:
         yield (f"evolution.fixed_threshold={evolution.fixed_threshold}: has no effect with evolution.freezing=false; give one.")
 
@@ -147,9 +153,9 @@ def _head_that_disagrees(config: Section) -> Iterator[str]:
     if training is None or training.head_start == "fresh":
         return
     said = f"training.head_start={training.head_start}"
-    if config.backbone.head == "keep":
-        yield f"{said}: needs a new head, which backbone.head=keep excludes; give training.head_start=fresh."
     if training.head_start != EVOLVED:
+        if config.backbone.head == "keep":
+            yield f"{said}: needs a new head, which backbone.head=keep excludes; give training.head_start=fresh."
         return
     evolution = getattr(config, "evolution", None)
     if hasattr(config, "genotypes") or evolution is None:

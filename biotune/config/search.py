@@ -48,6 +48,23 @@ class EvolutionConfig:
         choices=("none", "gp"),
     )
     screen: int = key(1, "Children drawn per child evaluated, the most promising one; 1 evaluates all.", ge=1, le=1000)
+    exploration: float = key(
+        2.0,
+        "κ of the screen, which prefers a low predicted mean − κ times its standard deviation; 0 trusts the mean alone.",
+        ge=0,
+    )
+    ranking: str = key(
+        "fitness",
+        "What ranks the population, and so chooses parents and survivors: the fitness of each individual, from whichever fold "
+        "(fitness), or the surrogate's prediction from all evaluations (predicted).",
+        choices=("fitness", "predicted"),
+    )
+    offspring: str = key(
+        "biotune",
+        "How children are drawn: by BioTune's crossover, momentum, mutation and adoption of importances (biotune), or as "
+        "mutants and crossings of schedules, and some at random (schedules).",
+        choices=("biotune", "schedules"),
+    )
     freezing: bool = key(True, "Let the threshold freeze blocks; otherwise all blocks are trained.")
     rates: bool = key(True, "Give each block its own learning rate; otherwise all trained blocks use the base learning rate.")
     fixed_threshold: float | None = key(None, "The freezing threshold of every individual; null lets it evolve.", ge=0, le=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from biotune.evolution.generation import Candidate
 from biotune.evolution.individual import Genes, Individual, Manner, Origin, by_fitness
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import FRESH, Schedule
-from biotune.trial import Evaluation, Status
+from biotune.trial import WORST, Evaluation, Status
 
 
 class Population:
@@ -110,6 +110,25 @@ class Population:
             factors = rank([individual.score for individual in self.members])
             for individual, factor in zip(self.members, factors, strict=True):
                 individual.extinction = factor
+
+    def rank_anew(
+        self, predict: Callable[[list[Schedule]], Iterable[float]], rank: Callable[[list[float]], list[float]]
+    ) -> None:
+        """Sort and rank the members by predicted fitness; empty schedules come last.
+
+        Args:
+            predict: Maps schedules to predicted fitness values.
+            rank: Maps N fitness values, best first, to N extinction factors.
+        """
+        schedules = [self.schedule_of(member) for member in self.members]
+        guesses = [
+            WORST if one.is_empty else min(max(float(guess), 0.0), WORST)
+            for one, guess in zip(schedules, predict(schedules), strict=True)
+        ]
+        ordered = sorted(zip(guesses, self.members, strict=True), key=lambda pair: (pair[0], pair[1].number))
+        self.members = [member for _, member in ordered]
+        for factor, member in zip(rank([guess for guess, _ in ordered]), self.members, strict=True):
+            member.extinction = factor
 
     def candidates(self, considered: Sequence[Individual]) -> list[Candidate]:
         """Return the table entries of the individuals considered; to be called after `renew`."""

@@ -14,7 +14,7 @@ from biotune.evolution.history import History
 from biotune.evolution.individual import Individual, Origin, by_fitness
 from biotune.evolution.population import Population
 from biotune.evolution.surrogate import most_promising
-from biotune.evolution.toolbox import Bred, breed
+from biotune.evolution.toolbox import Bred
 
 _FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer in the pool, random newcomers are evaluated
 
@@ -38,6 +38,9 @@ class BioTune:
 
     def generation(self, fold: int, fold_changed: bool) -> Steps:
         """Return the steps of a generation, see `Searcher`."""
+        surrogate = self._history.surrogate() if self._settings.ranking == "predicted" else None
+        if surrogate is not None:
+            self._population.rank_anew(surrogate.predict, self._toolbox.rank)
         considered = yield from self._exploit(fold_changed)
         children = yield from (self._mate_sequentially() if self._settings.mating == "sequential" else self._mate_brood(fold))
         return Outcome(considered + children, self._population.elites + children)
@@ -75,7 +78,8 @@ class BioTune:
         else:
             drawn = [self._bred(*self._toolbox.select(ranks)) for _ in range(count * self._settings.screen)]
             schedules = [self._population.schedule(one.genes, one.manner) for one in drawn]
-            chosen = most_promising(surrogate, schedules, self._history.known(fold), count)
+            known = self._history.known(fold)
+            chosen = most_promising(surrogate, schedules, known, count, self._settings.exploration)
             children = [self._born(drawn[position]) for position in chosen]
         yield children
         return children
@@ -99,10 +103,11 @@ class BioTune:
 
     def _bred(self, first: int, second: int, prototype: int) -> Bred:
         members = self._population.members
-        return breed(self._toolbox, members[first], members[second], members[prototype])
+        bred: Bred = self._toolbox.breed(members[first], members[second], members[prototype])
+        return bred
 
     def _born(self, bred: Bred) -> Individual:
-        return self._population.newborn(bred.genes, Origin.CHILD, bred.manner, bred.momentum)
+        return self._population.newborn(bred.genes, bred.origin, bred.manner, bred.momentum)
 
 
 def _snapshot(individual: Individual) -> Individual:

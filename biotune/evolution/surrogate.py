@@ -21,10 +21,6 @@ FEWEST = 8  # evaluations needed to fit the regression
 _LARGEST = 400  # the latest evaluations that are fitted: the cost grows with the cube of their number
 _JITTER = 1e-6  # added to the covariance's diagonal, so that it can be inverted
 _ROUNDS = 3  # alternating fits of the process and of the folds' means
-# κ of the lower confidence bound mean − κ sd: GP-UCB (Srinivas et al., "Gaussian process optimization in the bandit setting",
-# 2010) for a minimum, with a constant in place of a slowly growing √β. scripts/compare_searchers.py measures the search with
-# it (searcher "default"); no script compares other values.
-_EXPLORATION = 2.0
 
 
 @dataclass(frozen=True)
@@ -124,15 +120,18 @@ class Surrogate:
             mean = self._regression.predict(inputs(schedules))
         return self._middle + self._scale * np.asarray(mean)
 
-    def most_promising(self, schedules: Sequence[Schedule], count: int) -> list[int]:
+    def most_promising(self, schedules: Sequence[Schedule], count: int, exploration: float) -> list[int]:
         """Select schedules to evaluate in parallel: the lowest mean − κ sd first; each choice reduces the sd of its neighbours.
 
-        The evaluations arrive all at once, and several from one neighbourhood add little information
-        (Desautels et al., "Parallelizing exploration-exploitation tradeoffs in Gaussian process bandit optimization", 2014).
+        The lower confidence bound is GP-UCB (Srinivas et al., "Gaussian process optimization in the bandit setting", 2010) for
+        a minimum, with a constant κ in place of a slowly growing √β. The evaluations arrive all at once, and several from one
+        neighbourhood add little information (Desautels et al., "Parallelizing exploration-exploitation tradeoffs in Gaussian
+        process bandit optimization", 2014).
 
         Args:
             schedules: Distinct schedules, at least one.
             count: Number of schedules to select, at most all.
+            exploration: κ, at least 0.
 
         Returns:
             Positions, in the order of the choice.
@@ -147,7 +146,7 @@ class Surrogate:
         open_ones = np.ones(len(schedules), dtype=bool)
         chosen: list[int] = []
         while len(chosen) < count:
-            bound = mean - _EXPLORATION * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+            bound = mean - exploration * np.sqrt(np.maximum(np.diag(covariance), 0.0))
             position = int(np.argmin(np.where(open_ones, bound, np.inf)))
             chosen.append(position)
             open_ones[position] = False
@@ -156,7 +155,9 @@ class Surrogate:
         return chosen
 
 
-def most_promising(surrogate: Surrogate, schedules: Sequence[Schedule], known: set[str], count: int) -> list[int]:
+def most_promising(
+    surrogate: Surrogate, schedules: Sequence[Schedule], known: set[str], count: int, exploration: float
+) -> list[int]:
     """Select schedules to evaluate: the most promising ones; repeated, empty and known ones only if there are no others.
 
     Args:
@@ -164,6 +165,7 @@ def most_promising(surrogate: Surrogate, schedules: Sequence[Schedule], known: s
         schedules: The candidates.
         known: Canonical keys of schedules whose fitness is known.
         count: Number of schedules to select.
+        exploration: κ, see `Surrogate.most_promising`.
 
     Returns:
         `count` positions, or all if there are fewer schedules.
@@ -173,7 +175,9 @@ def most_promising(surrogate: Surrogate, schedules: Sequence[Schedule], known: s
         if not schedule.is_empty and schedule.key not in known:
             first.setdefault(schedule.key, position)
     fresh = list(first.values())
-    picked = surrogate.most_promising([schedules[at] for at in fresh], min(count, len(fresh))) if fresh else []
+    picked = []
+    if fresh:
+        picked = surrogate.most_promising([schedules[at] for at in fresh], min(count, len(fresh)), exploration)
     chosen = [fresh[at] for at in picked]
     rest = [position for position in range(len(schedules)) if position not in set(chosen)]
     return [*chosen, *rest][:count]

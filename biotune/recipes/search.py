@@ -15,6 +15,7 @@ from biotune.fitness.fitness import Economy, ScheduleFitness, stop_if_too_many_f
 from biotune.recipes import tables
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
+from biotune.schedule.schedule import FRESH
 from biotune.store.files import GENERATIONS, SUMMARY, write_table
 
 
@@ -46,6 +47,7 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
         SearchError: No candidate could be trained, or too many failed.
     """
     blocks, settings = session.network.blocks, config.evolution
+    head_start = config.training.head_start if session.network.fresh_head else FRESH  # a head that is kept has its start
     at_most = most_evaluations(settings) * len(config.training.seeds)
     finalists = max(config.confirm.top_k, 1)
     economy = Economy(
@@ -56,7 +58,7 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     # some of the best may be baselines, which are confirmed anyway
     hall_size = max(config.confirm.top_k + len(config.confirm.baselines), 1)
     ranked = (hall_size, ranking, config.confirm.choose != "score")
-    generations = evolve(settings, blocks, fitness, config.seed, *ranked, config.training.head_start)
+    generations = evolve(settings, blocks, fitness, config.seed, *ranked, head_start)
     rows: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
     last: Generation | None = None
@@ -66,7 +68,7 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     for generation in generations:
         fitness.close_generation()
         last = generation
-        rows += tables.generation_rows(generation, session.network.parameters, config.training.head_start)
+        rows += tables.generation_rows(generation, session.network.parameters, head_start)
         summary.append(tables.summary_row(generation))
         epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
         hours = session.close_generation(tables.journal_record(generation))

@@ -36,7 +36,9 @@ def test_every_algorithm_has_a_preset_under_the_contract() -> None:
 
 def settings(name: str, **changes: Any) -> EvolutionConfig:
     preset = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return EvolutionConfig(**{**preset.get("evolution", preset), "generations": 4, **changes})
+    own = preset.get("evolution", preset)
+    folds = 3 if own["folds"] == "auto" else own["folds"]
+    return EvolutionConfig(**{**own, "folds": folds, "generations": 4, **changes})
 
 
 def smooth(schedule: Schedule) -> float:
