@@ -100,9 +100,10 @@ def main() -> None:
         *rows,
         "",
         f"Target: {100 * given.share:.0f} % of the way from full fine-tuning at the base learning rate to the best that any "
-        f"search had in hand, in each repetition; {len(given.seeds)} repetitions, in order, with splits and searches of their "
-        f"own. The others search for {given.budget:g} times as long as a whole run of biotune takes, its final training runs "
-        f"and report included. {machine(torch.device('cpu' if given.device == 'auto' else given.device))}.",
+        f"search had in hand, in each repetition. Cells list the repetitions with seeds {', '.join(map(str, given.seeds))}, "
+        f"each with splits and searches of its own. The others search for {given.budget:g} times as long as a whole run of "
+        f"biotune takes, its final training runs and report included. "
+        f"{machine(torch.device('cpu' if given.device == 'auto' else given.device))}.",
     ]
     report("bench_time_to_quality", lines, given.docs)
 
