@@ -123,6 +123,13 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
         yield f"evolution.screen={evolution.screen}: needs evolution=biotune, not {evolution.algorithm}."
     if evolution.algorithm not in ("biotune", MISSING) and evolution.unfreezing == EVOLVED:
         yield f"evolution.unfreezing={EVOLVED}: needs evolution=biotune, not {evolution.algorithm}."
+    if evolution.spread:
+        for name in ("exploitation", "reevaluate_elites"):
+            if getattr(evolution, name):
+                yield (
+                    f"evolution.spread=true: does not go with evolution.{name}=true, which compares on one fold; give "
+                    f"evolution.{name}=false."
+                )
     if evolution.folds == AUTO and not evolution.resplit:
         yield (
             f"evolution.folds={AUTO}: needs evolution.resplit=true; disjoint folds of few images would be smaller yet. Give a "

@@ -27,6 +27,11 @@ class EvolutionConfig:
         "Make each fold a new split of all training and validation images, instead of a disjoint part of them; the first "
         "one stays as it is.",
     )
+    spread: bool = key(
+        False,
+        "Spread the candidates of each generation over all folds in turn, so that no fold's difficulty is taken for merit; "
+        "otherwise all of them are on fold generation mod folds.",
+    )
     max_hours: float | None = key(None, "Wall-clock hours after which no generation begins; null sets no limit.", gt=0)
     mating: str = key(
         "brood",

@@ -118,9 +118,9 @@ class History:
             self._fitted = count, Surrogate(self.observations)
         return self._fitted[1]
 
-    def known(self, fold: int) -> set[str]:
-        """Return the canonical keys of the schedules whose fitness on a fold is known."""
-        return {one.schedule.key for one in self.observations if one.fold == fold}
+    def known(self, fold: int | None) -> set[str]:
+        """Return the canonical keys of the schedules whose fitness on a fold is known, or on any fold for None."""
+        return {one.schedule.key for one in self.observations if fold is None or one.fold == fold}
 
     def close_generation(self, survivors: Sequence[Individual], **facts: Any) -> dict[str, Any]:
         """Write a generation's row into the logbook and rank the hall of fame again.

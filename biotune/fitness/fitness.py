@@ -57,9 +57,12 @@ class Economy:
     trainings: int = 1
 
 
+Distinct = dict[tuple[int, str], tuple[int, Schedule]]  # by fold and key: the first position in the batch, and the schedule
+
+
 @dataclass
 class ScheduleFitness:
-    """Evaluates schedules on a fold with common training seeds (BioTune, section 1).
+    """Evaluates schedules on folds with common training seeds (BioTune, section 1).
 
     The cache holds the results of single training runs and lives as long as this object: one run.
 
@@ -91,35 +94,36 @@ class ScheduleFitness:
         """Set the rule by which training runs are stopped."""
         self.pruning = self._rule()
 
-    def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
-        """Evaluate a batch on one fold; duplicates and known schedules are not trained again.
+    def __call__(self, schedules: Sequence[Schedule], folds: int | Sequence[int]) -> list[Evaluation]:
+        """Evaluate a batch; duplicates and schedules that are known on their fold are not trained again.
 
         Args:
             schedules: The batch; some may be equal or empty.
-            fold: The fold to train and validate on.
+            folds: The fold to train and validate on, one for all or one per schedule.
 
         Returns:
             One evaluation per schedule, in order; the costs of duplicates are with the first one.
         """
+        own = [folds] * len(schedules) if isinstance(folds, int) else list(folds)
+        pairs = list(zip(own, schedules, strict=True))
         owners: dict[str, int] = {}
-        distinct: dict[str, Schedule] = {}
-        for schedule in schedules:
+        distinct: Distinct = {}
+        for index, (fold, schedule) in enumerate(pairs):
             if not schedule.is_empty:
-                distinct.setdefault(schedule.key, schedule)
-        first_of = {schedule.key: index for index, schedule in reversed(list(enumerate(schedules)))}
+                distinct.setdefault((fold, schedule.key), (index, schedule))
         sd = residual_sd([list(rows.values()) for rows in self._complete.values()]) if self.economy.racing else None
         if sd is None:
-            self._train(distinct, first_of, fold, self.seeds, owners)
+            self._train(distinct, self.seeds, owners)
         else:
             for number, seed in enumerate(self.seeds):
-                distinct = self._contenders(distinct, fold, self.seeds[:number], sd)
-                self._train(distinct, first_of, fold, (seed,), owners)
-        complete = self._complete.setdefault(fold, {})
-        for schedule in schedules:
+                distinct = self._contenders(distinct, self.seeds[:number], sd)
+                self._train(distinct, (seed,), owners)
+        for fold, schedule in pairs:
+            complete = self._complete.setdefault(fold, {})
             results = self._results(schedule, fold)
             if not schedule.is_empty and len(results) == len(self.seeds) and _all_ok(results.values()):
                 complete[schedule.key] = tuple(result.score for result in results.values())
-        return [self._aggregate(index, schedule, fold, owners) for index, schedule in enumerate(schedules)]
+        return [self._aggregate(index, schedule, fold, owners) for index, (fold, schedule) in enumerate(pairs)]
 
     def close_generation(self) -> None:
         """End a generation: from now on the medians of pruning include its training runs."""
@@ -132,22 +136,15 @@ class ScheduleFitness:
             return PredictedPruning(self.epochs, self.economy.finalists, self.economy.trainings, self.metric)
         return Pruning()
 
-    def _train(
-        self,
-        distinct: Mapping[str, Schedule],
-        first_of: Mapping[str, int],
-        fold: int,
-        seeds: Sequence[int],
-        owners: dict[str, int],
-    ) -> None:
+    def _train(self, distinct: Distinct, seeds: Sequence[int], owners: dict[str, int]) -> None:
         """Run the trials whose results are not known, and record in `owners` the schedule of the batch they belong to."""
         fresh: dict[str, Trial] = {}
-        for key, schedule in distinct.items():
+        for (fold, _), (index, schedule) in distinct.items():
             for seed in seeds:
                 trial = self._trial(schedule, fold, seed)
                 if (self.fingerprint, trial.key) not in self._cache:
                     fresh[trial.key] = trial
-                    owners[trial.key] = first_of[key]
+                    owners[trial.key] = index
         for chunk in self.pruning.chunks(list(fresh.values())):
             trials = [replace(trial, floor=self.pruning.floor(trial)) for trial in chunk]
             results = self.executor.run(trials)
@@ -158,20 +155,21 @@ class ScheduleFitness:
     def _trial(self, schedule: Schedule, fold: int, seed: int) -> Trial:
         return Trial(schedule, fold, seed, self.epochs, self.lr)
 
-    def _contenders(
-        self, distinct: Mapping[str, Schedule], fold: int, seeds: tuple[int, ...], sd: float
-    ) -> dict[str, Schedule]:
-        """The schedules that can still be among the best after some seeds; failed and pruned ones cannot."""
+    def _contenders(self, distinct: Distinct, seeds: tuple[int, ...], sd: float) -> Distinct:
+        """The schedules that can still be among the best of their fold after some seeds; failed and pruned ones cannot."""
         if not seeds:
             return dict(distinct)
-        scores = {}
-        for key, schedule in distinct.items():
-            results = self._results(schedule, fold, seeds)
-            if _all_ok(results.values()):
-                scores[key] = tuple(result.score for result in results.values())
-        others = [row for key, row in self._complete.get(fold, {}).items() if key not in scores]
-        chosen = still_in(scores, others, self.economy.places, len(self.seeds), sd)
-        return {key: schedule for key, schedule in distinct.items() if key in chosen}
+        chosen: Distinct = {}
+        for fold in {fold: None for fold, _ in distinct}:
+            scores = {}
+            for (own, key), (_, schedule) in distinct.items():
+                results = self._results(schedule, fold, seeds) if own == fold else {}
+                if results and _all_ok(results.values()):
+                    scores[key] = tuple(result.score for result in results.values())
+            others = [row for key, row in self._complete.get(fold, {}).items() if key not in scores]
+            left = still_in(scores, others, self.economy.places, len(self.seeds), sd)
+            chosen |= {pair: own for pair, own in distinct.items() if pair[0] == fold and pair[1] in left}
+        return chosen
 
     def _results(self, schedule: Schedule, fold: int, seeds: Sequence[int] | None = None) -> dict[int, TrialResult]:
         """The known results of a schedule by position of the seed."""

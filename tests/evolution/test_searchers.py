@@ -51,7 +51,7 @@ def search(name: str, seed: int = 0, **changes: Any) -> tuple[tuple[Generation, 
     """The generations and the number of evaluations asked for; `again` tells two of the same search apart."""
     asked = 0
 
-    def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
+    def evaluate(schedules: Sequence[Schedule], folds: Sequence[int]) -> list[Evaluation]:
         nonlocal asked
         asked += len(schedules)
         return [Evaluation(smooth(one), Status.OK, (1 - smooth(one),), trainings=1) for one in schedules]

@@ -697,8 +697,8 @@ def walk(executor: Executor, economy: Economy) -> list[Any]:
     fitness = ScheduleFitness(executor, (1, 2, 3), 5, LR, "data", economy)
     evaluations: list[Evaluation] = []
 
-    def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
-        found = fitness(schedules, fold)
+    def evaluate(schedules: Sequence[Schedule], folds: Sequence[int]) -> list[Evaluation]:
+        found = fitness(schedules, folds)
         evaluations.extend(found)
         return found
 
@@ -779,3 +779,13 @@ def test_a_training_is_measured_only_against_those_whose_blocks_joined_in_the_sa
     assert floors[-2:] == [(first, (0.0, 0.0, 0.9)), (other, ())]
     fitness([Schedule(blocks, (7.0, 1.0), unfreezing=first, head_start=start) for start in ("fresh", "probe")], 0)
     assert floors[-2:] == [(first, (0.0, 0.0, 0.9)), (first, ())]  # nor against those with another head to begin with
+
+
+def test_schedules_of_one_batch_may_have_folds_of_their_own() -> None:
+    counting = Counting()
+    found = fitness_of(counting, (1,))([ONE, OTHER, ONE, ONE, EMPTY], [0, 1, 1, 0, 1])
+    assert [one.fitness for one in found] == pytest.approx([0.5, 0.55, 0.55, 0.5, 1.0])
+    assert [one.trainings for one in found] == [1, 1, 1, 0, 0]
+    assert [[(trial.schedule, trial.fold) for trial in batch] for batch in counting.batches] == [
+        [(ONE, 0), (OTHER, 1), (ONE, 1)]
+    ]

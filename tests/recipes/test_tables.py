@@ -22,7 +22,7 @@ PARAMETERS = {"stem": 10, "body": 70, "head": 20}
 SCHEDULE = decode([0.75, 0.2, 0.5, 0.3], BLOCKS)
 
 
-def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
+def evaluate(schedules: Sequence[Schedule], folds: Sequence[int]) -> list[Evaluation]:
     return [
         Evaluation(1.0, "empty") if schedule.is_empty else Evaluation(0.3, "ok", (0.6, 0.8), 1.5, 2, 8)
         for schedule in schedules
