@@ -68,7 +68,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 
 
 def image_loaders(
-    train: Sequence[tuple[Path, int]], val: Sequence[tuple[Path, int]], geometry: Any, plan: Plan
+    train: Sequence[tuple[Path, int]], val: Sequence[tuple[Path, int]], geometry: Any, plan: Plan, workers: int | None = None
 ) -> list[Iterable[Batch]]:
     """Batches of image files, decoded by worker processes every time they are gone through.
 
@@ -77,7 +77,9 @@ def image_loaders(
         val: Validation images with their labels.
         geometry: Has `resize`, `crop`, `mean` and `std`.
         plan: The fine-tune.
+        workers: Worker processes of each of the two, by default LOADER_WORKERS.
     """
+    workers = LOADER_WORKERS if workers is None else workers
     prepare = transforms.Compose(
         [
             transforms.Resize(geometry.resize),
@@ -87,8 +89,8 @@ def image_loaders(
         ]
     )
     return [
-        DataLoader(ImageFiles(train, prepare), plan.batch_size, shuffle=True, num_workers=LOADER_WORKERS),
-        DataLoader(ImageFiles(val, prepare), plan.eval_batch_size, num_workers=LOADER_WORKERS),
+        DataLoader(ImageFiles(train, prepare), plan.batch_size, shuffle=True, num_workers=workers),
+        DataLoader(ImageFiles(val, prepare), plan.eval_batch_size, num_workers=workers),
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from typing import Any
 
 import optuna
 import torch
-from plain_loop import Batches, Plan, fine_tune, image_loaders
+from plain_loop import LOADER_WORKERS, Batches, Plan, fine_tune, image_loaders
 
 SEED = 684  # of every training run
 SAMPLERS = ("tpe", "random")
@@ -88,7 +89,7 @@ def loaders_of(task: dict[str, Any], plan: Plan) -> list[Any]:
     """Training and validation batches: of image files where there are any, else of tensors in memory."""
     if "files" in task:
         train, val = task["files"]
-        return image_loaders(train, val, SimpleNamespace(**task["geometry"]), plan)
+        return image_loaders(train, val, SimpleNamespace(**task["geometry"]), plan, min(LOADER_WORKERS, os.cpu_count() or 1))
     (images, labels), (val_images, val_labels) = task["tensors"]
     return [Batches(images, labels, plan.batch_size, True), Batches(val_images, val_labels, plan.eval_batch_size, False)]
 

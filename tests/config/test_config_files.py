@@ -64,13 +64,26 @@ def test_what_a_command_composes_by_default_keeps_every_bound(command: str) -> N
 def rows_of(command: str) -> Iterator[dict[str, str]]:
     """Choices to compose together, so that each choice of each group of a command comes once at least.
 
-    An experiment sets keys of the search and of training, so it never meets other choices of these.
+    An experiment sets keys of the search and of training, so it never meets other choices of these, nor of the groups that it
+    chooses from itself.
     """
     own = groups_of(command)
     for together in (own - {"evolution", "training"}, own & {"evolution", "training"}):
         choices = {group: [choice for of, choice in CHOICES if of == group] for group in sorted(together)}
         for index in range(max(map(len, choices.values()), default=0)):
-            yield {group: names[index] for group, names in choices.items() if index < len(names)}
+            row = {group: names[index] for group, names in choices.items() if index < len(names)}
+            apart = chosen_by(row.get("experiment")) & row.keys()
+            yield {group: choice for group, choice in row.items() if group not in apart}
+            if apart:
+                yield {group: row[group] for group in apart}
+
+
+def chosen_by(experiment: str | None) -> set[str]:
+    """The groups that an experiment chooses from, apart from the executor, which goes with all else."""
+    if experiment is None:
+        return set()
+    entries = yaml.safe_load((ROOT / "experiment" / f"{experiment}.yaml").read_text()).get("defaults", [])
+    return {name.removeprefix("override /") for entry in entries for name in entry} - {"executor"}
 
 
 def test_every_choice_belongs_to_a_command() -> None:
