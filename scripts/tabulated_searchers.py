@@ -211,16 +211,20 @@ SEARCHERS = {
     ),
 }
 ABLATED: dict[str, tuple[str, dict[str, Any]]] = {
-    "no_freezing": ("no freezing, rates only", {"freezing": False}),
+    "no_freezing": ("no freezing, rates only", {"freezing": False, "fixed_threshold": None}),
     "no_rates": ("no rates, selection only", {"rates": False}),
-    "fixed_threshold": ("threshold fixed at 0.5", {"fixed_threshold": 0.5}),
+    "evolving_threshold": ("evolving threshold", {"fixed_threshold": None}),
     "always_head": ("head always trained", {"always_head": True}),
-    "no_exploitation": ("no exploitation", {"exploitation": False}),
-    "no_momentum": ("no momentum", {"momentum": False}),
+    "biotune_offspring": ("BioTune's crossover and mutation", {"offspring": "biotune"}),
+    "ranking_by_fitness": ("ranked by fitness", {"ranking": "fitness"}),
+    "no_warm_start": ("no warm start", {"seeded": False}),
     "no_mutation": ("no mutation", {"mutation": False}),
     "no_crossover": ("no crossover", {"crossover": False}),
-    "no_surrogate": ("no surrogate", {"surrogate": "none", "screen": 1}),
-    "sequential": ("sequential mating, and so no surrogate", {"mating": "sequential", "surrogate": "none", "screen": 1}),
+    "no_surrogate": ("no surrogate", {"surrogate": "none", "screen": 1, "ranking": "fitness"}),
+    "sequential": (
+        "sequential mating, and so no surrogate",
+        {"mating": "sequential", "surrogate": "none", "screen": 1, "ranking": "fitness"},
+    ),
 }
 ABLATIONS = {name: Searcher(words, evolved, changes=changes, smoothed=True) for name, (words, changes) in ABLATED.items()}
 ALL_SEARCHERS = {**SEARCHERS, **ABLATIONS}

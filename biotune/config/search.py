@@ -102,7 +102,7 @@ class SearchFitnessConfig(FitnessConfig):
 class ConfirmConfig:
     """The confirmation after the search."""
 
-    top_k: int = key(5, "Distinct schedules to confirm with fresh seeds, the best ones; 0 takes the best search score.", ge=0)
+    top_k: int = key(3, "Distinct schedules to confirm with fresh seeds, the best ones; 0 takes the best search score.", ge=0)
     choose: str = key(
         "smoothed",
         "Choose by the mean score of the confirmation (score), or by a regression over it and all evaluations of the search "

@@ -34,8 +34,8 @@ def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int, hea
     """Register every operator under its name.
 
     `genes()`, `rank(fitness)`, `probe(genes)`, `select(ranks)`, `mate(p1, p2)`, `inherit(v1, v2)`, `move(c, v)`,
-    `mutate(x, e)`, `adopt(x, p1, p2, prototype)`, `remember(v, moved, x)`, `manner(m1, m2, e)`, `mutant(x)`, `crossing(p1, p2)`,
-    `newcomer()`, and `breed(first, second, prototype)`, which makes a child of individuals with the others.
+    `mutate(x, e)`, `adopt(x, p1, p2, prototype)`, `remember(v, moved, x)`, `manner(m1, m2, e)`, `mutant(x)`,
+    `crossing(p1, p2)`, `newcomer()`, and `breed(first, second, prototype)`, which makes a child of individuals with the others.
 
     Args:
         settings: The switches, the radius of probes and the population size.
