@@ -2,11 +2,13 @@
 
 Source: Kumar et al., *Fine-tuning can distort pretrained features and underperform out-of-distribution*, ICLR 2022, who fit
 the head before they fine-tune. The regression is convex and solved to convergence, so the fit depends on the images of a
-fold, but on no training seed.
+fold, but on no training seed. Its regularisation is as strong as validation scores allow: a head that fits the training
+images leaves the body no gradient to learn from (Ren et al., *How to prepare your task head for finetuning*, ICLR 2023).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,8 +20,8 @@ from biotune.training.metrics import macro_accuracy
 from biotune.training.placement import Rows
 from biotune.training.workspace import LinearHead, Workspace
 
-# L2 strengths λ to choose from, from strong to weak, so that each fit can start from the one before
-STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+# L2 strengths λ per feature to choose from, from strong to weak, so that each fit can start from the one before
+STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _BATCH = 64  # images per forward pass; constant, so that all workers get equal values
 _MOST_STEPS = 500
 _CONSTANT = 1e-6  # sd of a feature, as a share of the largest sd, below which it counts as constant
@@ -38,7 +40,7 @@ class Examples(NamedTuple):
 
 
 def probe_of(workspace: Workspace, fold: int | None, class_weights: Tensor | None) -> LinearHead:
-    """Return the probe of a fold's training images, fitted once per worker; its strength has the best validation score.
+    """Return the probe of a fold's training images, fitted once per worker; validation scores choose its strength.
 
     Args:
         workspace: The network with its initial weights, and its data.
@@ -55,7 +57,7 @@ def probe_of(workspace: Workspace, fold: int | None, class_weights: Tensor | Non
             train, val = (Examples(one.features, one.labels.cpu()) for one in (train, val))
         head = workspace.network.module.get_submodule(workspace.network.head)
         fits = fit_heads(train, class_weights, len(workspace.data.classes), head.bias is not None)
-        workspace.probes[fold] = best_head(fits, val)
+        workspace.probes[fold] = choose_head(fits, val)
     return workspace.probes[fold]
 
 
@@ -96,8 +98,9 @@ def features_of(workspace: Workspace, rows: Rows) -> Tensor:
 def fit_heads(train: Examples, class_weights: Tensor | None, classes: int, bias: bool = True) -> list[LinearHead]:
     """Fit a multinomial logistic regression for every strength, by L-BFGS.
 
-    Minimises the mean cross-entropy, weighted as in training, plus λ/2 of the squared weights. The features are standardised
-    within the regression, where λ applies; the returned head takes them as they are.
+    Minimises the mean cross-entropy, weighted as in training, plus λF/2 of the squared weights. The features are standardised
+    within the regression, where λ applies; with F, a strength means the same for any number of features. The returned head
+    takes them as they are.
 
     Args:
         train: The training images, at least one.
@@ -118,7 +121,7 @@ def fit_heads(train: Examples, class_weights: Tensor | None, classes: int, bias:
     weights = None if class_weights is None else class_weights.to(features)
     fits = []
     for strength in STRENGTHS:
-        _minimise(inputs, labels, weight, offset, weights, strength)
+        _minimise(inputs, labels, weight, offset, weights, strength * features.shape[1])
         own = weight.detach() / sd
         fits.append(LinearHead(own, offset.detach() - own @ mean))
     return fits
@@ -144,12 +147,18 @@ def _minimise(
         solver.step(loss)
 
 
-def best_head(fits: Sequence[LinearHead], val: Examples) -> LinearHead:
-    """Return the head with the best validation macro accuracy; the smaller log loss, then the earlier one, breaks ties."""
+def choose_head(fits: Sequence[LinearHead], val: Examples) -> LinearHead:
+    """Return the first head whose validation macro accuracy is at most one standard error below the best.
 
-    def merit(head: LinearHead) -> tuple[float, float]:
-        logits = nn.functional.linear(val.features, head.weight, head.bias)
-        accuracy = macro_accuracy(logits.argmax(1), val.labels, len(head.weight))
-        return accuracy, -float(nn.functional.cross_entropy(logits, val.labels))
+    Source: the one-standard-error rule of Breiman et al., *Classification and regression trees*, 1984.
 
-    return max(fits, key=merit)
+    Args:
+        fits: The heads, the most regularised one first.
+        val: The validation images, at least one.
+    """
+    scores = [
+        macro_accuracy(nn.functional.linear(val.features, *head).argmax(1), val.labels, len(head.weight)) for head in fits
+    ]
+    best = max(scores)
+    enough = best - math.sqrt(best * (1 - best) / len(val.labels))
+    return next(head for head, score in zip(fits, scores, strict=True) if score >= enough)

@@ -198,6 +198,18 @@ def test_the_order_is_one_parents_or_drawn_anew_like_a_gene(parent: int, fresh: 
     assert operators.inherit_manner(rng, first, second, 0.2, choices, num_genes=5) == Manner(order)
 
 
+def test_a_gene_with_one_value_draws_nothing_and_two_are_drawn_one_after_the_other() -> None:
+    orders, heads = ("together", "last_to_first"), ("fresh", "probe")
+    first, second = Manner("together", "fresh"), Manner("last_to_first", "probe")
+    nothing = scripted()  # fails on any draw
+    assert operators.inherit_manner(nothing, first, first, 1.0, (("together",), ("fresh",)), 5) == first
+    only_head = scripted(0.51, integers=[1, 0])
+    assert operators.inherit_manner(only_head, first, second, 0.2, (("together",), heads), 5) == Manner("together", "probe")
+    # the order of the second parent; the head drawn anew, below (0.2 · 4 + 1) / 5 = 0.36
+    both = scripted(0.51, 0.35, integers=[1, 0, 0, 1])
+    assert operators.inherit_manner(both, first, second, 0.2, (orders, heads), 5) == Manner("last_to_first", "probe")
+
+
 def test_adoption_draws_towards_the_parents_mean_and_the_prototype_at_once() -> None:
     # r1 = 0.25, a = 0.8, b = 0.4: x + 0.2 (mean − x) + 0.3 (prototype − x), both from the x before
     rng = scripted([0.25, 0.8, 0.4])

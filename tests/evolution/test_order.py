@@ -1,4 +1,4 @@
-"""Searches that find the order in which blocks join, on landscapes where one of the two is better."""
+"""Searches that find the order in which blocks join and the start of the head, on landscapes where one of them is better."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ BLOCKS = tuple(Block(f"b{index}", (f"b{index}",)) for index in range(6))
 SCREENED = {"surrogate": "gp", "screen": 10, "adoption": False}
 
 
-def search(seed: int, better: str = "together", **settings: Any) -> list[Generation]:
-    """Searches where one order is better by 0.05, at a noise of 0.04."""
+def search(
+    seed: int, better: str = "together", head: str = "fresh", head_start: str = "fresh", **settings: Any
+) -> list[Generation]:
+    """Searches where one order is better by 0.05, and so is one start of the head, at a noise of 0.04."""
 
     def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
         answers = []
@@ -31,12 +33,13 @@ def search(seed: int, better: str = "together", **settings: Any) -> list[Generat
             rates = sum(0.02 * (np.log10(weight) - 0.5) ** 2 if weight > 0 else 0.02 for weight in one.lr_weights)
             noise = rng.normal(0, 0.04)
             fitness = float(0.3 + rates + noise + (0.0 if one.unfreezing == better else 0.05))
+            fitness += 0.0 if one.head_start == head else 0.05
             answers.append(Evaluation(1.0, "empty") if one.is_empty else Evaluation(fitness, "ok", (1 - fitness,), trainings=1))
         return answers
 
     rng = np.random.default_rng(seed)
-    config = EvolutionConfig("biotune", **{"generations": 5, "unfreezing": "evolved", **settings})
-    return list(evolve(config, BLOCKS, evaluate, seed, smoothed=True))
+    config = EvolutionConfig(**{"algorithm": "biotune", "generations": 5, "unfreezing": "evolved", **settings})
+    return list(evolve(config, BLOCKS, evaluate, seed, smoothed=True, head_start=head_start))
 
 
 def orders(generation: Generation, origin: str) -> Counter[str]:
@@ -90,3 +93,32 @@ def test_what_an_ablation_changes_keeps_the_order() -> None:
 def test_one_seed_is_one_search() -> None:
     short = {**SCREENED, "generations": 3}
     assert [one.survivors for one in search(4, **short)] == [one.survivors for one in search(4, **short)]
+
+
+def test_all_combinations_of_order_and_head_begin_in_turn() -> None:
+    first = search(0, head_start="evolved", population_size=12)[0]
+    found = [(one.schedule.unfreezing, one.schedule.head_start) for one in first.candidates]
+    turns = [(order, head) for head in ("fresh", "probe") for order in ("together", "last_to_first")]
+    several = [at for at, one in enumerate(first.candidates) if sum(one.schedule.selected) > 1]
+    assert len(several) >= 9 and [found[at] for at in several] == [turns[at % 4] for at in several]
+
+
+@pytest.mark.parametrize("head", ["fresh", "probe"])
+@pytest.mark.parametrize("settings", [{"unfreezing": "together"}, SCREENED], ids=["plain", "screened"])
+def test_the_better_start_of_the_head_is_found(head: str, settings: dict[str, Any]) -> None:
+    short = {"generations": 3, "folds": 1, **settings}
+    winners = [search(seed, "together", head, "evolved", **short)[-1].hall[0].schedule.head_start for seed in range(8)]
+    assert winners.count(head) >= 7  # by chance with a probability of 3.5 %
+
+
+@pytest.mark.parametrize("head", ["fresh", "probe"])
+@pytest.mark.parametrize("algorithm", ["biotune", "random"])
+def test_a_fixed_start_of_the_head_is_every_candidates(head: str, algorithm: str) -> None:
+    for generation in search(2, head_start=head, algorithm=algorithm, unfreezing="last_to_first"):
+        trained = [one.schedule for one in generation.candidates if sum(one.schedule.selected) > 1]
+        assert {(one.unfreezing, one.head_start) for one in trained} == {("last_to_first", head)}
+
+
+def test_a_search_with_a_fixed_start_of_the_head_is_the_same_but_for_it() -> None:
+    one, other = (search(5, head=start, head_start=start, generations=3) for start in ("fresh", "probe"))
+    assert [generation.survivors for generation in one] == [generation.survivors for generation in other]

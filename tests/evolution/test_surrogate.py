@@ -52,6 +52,13 @@ def test_features_tell_the_orders_apart_each_as_far_as_the_others() -> None:
     assert found[:, -3:-1].tolist() == [[0, 0], [1, 0], [0, 1]]
 
 
+def test_features_tell_a_head_from_the_probe_as_far_from_a_fresh_one_as_one_order_from_another() -> None:
+    fresh = schedule(1.0, 1.0, 1.0)
+    found = inputs([fresh, replace(fresh, head_start="probe"), replace(fresh, unfreezing="last_to_first")])
+    assert np.abs(found[0] - found[1]).sum() == np.abs(found[0] - found[2]).sum() == 1
+    assert found[:, -1].tolist() == [0, 1, 0]
+
+
 def test_it_learns_which_order_is_the_better_one() -> None:
     rng = np.random.default_rng(0)
     orders = ("together", "last_to_first")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ def mixed_trials(site: Site) -> list[Trial]:
         Trial(frozen_middle, 1, 3, 1, LR),
         Trial(head_only, None, 5, 1, LR, test=True, keep="head"),
         Trial(full, 1, 4, 2, LR, floor=(1.0, 1.0)),
+        *(Trial(replace(head_only, head_start="probe"), fold, 6, 1, LR) for fold in (0, 1)),
     ]
 
 
@@ -136,10 +137,10 @@ def outcome_of(site: Site, expected_children: int) -> dict[str, Any]:
 @pytest.mark.slow
 def test_one_worker_three_workers_and_one_process_give_the_same_numbers_to_the_bit(make_site: Callable[..., Site]) -> None:
     here = outcome_of(make_site("in_process"), 0)
-    assert [row[0] for row in here["rows"]] == ["ok", "ok", "ok", "failed", "ok", "ok", "ok", "pruned"]
-    assert [len(row[1]) for row in here["rows"]] == [2, 2, 2, 0, 2, 1, 1, 1]
+    assert [row[0] for row in here["rows"]] == ["ok", "ok", "ok", "failed", "ok", "ok", "ok", "pruned", "ok", "ok"]
+    assert [len(row[1]) for row in here["rows"]] == [2, 2, 2, 0, 2, 1, 1, 1, 1, 1]
     assert "TrialError: the loss became" in here["rows"][3][3]
-    assert [bool(row[2]) for row in here["rows"]] == [False, False, False, False, True, False, True, False]
+    assert [bool(row[2]) for row in here["rows"]] == [False, False, False, False, True, False, True, *[False] * 3]
     assert set(here["kept"]) == {f".kept-{name}.{kind}" for name in ("prefix", "head") for kind in ("safetensors", "csv")}
     assert here["shared"] == ["boundary-3.bin", "boundary-5.bin"], "of what these schedules have frozen at the beginning"
     assert outcome_of(make_site("process_pool", workers=1), 1) == here

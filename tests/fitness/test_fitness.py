@@ -725,3 +725,5 @@ def test_a_training_is_measured_only_against_those_whose_blocks_joined_in_the_sa
     fitness.close_generation()
     fitness([Schedule(blocks, (6.0, 1.0), unfreezing=order) for order in (first, other)], 0)
     assert floors[-2:] == [(first, (0.0, 0.0, 0.9)), (other, ())]
+    fitness([Schedule(blocks, (7.0, 1.0), unfreezing=first, head_start=start) for start in ("fresh", "probe")], 0)
+    assert floors[-2:] == [(first, (0.0, 0.0, 0.9)), (first, ())]  # nor against those with another head to begin with

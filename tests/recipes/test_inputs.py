@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from biotune.backbones.registry import build_network
 from biotune.config.schema import TrainConfig, TrialsConfig
-from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
-from biotune.recipes.inputs import Prepared, remarks_on
+from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, StrategyConfig, TrainingConfig
+from biotune.errors import ScheduleError
+from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on
 from biotune.recipes.progress import SILENCE
 from biotune.schedule.block import Block
 from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import Schedule
+from biotune.schedule.schedule_file import save_text
 
 BLOCKS = (Block("stem", ("stem",)), Block("head", ("head",)))
 
@@ -37,6 +45,16 @@ def test_another_network_and_another_learning_rate_are_remarked_on() -> None:
 
 def test_nothing_is_remarked_where_nothing_differs_or_is_known() -> None:
     assert remarks_on(config(), [plan(backbone="glyphnet", weights="default", base_lr=0.001), plan()]) == []
+
+
+def test_a_file_that_starts_from_the_probe_does_not_go_with_a_kept_head(tmp_path: Path) -> None:
+    network = build_network(BackboneConfig("biotune", "glyphnet"), 10)
+    file = tmp_path / "found.yaml"
+    file.write_text(save_text(Schedule(network.blocks, (1.0,) * 6, head_start="probe"), 0.001, {}))
+    settings = replace(config(), schedule=str(file), strategy=StrategyConfig("schedule"))
+    assert plans_to_train(settings, network)[0].schedule.head_start == "probe"
+    with pytest.raises(ScheduleError, match=r"found.yaml: says head_start: probe, which needs backbone.head=new"):
+        plans_to_train(settings, replace(network, fresh_head=False))
 
 
 def test_what_the_check_has_built_is_taken_once_and_its_images_again() -> None:

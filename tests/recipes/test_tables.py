@@ -80,6 +80,22 @@ def test_genotype_columns_show_a_frozen_block_as_weight_nought() -> None:
     }
 
 
+@pytest.mark.parametrize("start", ["fresh", "probe"])
+def test_the_start_of_the_head_is_told_only_where_not_all_are_fresh(start: str) -> None:
+    settings = EvolutionConfig(algorithm="biotune", population_size=4, elites=1, generations=0)
+    (generation,) = evolve(settings, BLOCKS, evaluate, seed=0, head_start=start)
+    trained = [not candidate.schedule.is_empty for candidate in generation.candidates]
+    words = [start if one else "fresh" for one in trained]
+    for setting in {start, "evolved"} - {"fresh"}:
+        assert [row["head_start"] for row in tables.generation_rows(generation, PARAMETERS, setting)] == words
+    assert any(trained) and all("head_start" not in row for row in tables.generation_rows(generation, PARAMETERS))
+    journalled = [one.get("head_start", "fresh") for one in tables.journal_record(generation)["candidates"]]
+    assert journalled == words
+    best = generation.hall[0].schedule
+    entry = tables.schedule_entry(best, 1e-3, PARAMETERS)
+    assert entry.get("head_start", "fresh") == start and ("head_start" in entry) == (start == "probe")
+
+
 def test_summary_has_the_promised_columns(generations: list[Generation]) -> None:
     row = tables.summary_row(generations[2])
     assert ", ".join(row) == (

@@ -121,6 +121,31 @@ def test_an_unknown_order_is_refused() -> None:
         Schedule(tuple(make_blocks(2)), (1.0, 1.0), unfreezing="upwards")
 
 
+def test_the_start_of_the_head_is_part_of_the_key_where_it_is_the_probe() -> None:
+    blocks = tuple(make_blocks(4))
+    fresh = Schedule(blocks, THREE, unfreezing="last_to_first")
+    probe = dataclasses.replace(fresh, head_start="probe")
+    assert fresh != probe and probe.key == fresh.key + " probe" and fresh.head_start == "fresh"
+    assert Schedule(blocks, THREE, head_start="probe").key == Schedule(blocks, THREE).key + " probe"
+    assert (fresh.remark, probe.remark) == ("", "; the head starts from the linear probe")
+    nothing = [Schedule(blocks, (0.0,) * 4, head_start=start) for start in ("fresh", "probe")]  # nothing starts
+    assert nothing[0] == nothing[1] and nothing[0].key == nothing[1].key
+
+
+def test_an_unknown_start_of_the_head_is_refused() -> None:
+    with pytest.raises(ScheduleError, match=r"head_start is 'evolved': must be one of fresh, probe"):
+        Schedule(tuple(make_blocks(2)), (1.0, 1.0), head_start="evolved")
+
+
+@pytest.mark.parametrize("start", ["fresh", "probe"])
+def test_the_start_of_the_head_survives_the_way_through_a_file(tmp_path: Path, start: str) -> None:
+    schedule = Schedule(tuple(make_blocks(4)), THREE, head_start=start)
+    text = save_text(schedule, 1e-3, {})
+    assert load_schedule(write(tmp_path, text)) == schedule
+    assert load_schedule(write(tmp_path, text)).header == {"base_lr": 1e-3}
+    assert ("head_start: probe\n" in text) == ("head_start" in text) == (start == "probe")
+
+
 @pytest.mark.parametrize("unfreezing", ["together", "last_to_first", "first_to_last"])
 def test_the_order_survives_the_way_through_a_file(tmp_path: Path, unfreezing: str) -> None:
     schedule = Schedule(tuple(make_blocks(4)), THREE, unfreezing=unfreezing)
@@ -277,6 +302,7 @@ REFUSED = {
     "threshold giant": (GOOD.replace("threshold: 0.4", f"threshold: {GIANT}"), "threshold is a giant"),
     "giant key": (GOOD + "? 0x" + "f" * 9000 + "\n: 1\n", "unknown key a giant integer"),
     "order unknown": (GOOD.replace("threshold: 0.4", "unfreezing: upwards"), "unfreezing is 'upwards': must be one of"),
+    "start unknown": (GOOD.replace("threshold: 0.4", "head_start: evolved"), "head_start is 'evolved': must be one of"),
     "order a list": (GOOD.replace("threshold: 0.4", "unfreezing: [together]"), "unfreezing is a list"),
     "blocks missing": (GOOD.split("blocks:")[0], "no 'blocks'"),
     "blocks empty": (GOOD.split("blocks:")[0] + "blocks: {}\n", "no 'blocks'"),

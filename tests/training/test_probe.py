@@ -22,7 +22,7 @@ from biotune.strategies.registry import plans
 from biotune.training import finetune as loop
 from biotune.training import probe
 from biotune.training.finetune import finetune, predict
-from biotune.training.probe import STRENGTHS, Examples, best_head, features_of, fit_heads
+from biotune.training.probe import STRENGTHS, Examples, choose_head, features_of, fit_heads
 from biotune.training.workspace import LinearHead, Workspace
 from biotune.trial import Trial
 
@@ -62,7 +62,7 @@ def body_features(workspace: Workspace, rows: np.ndarray) -> np.ndarray:
 
 
 def by_scikit_learn(workspace: Workspace, fold: int | None, class_weight: str | None = None) -> np.ndarray:
-    """(validation images, classes) probabilities of the regression with the best validation score, of scikit-learn."""
+    """(validation images, classes) probabilities of scikit-learn's regression, the strongest within a standard error."""
     data = workspace.data
     part = data.part(fold)
     workspace.reset()
@@ -70,14 +70,15 @@ def by_scikit_learn(workspace: Workspace, fold: int | None, class_weight: str | 
     scaler = StandardScaler().fit(train)
     found = []
     for strength in STRENGTHS:
-        # sum of losses + |w|²/2C has the minimum of mean loss + λ|w|²/2 at C = 1/λN
-        regression = LogisticRegression(C=1 / (strength * len(train)), tol=1e-8, max_iter=5000, class_weight=class_weight)
+        # sum of losses + |w|²/2C has the minimum of mean loss + λF|w|²/2 at C = 1/λFN
+        regression = LogisticRegression(C=1 / (strength * train.size), tol=1e-8, max_iter=5000, class_weight=class_weight)
         regression.fit(scaler.transform(train), data.labels[part.train])
         chances = regression.predict_proba(scaler.transform(val))
         truth = data.labels[part.val]
         recalls = [(chances[truth == label].argmax(1) == label).mean() for label in range(10)]
-        found.append((np.mean(recalls), np.log(chances[np.arange(len(truth)), truth]).mean(), chances))
-    return max(found, key=lambda one: one[:2])[2]
+        found.append((np.mean(recalls), chances))
+    best = max(score for score, _ in found)
+    return next(chances for score, chances in found if score >= best - np.sqrt(best * (1 - best) / len(truth)))
 
 
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
@@ -173,7 +174,7 @@ def test_a_head_without_a_bias_is_fitted_without_one() -> None:
     features = one.features.numpy()
     sd = np.where(features.std(0) > 0, features.std(0), 1.0)
     for strength, head in zip(STRENGTHS, fit_heads(one, None, 3, bias=False), strict=True):
-        regression = LogisticRegression(C=1 / (strength * 60), tol=1e-10, max_iter=9999, fit_intercept=False)
+        regression = LogisticRegression(C=1 / (strength * features.size), tol=1e-10, max_iter=9999, fit_intercept=False)
         regression.fit(features / sd, one.labels.numpy())
         chances = (one.features @ head.weight.T).softmax(1).numpy()
         assert chances == pytest.approx(regression.predict_proba(features / sd), abs=1e-3)
@@ -192,17 +193,21 @@ def test_a_class_without_training_images_is_predicted_nowhere_and_all_stays_fini
         assert torch.isfinite(logits).all() and (logits.argmax(1) < 3).all()
 
 
-def test_the_best_on_validation_images_is_chosen_by_recall_then_by_log_loss_then_the_stronger_one() -> None:
-    val = Examples(torch.tensor([[1.0], [1.0], [1.0], [-1.0]], dtype=torch.float64), torch.tensor([0, 0, 0, 1]))
+def test_the_strongest_within_one_standard_error_of_the_best_on_validation_images_is_chosen() -> None:
+    # 16 images of two classes; each head is right about so many of them, half of them in either class
+    val = Examples(torch.eye(16, dtype=torch.float64), torch.arange(16) % 2)
 
-    def head(slope: float, offset: float = 0.0) -> LinearHead:
-        weight = torch.tensor([[slope], [-slope]], dtype=torch.float64)
-        return LinearHead(weight, torch.tensor([offset, -offset], dtype=torch.float64))
+    def right(count: int) -> LinearHead:
+        sure = torch.where(torch.arange(16) < count, 1.0, -1.0).double() * torch.tensor([1.0, -1.0]).repeat(8)
+        return LinearHead(torch.stack([sure, -sure]), torch.zeros(2, dtype=torch.float64))
 
-    sure, unsure, lopsided = head(3.0), head(0.3), head(0.5, 9.0)  # the last calls all of them the first class
-    assert best_head([lopsided, unsure], val) is unsure
-    assert best_head([unsure, sure], val) is sure
-    assert best_head([first := head(1.0), head(1.0)], val) is first
+    # the best is 12 of 16: 0.75, with a standard error of √(0.75 · 0.25 / 16) = 0.108, that is 1.7 images
+    fits = [right(count) for count in (8, 10, 12, 12)]
+    assert choose_head(fits, val) is fits[2]
+    fits = [right(count) for count in (8, 12, 14, 16)]  # nothing is below 1 but within 0 of it
+    assert choose_head(fits, val) is fits[3]
+    fits = [right(count) for count in (8, 12, 10, 13)]  # 12 lie within √(0.8 · 0.2 / 16) = 0.098 of 13, 8 do not
+    assert choose_head(fits, val) is fits[1]
 
 
 def test_a_head_that_takes_more_than_a_vector_is_told_with_the_remedy(make_workspace: MakeWorkspace) -> None:

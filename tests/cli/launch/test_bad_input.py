@@ -134,6 +134,20 @@ BAD = [
         ["run", "evolution=cma_es", "evolution.unfreezing=evolved"],
         ["evolution.unfreezing=evolved", "needs evolution=biotune", "cma_es"],
     ),
+    (["run", "training.head_start=warm"], ["training.head_start=warm", "fresh, probe, evolved"]),
+    (["train", "training.head_start=evolved"], ["training.head_start=evolved", "'biotune train'", "fresh or probe"]),
+    (
+        ["evaluate", "genotypes=x.csv", "training.head_start=evolved"],
+        ["training.head_start=evolved", "'biotune evaluate'", "fresh or probe"],
+    ),
+    (
+        ["run", "evolution=random", "training.head_start=evolved"],
+        ["training.head_start=evolved", "needs evolution=biotune", "random", "fresh or probe"],
+    ),
+    (
+        ["train", "backbone.head=keep", "training.head_start=probe"],
+        ["training.head_start=probe", "backbone.head=keep", "training.head_start=fresh"],
+    ),
     (["run", "fitness.metric=f1"], ["fitness.metric=f1", "acc, acc+std, loss"]),
     (["resume"], ["DIR", "biotune resume --help"]),
     (["resume", "nowhere"], ["nowhere", "no such folder"]),

@@ -1,0 +1,121 @@
+"""Where heads start from, in whole commands: every schedule's where it is set, the search's own where it evolves."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from biotune.cli import main
+
+DIGITS = [
+    "executor=in_process",
+    *("dataset.max_per_class=6", "dataset.max_eval_per_class=6"),
+    *("training.epochs=2", "training.lr=0.003", "training.batch_size=16"),
+]
+SEARCH = [
+    "experiment=smoke",
+    *DIGITS,
+    *(
+        "training.seeds=[1]",
+        "dataset.max_classes=6",
+        "evolution.generations=2",
+        "evolution.population_size=6",
+        "test.seeds=[3]",
+    ),
+]
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["biotune"])
+    monkeypatch.chdir(tmp_path)
+
+
+def biotune(command: str, folder: str, arguments: Sequence[str]) -> Path:
+    assert main([command, *arguments, f"hydra.run.dir={folder}"]) == 0
+    return Path(folder)
+
+
+def keys(folder: Path) -> list[str]:
+    """The keys of all training runs."""
+    records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    return [record["key"] for record in records if record["kind"] == "trial"]
+
+
+def scores(folder: Path) -> Any:
+    return json.loads((folder / "result.json").read_text())["test"]["macro_accuracy"]
+
+
+def test_a_strategy_starts_from_the_probe_and_so_does_the_schedule_that_it_leaves() -> None:
+    some = [*DIGITS, "test.seeds=[1,2]"]
+    fresh = biotune("train", "fresh", ["strategy=full", *some])
+    probe = biotune("train", "probe", ["strategy=full", "training.head_start=probe", *some])
+    again = biotune("train", "again", [f"schedule={probe}/best_schedule.yaml", *some])
+    other = biotune("train", "other", [f"schedule={fresh}/best_schedule.yaml", "training.head_start=probe", *some])
+    assert yaml.safe_load((probe / "best_schedule.yaml").read_text())["head_start"] == "probe"
+    assert "head_start" not in (fresh / "best_schedule.yaml").read_text()
+    assert scores(fresh)["values"] != scores(probe)["values"] == scores(again)["values"] == scores(other)["values"]
+    assert json.loads((again / "result.json").read_text())["schedule"]["head_start"] == "probe"
+    assert "the head starts from the linear probe." in (probe / "report.html").read_text()
+
+
+def test_genotypes_are_evaluated_with_it() -> None:
+    names = "stem,layer1,layer2,layer3,layer4,head,threshold"
+    Path("g.csv").write_text(f"{names}\n{'0.5,' * 6}0.1\n{'0.1,' * 6}0.9\n")
+    given = ["genotypes=g.csv", "evolution.folds=1", "training.seeds=[1]", *DIGITS]
+    fresh, probe = (
+        pd.read_csv(biotune("evaluate", start, [*given, f"training.head_start={start}"]) / "evaluations.csv")
+        for start in ("fresh", "probe")
+    )
+    assert probe["head_start"].tolist() == ["probe", "fresh"]  # nothing of the empty one is trained
+    assert list(fresh) == [name for name in probe if name != "head_start"]
+    assert probe["fitness"][0] < fresh["fitness"][0] and probe["fitness"][1] == fresh["fitness"][1] == 1
+
+
+@pytest.fixture
+def evolved() -> Path:
+    return biotune("run", "evolved", [*SEARCH, "training.head_start=evolved"])
+
+
+def test_a_search_tries_both_and_its_baselines_start_fresh(evolved: Path) -> None:
+    table = pd.read_csv(evolved / "generations.csv")
+    assert set(table["head_start"]) == {"fresh", "probe"}
+    found = keys(evolved)
+    assert any(" probe@fold0" in key for key in found) and any("@fold0" in key and "probe" not in key for key in found)
+    finals = [key for key in found if "/test/" in key]
+    assert len(finals) == 3 and not any("probe" in key for key in finals[1:])  # the first is the found schedule's
+
+
+def test_a_search_that_is_resumed_ends_like_one_that_was_not_interrupted(evolved: Path) -> None:
+    torn = Path(copytree(evolved, "torn", ignore=ignore_patterns("*.csv", "*.json", "model*", "plots", "report*")))
+    lines = (evolved / "journal.jsonl").read_text().splitlines(keepends=True)
+    (torn / "journal.jsonl").write_text("".join(lines[: len(lines) // 2]))
+    assert main(["resume", str(torn)]) == 0
+    assert keys(torn) == keys(evolved)
+    for name in ("generations.csv", "test.csv", "predictions.csv"):
+        one, other = (pd.read_csv(folder / name).drop(columns="seconds", errors="ignore") for folder in (evolved, torn))
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_set_for_all_it_is_every_candidates_and_every_baselines() -> None:
+    folder = biotune("run", "probe", [*SEARCH, "training.head_start=probe"])
+    assert all(" probe@" in key for key in keys(folder))
+
+
+def test_a_comparisons_fixed_strategies_start_fresh_where_it_evolves_and_from_the_probe_where_it_is_set() -> None:
+    some = [*SEARCH, "strategies=[full,lp_ft,biotune]", "compare.tune_lr=false", "evolution.generations=0"]
+    for setting in ("probe", "evolved"):
+        folder = biotune("compare", setting, [*some, f"training.head_start={setting}"])
+        found = keys(folder / "seed-3")
+        fixed = [key for key in found if key.startswith("1.0|1.0|1.0|1.0|1.0|1.0") and "/test/" in key][:2]
+        assert len(fixed) == 2 and [" probe@" in key for key in fixed] == [setting == "probe"] * 2
+        assert {" probe@" in key for key in found if "@fold0" in key} == ({True} if setting == "probe" else {True, False})
