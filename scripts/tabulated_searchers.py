@@ -178,14 +178,11 @@ HALVES = {"folds": 2}
 BARE = {"adoption": False, "folds": 1}
 SEARCHERS = {
     "default": Searcher("**biotune's default**", evolved, smoothed=True),
-    "screened": Searcher("BioTune's operators, thirty children screened for one", evolved, "screened", smoothed=True),
+    "screened": Searcher("BioTune's operators, screened", evolved, "screened", top_k=5, smoothed=True),
     "default_three": Searcher("the default, three seeds", evolved, smoothed=True, training_seeds=THREE_SEEDS),
     "default_folds": Searcher(
         "the default, three seeds, two folds", evolved, "biotune", HALVES, smoothed=True, training_seeds=THREE_SEEDS
     ),
-    "default_screen_3": Searcher("the default, three children drawn for one", evolved, changes={"screen": 3}, smoothed=True),
-    "default_seeded": Searcher("the default, seeded with heuristics", evolved, changes={"seeded": True}, smoothed=True),
-    "default_adopting": Searcher("the default with adoption", evolved, changes={"adoption": True}, smoothed=True),
     "default_by_score": Searcher("the default, chosen by score", evolved),
     "bare": Searcher("BioTune's operators without adoption", evolved, "plain", BARE, training_seeds=ONE_SEED),
     "bare_three": Searcher("BioTune's operators without adoption, three seeds", evolved, "plain", BARE),

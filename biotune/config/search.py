@@ -37,7 +37,11 @@ class EvolutionConfig:
     adoption: bool = key(True, "Draw children towards their parents' mean and a prototype.")
     mutate_first_brood: bool = key(True, "Compute extinction factors already for generation 0.")
     reevaluate_elites: bool = key(True, "Evaluate the elites again when the fold has changed.")
-    seeded: bool = key(False, "Warm start: put common heuristics among the random individuals of generation 0.")
+    seeded: bool = key(
+        False,
+        "Warm start: put full fine-tuning, layer-wise decay, gradual unfreezing and linear probing, each at several learning "
+        "rates, among the random individuals of generation 0.",
+    )
     surrogate: str = key(
         "none",
         "Regression over all evaluations so far that screens children: a Gaussian process (gp), or none.",
