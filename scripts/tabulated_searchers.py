@@ -178,14 +178,11 @@ HALVES = {"folds": 2}
 BARE = {"adoption": False, "folds": 1}
 SEARCHERS = {
     "default": Searcher("**biotune's default**", evolved, smoothed=True),
-    "screened": Searcher("BioTune's operators, thirty children screened for one", evolved, "screened", smoothed=True),
+    "screened": Searcher("BioTune's operators, screened", evolved, "screened", top_k=5, smoothed=True),
     "default_three": Searcher("the default, three seeds", evolved, smoothed=True, training_seeds=THREE_SEEDS),
     "default_folds": Searcher(
         "the default, three seeds, two folds", evolved, "biotune", HALVES, smoothed=True, training_seeds=THREE_SEEDS
     ),
-    "default_screen_3": Searcher("the default, three children drawn for one", evolved, changes={"screen": 3}, smoothed=True),
-    "default_seeded": Searcher("the default, seeded with heuristics", evolved, changes={"seeded": True}, smoothed=True),
-    "default_adopting": Searcher("the default with adoption", evolved, changes={"adoption": True}, smoothed=True),
     "default_by_score": Searcher("the default, chosen by score", evolved),
     "bare": Searcher("BioTune's operators without adoption", evolved, "plain", BARE, training_seeds=ONE_SEED),
     "bare_three": Searcher("BioTune's operators without adoption, three seeds", evolved, "plain", BARE),
@@ -211,16 +208,20 @@ SEARCHERS = {
     ),
 }
 ABLATED: dict[str, tuple[str, dict[str, Any]]] = {
-    "no_freezing": ("no freezing, rates only", {"freezing": False}),
+    "no_freezing": ("no freezing, rates only", {"freezing": False, "fixed_threshold": None}),
     "no_rates": ("no rates, selection only", {"rates": False}),
-    "fixed_threshold": ("threshold fixed at 0.5", {"fixed_threshold": 0.5}),
+    "evolving_threshold": ("evolving threshold", {"fixed_threshold": None}),
     "always_head": ("head always trained", {"always_head": True}),
-    "no_exploitation": ("no exploitation", {"exploitation": False}),
-    "no_momentum": ("no momentum", {"momentum": False}),
+    "biotune_offspring": ("BioTune's crossover and mutation", {"offspring": "biotune"}),
+    "ranking_by_fitness": ("ranked by fitness", {"ranking": "fitness"}),
+    "no_warm_start": ("no warm start", {"seeded": False}),
     "no_mutation": ("no mutation", {"mutation": False}),
     "no_crossover": ("no crossover", {"crossover": False}),
-    "no_surrogate": ("no surrogate", {"surrogate": "none", "screen": 1}),
-    "sequential": ("sequential mating, and so no surrogate", {"mating": "sequential", "surrogate": "none", "screen": 1}),
+    "no_surrogate": ("no surrogate", {"surrogate": "none", "screen": 1, "ranking": "fitness"}),
+    "sequential": (
+        "sequential mating, and so no surrogate",
+        {"mating": "sequential", "surrogate": "none", "screen": 1, "ranking": "fitness"},
+    ),
 }
 ABLATIONS = {name: Searcher(words, evolved, changes=changes, smoothed=True) for name, (words, changes) in ABLATED.items()}
 ALL_SEARCHERS = {**SEARCHERS, **ABLATIONS}

@@ -46,7 +46,11 @@ class EvolutionConfig:
     adoption: bool = key(True, "Draw children towards their parents' mean and a prototype.")
     mutate_first_brood: bool = key(True, "Compute extinction factors already for generation 0.")
     reevaluate_elites: bool = key(True, "Evaluate the elites again when the fold has changed.")
-    seeded: bool = key(False, "Warm start: put common heuristics among the random individuals of generation 0.")
+    seeded: bool = key(
+        False,
+        "Warm start: put full fine-tuning, layer-wise decay, gradual unfreezing and linear probing, each at several learning "
+        "rates, among the random individuals of generation 0.",
+    )
     surrogate: str = key(
         "none",
         "Regression over all evaluations so far that screens children: a Gaussian process (gp), or none.",
@@ -123,7 +127,7 @@ class SearchFitnessConfig(FitnessConfig):
 class ConfirmConfig:
     """The confirmation after the search."""
 
-    top_k: int = key(5, "Distinct schedules to confirm with fresh seeds, the best ones; 0 takes the best search score.", ge=0)
+    top_k: int = key(3, "Distinct schedules to confirm with fresh seeds, the best ones; 0 takes the best search score.", ge=0)
     baselines: list[str] = key(
         ["linear_probe", "lp_ft", "full", "gradual_last_to_first", "layer_decay"],
         "Strategies that are confirmed beside the best schedules and may win, each at its best learning rate; [] for none.",

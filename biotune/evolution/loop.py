@@ -157,9 +157,10 @@ class Search:
     def _initial(self, num_blocks: int) -> Steps:
         """Generation 0 in one batch: random genes, and in a seeded search warm starts before them."""
         size = self._settings.population_size
-        first = warm_starts(num_blocks)[: size - 2] if self._settings.seeded else []
-        genes = [*first, *(self._toolbox.genes() for _ in range(size - len(first)))]
-        individuals = [self._population.newborn(own, Origin.INITIAL) for own in genes]
+        newborn = self._population.newborn
+        first = warm_starts(num_blocks, self._population.orders)[: size - 2] if self._settings.seeded else []
+        individuals = [newborn(own.genes, Origin.INITIAL, self._population.manner_in_turn(own.unfreezing)) for own in first]
+        individuals += [newborn(self._toolbox.genes(), Origin.INITIAL) for _ in range(size - len(first))]
         yield individuals
         return Outcome(individuals, individuals)
 

@@ -14,6 +14,8 @@ from biotune.schedule.block import Block
 from biotune.schedule.schedule import FRESH, Schedule
 from biotune.trial import WORST, Evaluation, Status
 
+Rank = Callable[[list[float]], list[float]]  # N fitness values, best first, to N extinction factors
+
 
 class Population:
     """N individuals, best first; empty until generation 0 is finished.
@@ -37,6 +39,11 @@ class Population:
         self._born_so_far = 0
 
     @property
+    def orders(self) -> tuple[str, ...]:
+        """The orders of unfreezing that an individual can have."""
+        return self._manners[0]
+
+    @property
     def elites(self) -> list[Individual]:
         """The E best individuals."""
         return self.members[: self._settings.elites]
@@ -56,15 +63,19 @@ class Population:
             momentum: (n,); None for zeros.
         """
         if manner is None:
-            manner = self._manner_in_turn()
+            manner = self.manner_in_turn()
         number, self._born_so_far = self._born_so_far, self._born_so_far + 1
         own = np.zeros_like(genes) if momentum is None else momentum
         return Individual(constrain(self._settings, genes), own, number, origin, manner=manner)
 
-    def _manner_in_turn(self) -> Manner:
-        """The categorical genes of the next individual without parents; all combinations take turns."""
+    def manner_in_turn(self, unfreezing: str | None = None) -> Manner:
+        """Return the categorical genes of the next individual without parents; all combinations take turns.
+
+        Args:
+            unfreezing: The order of unfreezing; None lets the orders take turns too.
+        """
         turn, genes = self._born_so_far, []
-        for values in self._manners:
+        for values in self._manners if unfreezing is None else ((unfreezing,), *self._manners[1:]):
             turn, place = divmod(turn, len(values))
             genes.append(values[place])
         return Manner(*genes)
@@ -98,12 +109,12 @@ class Population:
                 elite.evaluation = _at_no_cost(elite.evaluation)
         return anew
 
-    def renew(self, survivors: Sequence[Individual], rank: Callable[[list[float]], list[float]] | None) -> None:
+    def renew(self, survivors: Sequence[Individual], rank: Rank | None) -> None:
         """Replace, sort and rank the members (BioTune, section 2: survival).
 
         Args:
             survivors: The next population, in any order.
-            rank: Maps N fitness values, best first, to N extinction factors; None keeps the factors.
+            rank: Computes the extinction factors; None keeps them.
         """
         self.members = sorted(survivors, key=by_fitness)
         if rank is not None:
@@ -118,7 +129,7 @@ class Population:
 
         Args:
             predict: Maps schedules to predicted fitness values.
-            rank: Maps N fitness values, best first, to N extinction factors.
+            rank: Computes the extinction factors.
         """
         schedules = [self.schedule_of(member) for member in self.members]
         guesses = [

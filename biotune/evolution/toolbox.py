@@ -61,6 +61,7 @@ def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int, hea
     toolbox.register("crossing", partial(variation.crossing, rng) if settings.crossover else _first_parent)
     toolbox.register("newcomer", lambda: variation.newcomer(rng, toolbox.genes()))
     if settings.offspring == "schedules":
+        toolbox.register("select", variation.draw_parents, rng)
         toolbox.register("breed", vary, toolbox, rng)
     else:
         toolbox.register("breed", breed, toolbox)

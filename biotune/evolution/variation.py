@@ -6,6 +6,9 @@ blocks and learning rates as such: a block is frozen or trained, and a trained o
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -17,6 +20,21 @@ MUTANT_CROSSINGS = 0.5  # share of the crossings that mutate too
 STEP_SD = 0.12  # of a mutant's importances and threshold: a factor of 1.7 in a learning rate
 _HIGHEST = 0.6  # of a threshold that moves: above it, few learning rates are left
 _ABOVE = 1e-3  # how far a trained block stays above the threshold
+
+
+def draw_parents(rng: Generator, ranks: Sequence[int]) -> tuple[int, int, int]:
+    """Draw two parents from the better half, with a probability that falls linearly with the rank.
+
+    Args:
+        rng: Source of the draws.
+        ranks: The ranks of the population, best first.
+
+    Returns:
+        Two of `ranks`, perhaps equal, and the first again in the place of BioTune's prototype.
+    """
+    half = -(-len(ranks) // 2)
+    first, second = (ranks[int(half * (1 - math.sqrt(1 - rng.random())))] for _ in range(2))
+    return first, second, first
 
 
 def mutant(rng: Generator, genes: Genes, threshold_moves: bool = True) -> Genes:

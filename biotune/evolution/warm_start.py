@@ -1,48 +1,64 @@
-"""The warm start of a seeded search: common fine-tuning heuristics as genotypes."""
+"""The warm start of a seeded search: the usual ways of fine-tuning as genotypes, each at several learning rates."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from biotune.evolution.individual import Genes
+from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER
 
-_LOW, _CUT = 0.1, 0.3  # the importance of a frozen block, and the threshold above it
-_BASE, _FAST, _FASTEST = 0.5, 0.74, 1.0  # importances of learning rates of 1, 3 and 10 times the base learning rate
+FACTORS = (3.0, 1.0, 10.0, 0.3)  # multiples of the base learning rate, the most promising first
+DECAY = 0.75  # of layer-wise decay, as `strategy.decay`
+_THRESHOLD = 0.3  # leaves the learning rates from 0.4 to ten times the base learning rate
+_ABOVE = 1e-3  # how far the importance of a trained block stays above the threshold
 
 
-def warm_starts(num_blocks: int) -> list[Genes]:
-    """Return genotypes, the most promising first.
+class WarmStart(NamedTuple):
+    """One individual of generation 0.
 
-    Full fine-tuning at three learning rates, the last two blocks, rising learning rates, the head, the last half, falling
-    learning rates, the first half with the head.
+    Attributes:
+        genes: (n,) importances, the threshold last.
+        unfreezing: The order in which its blocks join, see `Schedule`.
+    """
 
+    genes: Genes
+    unfreezing: str
+
+
+def warm_starts(num_blocks: int, orders: Sequence[str] = (TOGETHER,)) -> list[WarmStart]:
+    """Return full fine-tuning, layer-wise decay, gradual unfreezing and linear probing, each at `FACTORS`, best factor first.
+
+    Sources: `biotune.strategies.fixed`. Learning rates below 0.4 times the base learning rate become that, and those above ten
+    times it become ten times it.
 
     Args:
         num_blocks: Number of blocks, the head included.
+        orders: The orders of unfreezing that a schedule can have; without last_to_first there is no gradual unfreezing.
 
     Returns:
-        Distinct genotypes of `num_blocks` + 1 genes, the threshold last.
+        Distinct ones, of `num_blocks` + 1 genes each.
     """
-    place = np.linspace(0.0, 1.0, num_blocks)
-    first_half = place < 0.5
-    importances = [
-        np.full(num_blocks, _FAST),
-        np.full(num_blocks, _BASE),
-        np.full(num_blocks, _FASTEST),
-        _only(place >= place[max(num_blocks - 2, 0)], _FAST),
-        0.4 + 0.5 * place,
-        _only(place == 1.0, _FAST),
-        _only(~first_half, _FAST),
-        0.9 - 0.4 * place,
-        _only(first_half | (place == 1.0), _FAST),
-    ]
-    found: dict[bytes, Genes] = {}
-    for own in importances:
-        genes = np.append(own, _CUT)
-        if (own > _CUT).any():  # in a network of one block some select none
-            found.setdefault(genes.tobytes(), genes)
+    place = np.arange(num_blocks)
+    alike, head = np.ones(num_blocks), (place == num_blocks - 1).astype(float)
+    decaying = DECAY ** (num_blocks - 1.0 - place)
+    methods = [(alike, TOGETHER), (decaying, TOGETHER), (alike, LAST_TO_FIRST), (head, TOGETHER)]
+    found: dict[tuple[bytes, str], WarmStart] = {}
+    for factor in FACTORS:
+        for weights, order in methods:
+            if order in orders or order == TOGETHER:
+                one = WarmStart(_genes_of(factor * weights), order if order in orders else orders[0])
+                found.setdefault((one.genes.tobytes(), one.unfreezing if num_blocks > 1 else TOGETHER), one)
     return list(found.values())
 
 
-def _only(selected: np.ndarray, importance: float) -> Genes:
-    return np.where(selected, importance, _LOW)
+def _genes_of(lr_weights: np.ndarray) -> Genes:
+    """Genes that decode to multiples of the base learning rate, within what the threshold leaves; 0 is frozen."""
+    importances = [
+        min(max(0.5 + math.log10(weight) / 2, _THRESHOLD + _ABOVE), 1.0) if weight > 0 else _THRESHOLD / 2
+        for weight in lr_weights.tolist()
+    ]
+    return np.array([*importances, _THRESHOLD])

@@ -20,8 +20,8 @@ from biotune.training.metrics import macro_accuracy
 from biotune.training.placement import Rows
 from biotune.training.workspace import LinearHead, Workspace
 
-# L2 strengths λ to choose from, from strong to weak, so that each fit can start from the one before
-STRENGTHS = (10.0, 1.0, 1e-1, 1e-2, 1e-3)
+# L2 strengths λ per feature to choose from, from strong to weak, so that each fit can start from the one before
+STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _BATCH = 64  # images per forward pass; constant, so that all workers get equal values
 _MOST_STEPS = 500
 _CONSTANT = 1e-6  # sd of a feature, as a share of the largest sd, below which it counts as constant
@@ -98,8 +98,9 @@ def features_of(workspace: Workspace, rows: Rows) -> Tensor:
 def fit_heads(train: Examples, class_weights: Tensor | None, classes: int, bias: bool = True) -> list[LinearHead]:
     """Fit a multinomial logistic regression for every strength, by L-BFGS.
 
-    Minimises the mean cross-entropy, weighted as in training, plus λ/2 of the squared weights. The features are standardised
-    within the regression, where λ applies; the returned head takes them as they are.
+    Minimises the mean cross-entropy, weighted as in training, plus λF/2 of the squared weights. The features are standardised
+    within the regression, where λ applies; with F, a strength means the same for any number of features. The returned head
+    takes them as they are.
 
     Args:
         train: The training images, at least one.
@@ -120,7 +121,7 @@ def fit_heads(train: Examples, class_weights: Tensor | None, classes: int, bias:
     weights = None if class_weights is None else class_weights.to(features)
     fits = []
     for strength in STRENGTHS:
-        _minimise(inputs, labels, weight, offset, weights, strength)
+        _minimise(inputs, labels, weight, offset, weights, strength * features.shape[1])
         own = weight.detach() / sd
         fits.append(LinearHead(own, offset.detach() - own @ mean))
     return fits

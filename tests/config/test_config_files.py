@@ -141,25 +141,40 @@ def test_a_choice_is_found_under_the_name_of_its_file(group: str) -> None:
         assert yaml.safe_load(file.read_text())["name"] == file.stem
 
 
-def test_the_default_run_has_the_papers_population_and_trains_each_candidate_once_on_all_data() -> None:
+def test_the_default_search_makes_at_most_sixty_training_runs_each_on_all_data() -> None:
     config: RunConfig = composed("run")
     evolution = config.evolution
-    assert (evolution.population_size, evolution.generations, evolution.elites) == (10, 10, 3)
-    assert (evolution.folds, evolution.resplit, evolution.unfreezing) == ("auto", True, "evolved")
+    assert most_evaluations(evolution) * len(config.training.seeds) == 20 + 8 * 5 == 60
+    assert (evolution.folds, evolution.resplit, evolution.spread, evolution.unfreezing) == ("auto", True, True, "evolved")
     assert config.training.seeds == [684]
     assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "process_pool")
 
 
-def test_the_default_search_screens_without_adoption_and_chooses_smoothly() -> None:
+def test_the_default_search_ranks_by_the_surrogate_and_breeds_schedules() -> None:
     config: RunConfig = composed("run")
     evolution = config.evolution
-    assert (evolution.mutate_first_brood, evolution.reevaluate_elites, evolution.mating) == (True, True, "brood")
-    assert (evolution.exploitation, evolution.momentum, evolution.mutation) == (True,) * 3
-    assert (evolution.adoption, evolution.surrogate, evolution.screen, evolution.seeded) == (False, "gp", 30, False)
-    assert (config.confirm.choose, config.confirm.splits) == ("simplest", "auto")
-    assert (evolution.exploitation_radius, evolution.max_hours) == (0.25, None)
-    assert config.confirm.top_k > 0
+    assert (evolution.ranking, evolution.offspring, evolution.surrogate, evolution.screen) == (
+        "predicted",
+        "schedules",
+        "gp",
+        80,
+    )
+    assert (evolution.exploitation, evolution.reevaluate_elites, evolution.momentum, evolution.adoption) == (False,) * 4
+    assert (evolution.mutation, evolution.crossover, evolution.seeded, evolution.fixed_threshold) == (True, True, True, 0.3)
+    assert (config.confirm.choose, config.confirm.splits, config.confirm.top_k) == ("simplest", "auto", 3)
+    assert config.training.head_start == "evolved"
+    assert evolution.max_hours is None
     assert config.training.frozen_norm == "eval"
+
+
+def test_the_screened_search_has_the_papers_population_and_three_times_the_cost() -> None:
+    config: RunConfig = composed("run", "evolution=screened")
+    evolution = config.evolution
+    assert (evolution.population_size, evolution.generations, evolution.elites) == (10, 10, 3)
+    assert most_evaluations(evolution) == 10 + 10 * (2 * 3 + 7 + 3) == 170
+    assert (evolution.ranking, evolution.offspring, evolution.exploration) == ("fitness", "biotune", 2.0)
+    assert (evolution.adoption, evolution.surrogate, evolution.screen, evolution.seeded) == (False, "gp", 30, False)
+    assert config.confirm.top_k == 3
 
 
 PAPER_TRAINING = {

@@ -71,12 +71,12 @@ def test_a_batch_says_whose_schedules_it_holds_and_on_which_fold() -> None:
     first = search.ask()
     assert [individual.number for individual in first.individuals] == list(range(6))
     assert {individual.origin for individual in first.individuals} == {"initial"}
-    assert len(first.schedules) == 6 and first.fold == 0
+    assert len(first.schedules) == 6 and first.folds == (0,) * 6
     search.tell(answers(first))
     second = search.ask()
     # the fold has changed: both elites anew, then two probes each
     assert [individual.origin for individual in second.individuals] == ["elite"] * 2 + ["probe"] * 4
-    assert second.fold == 1
+    assert set(second.folds) == {1}
     search.tell(answers(second))
     assert [individual.origin for individual in search.ask().individuals] == ["child"] * 4
 

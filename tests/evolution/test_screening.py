@@ -11,6 +11,7 @@ import numpy as np
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation
 from biotune.evolution.loop import evolve
+from biotune.evolution.surrogate import Surrogate
 from biotune.evolution.warm_start import warm_starts
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
@@ -55,12 +56,20 @@ def test_a_screened_search_is_better_at_the_same_cost_where_neighbours_are_alike
     assert quality(seeds, smoothed=True, **SCREENED, **short) < quality(seeds, **short) - 0.01
 
 
-def test_a_seeded_search_begins_with_the_heuristics() -> None:
+def test_a_seeded_search_begins_with_the_usual_methods() -> None:
     first = search(0, seeded=True)[0]
     genes = [candidate.genes for candidate in first.candidates]
-    expected = [tuple(own.tolist()) for own in warm_starts(6)][:8]  # two of the ten stay random
+    expected = [tuple(own.genes.tolist()) for own in warm_starts(6)][:8]  # two of the ten stay random
     assert genes[:8] == expected
     assert {candidate.origin for candidate in first.candidates} == {"initial"}
+
+
+def test_where_the_order_evolves_a_seeded_search_begins_with_gradual_unfreezing_too() -> None:
+    first = search(0, seeded=True, unfreezing="evolved", population_size=20)[0]
+    found = [(one.genes, one.schedule.unfreezing) for one in first.candidates[:15]]
+    expected = [(tuple(own.genes.tolist()), own.unfreezing) for own in warm_starts(6, ("together", "last_to_first"))]
+    assert found == expected
+    assert sum(order == "last_to_first" for _, order in found) == 4
 
 
 def test_a_screen_evaluates_no_schedule_twice_in_a_batch_and_costs_no_more() -> None:
@@ -80,3 +89,20 @@ def test_the_smoothed_hall_is_ranked_by_the_regression_and_holds_distinct_schedu
     keys = [entry.schedule.key for entry in smooth.hall]
     assert len(set(keys)) == len(keys) == 10
     assert true_fitness(smooth.hall[0].schedule) <= true_fitness(raw.hall[0].schedule) + 0.02
+
+
+def test_ranking_by_prediction_takes_parents_and_survivors_from_what_the_surrogate_thinks_best() -> None:
+    found = search(4, **SCREENED, ranking="predicted", exploitation=False, folds=1)
+    survivors = {one["individual"] for one in found[-1].survivors}
+    schedules = {one.individual: one.schedule for own in found for one in own.candidates}
+    observations = found[-2].observations  # what was known when the last generation began
+    known = {one["individual"] for one in found[-2].survivors}
+    guesses = dict(zip(sorted(known), Surrogate(observations).predict([schedules[one] for one in sorted(known)]), strict=True))
+    best = sorted(known, key=lambda number: (guesses[number], number))[:3]
+    assert set(best) <= survivors
+    assert len(survivors & known) == 3
+
+
+def test_ranking_by_prediction_finds_better_schedules_where_single_evaluations_are_noisy() -> None:
+    seeds, own = range(6), {**SCREENED, "exploitation": False, "folds": 1, "offspring": "schedules", "momentum": False}
+    assert quality(seeds, smoothed=True, **own, ranking="predicted") < quality(seeds, exploitation=False, folds=1) - 0.01

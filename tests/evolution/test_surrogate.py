@@ -112,7 +112,7 @@ def test_the_same_evaluations_give_the_same_guess_to_the_bit() -> None:
 def test_evaluations_that_are_all_alike_are_no_error() -> None:
     surrogate = Surrogate([Observation(one, 0, 0.5) for one in drawn(FEWEST, 4)])
     assert surrogate.predict(drawn(3, 5)) == pytest.approx([0.5] * 3)
-    assert sorted(surrogate.most_promising(drawn(3, 5), 3)) == [0, 1, 2]
+    assert sorted(surrogate.most_promising(drawn(3, 5), 3, 2.0)) == [0, 1, 2]
 
 
 def test_what_is_evaluated_together_is_not_all_alike() -> None:
@@ -121,7 +121,7 @@ def test_what_is_evaluated_together_is_not_all_alike() -> None:
     surrogate = Surrogate(noisy(known, sd=0.01))
     fast = [schedule(0.0, 3.0 + step / 1000, 10.0) for step in range(10)]
     slow = [schedule(0.0, 3.0 + step / 1000, 0.15) for step in range(10)]
-    first, second = surrogate.most_promising([*fast, *slow], 2)
+    first, second = surrogate.most_promising([*fast, *slow], 2, 2.0)
     assert (first < 10) != (second < 10)
 
 
@@ -129,17 +129,17 @@ def test_what_is_good_comes_before_what_is_bad_and_unknown_before_known() -> Non
     known = [schedule(0.0, 10.0**log, 1.0) for log in np.linspace(-1, 1, 40)]
     surrogate = Surrogate(noisy(known, sd=0.01))
     good, bad, unknown = schedule(0.0, 10.0**0.5, 1.0), schedule(0.0, 0.1, 1.0), schedule(0.0, 10.0**0.5, 0.1)
-    assert surrogate.most_promising([bad, good], 2) == [1, 0]
-    assert surrogate.most_promising([good, unknown], 1) == [1]
+    assert surrogate.most_promising([bad, good], 2, 2.0) == [1, 0]
+    assert surrogate.most_promising([good, unknown], 1, 2.0) == [1]
 
 
 def test_the_most_promising_are_good_ones_none_twice_and_known_ones_last() -> None:
     surrogate = Surrogate(noisy(drawn(80, 6), sd=0.01))
     good, fair, bad, empty = schedule(0.0, 3.0, 1.0), schedule(0.0, 0.5, 1.0), schedule(1.0, 0.0, 1.0), schedule(0.0, 0.0, 0.0)
     candidates = [bad, good, empty, good, fair]
-    assert most_promising(surrogate, candidates, set(), 2) == [1, 4]
-    assert most_promising(surrogate, candidates, {good.key}, 2) == [4, 0]
-    assert sorted(most_promising(surrogate, candidates, set(), 9)) == [0, 1, 2, 3, 4]
+    assert most_promising(surrogate, candidates, set(), 2, 2.0) == [1, 4]
+    assert most_promising(surrogate, candidates, {good.key}, 2, 2.0) == [4, 0]
+    assert sorted(most_promising(surrogate, candidates, set(), 9, 2.0)) == [0, 1, 2, 3, 4]
 
 
 def test_the_first_regression_of_a_process_leaves_the_global_generators_alone() -> None:

@@ -2,23 +2,50 @@
 
 import pytest
 
-from biotune.evolution.warm_start import warm_starts
+from biotune.evolution.warm_start import FACTORS, warm_starts
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER
+from biotune.strategies.fixed import full, layer_decay, linear_probe
+
+ORDERS = (TOGETHER, LAST_TO_FIRST)
 
 
+def blocks_of(count: int) -> list[Block]:
+    return [Block(f"b{index}", (f"b{index}",)) for index in range(count)]
+
+
+@pytest.mark.parametrize("orders", [(TOGETHER,), (LAST_TO_FIRST,), ORDERS], ids=["together", "gradual", "either"])
 @pytest.mark.parametrize("blocks", [1, 2, 3, 6, 13])
-def test_heuristics_are_distinct_schedules_that_train_something(blocks: int) -> None:
-    own = [Block(f"b{index}", (f"b{index}",)) for index in range(blocks)]
-    schedules = [decode(genes.tolist(), own) for genes in warm_starts(blocks)]
-    assert not any(schedule.is_empty for schedule in schedules)
-    assert len({schedule.key for schedule in schedules}) == len(schedules) >= 3
+def test_they_are_distinct_schedules_that_train_the_head(blocks: int, orders: tuple[str, ...]) -> None:
+    own = blocks_of(blocks)
+    found = warm_starts(blocks, orders)
+    schedules = [(decode(one.genes.tolist(), own).lr_weights, one.unfreezing) for one in found]
+    assert all(weights[-1] > 0 for weights, _ in schedules)
+    assert {order for _, order in schedules} <= set(orders)
+    assert len(set(schedules)) == len(schedules) >= len(FACTORS)
 
 
-def test_they_hold_full_fine_tuning_at_three_rates_the_head_alone_and_rising_rates() -> None:
-    own = [Block(f"b{index}", (f"b{index}",)) for index in range(6)]
-    weights = [decode(genes.tolist(), own).lr_weights for genes in warm_starts(6)]
-    constant = [row[0] for row in weights if len(set(row)) == 1]
-    assert constant == pytest.approx([3.02, 1.0, 10.0], rel=1e-2)
-    assert any(row[:5] == (0.0,) * 5 and row[5] > 0 for row in weights)
-    assert any(all(one < other for one, other in zip(row, row[1:], strict=False)) and row[0] > 0 for row in weights)
+def test_they_are_the_baselines_at_four_learning_rates() -> None:
+    own = blocks_of(6)
+    found = {decode(one.genes.tolist(), own).lr_weights for one in warm_starts(6, ORDERS) if one.unfreezing == TOGETHER}
+    for factor in (1.0, 3.0, 10.0):
+        for method in (full(own), layer_decay(own, 0.75), linear_probe(own)):
+            # a decayed learning rate may be too low for a genotype
+            expected = [max(factor * weight, 0.4) if weight > 0 else 0.0 for weight in method.lr_weights]
+            assert any(weights == pytest.approx(expected, rel=0.01) for weights in found)
+    slow = [weights for weights in found if max(weights) < 0.41]
+    assert len(slow) == 2  # full and layer-wise decay at 0.3 are both the lowest learning rate everywhere; linear probing
+
+
+def test_gradual_unfreezing_is_full_fine_tuning_in_another_order() -> None:
+    gradual = [one.genes.tolist() for one in warm_starts(6, ORDERS) if one.unfreezing == LAST_TO_FIRST]
+    assert len(gradual) == 4
+    assert gradual == [one.genes.tolist() for one in warm_starts(6) if len(set(one.genes[:-1].tolist())) == 1]
+    assert all(one.unfreezing == TOGETHER for one in warm_starts(6))
+
+
+def test_the_first_ones_differ_in_method() -> None:
+    first = warm_starts(6, ORDERS)[:4]
+    assert len({(one.genes.tobytes(), one.unfreezing) for one in first}) == 4
+    assert len({max(one.genes[:-1]) for one in first}) == 1  # all at the same learning rate

@@ -70,8 +70,8 @@ def by_scikit_learn(workspace: Workspace, fold: int | None, class_weight: str | 
     scaler = StandardScaler().fit(train)
     found = []
     for strength in STRENGTHS:
-        # sum of losses + |w|²/2C has the minimum of mean loss + λ|w|²/2 at C = 1/λN
-        regression = LogisticRegression(C=1 / (strength * len(train)), tol=1e-8, max_iter=5000, class_weight=class_weight)
+        # sum of losses + |w|²/2C has the minimum of mean loss + λF|w|²/2 at C = 1/λFN
+        regression = LogisticRegression(C=1 / (strength * train.size), tol=1e-8, max_iter=5000, class_weight=class_weight)
         regression.fit(scaler.transform(train), data.labels[part.train])
         chances = regression.predict_proba(scaler.transform(val))
         truth = data.labels[part.val]
@@ -174,7 +174,7 @@ def test_a_head_without_a_bias_is_fitted_without_one() -> None:
     features = one.features.numpy()
     sd = np.where(features.std(0) > 0, features.std(0), 1.0)
     for strength, head in zip(STRENGTHS, fit_heads(one, None, 3, bias=False), strict=True):
-        regression = LogisticRegression(C=1 / (strength * 60), tol=1e-10, max_iter=9999, fit_intercept=False)
+        regression = LogisticRegression(C=1 / (strength * features.size), tol=1e-10, max_iter=9999, fit_intercept=False)
         regression.fit(features / sd, one.labels.numpy())
         chances = (one.features @ head.weight.T).softmax(1).numpy()
         assert chances == pytest.approx(regression.predict_proba(features / sd), abs=1e-3)
