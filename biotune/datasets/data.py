@@ -106,7 +106,7 @@ def find_dataset(config: DatasetConfig, resampling: Resampling = AS_GIVEN) -> Fo
     """
     source = load_source(config)
     cut = partition(source, config)
-    resampling = resampling.settled(len(cut.val))
+    resampling = resampling.settled(len(cut.train), len(cut.val))
     folds = draw_folds(source, cut, resampling, config.split_seed)
     limited = config.max_classes is not None
     kept = np.unique(source.labels[cut.train]) if limited else np.arange(len(source.classes))

@@ -15,7 +15,8 @@ from biotune.errors import DataError
 
 _RESPLIT_SEEDS = 10**6  # offset from the seeds of the hold-outs, which begin at dataset.split_seed
 # the power calculation of `splits_needed`
-_DISAGREEMENT = 0.15  # share of images on which exactly one of two good fine-tunes of a network is right; docs/method.md
+_DISAGREEMENT = 0.15  # share of images on which exactly one of two good fine-tunes of a network is right
+_TRAINING = 0.1  # variance of one training run's accuracy, over seeds and training sets, times the number of training images
 _RESOLUTION = 0.02  # standard error of a difference in accuracy that several splits shall reach
 _FEWEST_SPLITS, _MOST_SPLITS = 3, 10
 
@@ -41,13 +42,14 @@ class Resampling:
     anew: bool = False
     confirming: int | None = 0
 
-    def settled(self, num_val: int) -> Resampling:
+    def settled(self, num_train: int, num_val: int) -> Resampling:
         """Return the resampling with both numbers.
 
         Args:
+            num_train: Number of training images of the given split.
             num_val: Number of validation images of the given split.
         """
-        needed = splits_needed(num_val)
+        needed = splits_needed(num_train, num_val)
         return Resampling(
             needed if self.splits is None else self.splits,
             self.anew,
@@ -69,21 +71,24 @@ class Resampling:
 AS_GIVEN = Resampling()
 
 
-def splits_needed(num_val: int) -> int:
+def splits_needed(num_train: int, num_val: int) -> int:
     """Return the number of splits over which two schedules must be compared, from a power calculation.
 
     Where exactly one of two models is right on a share d of the images, the variance of the difference of their accuracies on n
     images is at most d / n (McNemar, "Note on the sampling error of the difference between correlated proportions or
-    percentages", 1947). Over K splits its standard error is √(d / (n K)), which shall be at most 0.02 with d = 0.15. Splits
+    percentages", 1947). To this comes what luck in training adds, twice c / m with m training images. Over K splits the
+    standard error is √((d / n + 2 c / m) / K), which shall be at most 0.02 with d = 0.15 and c = 0.1 (docs/method.md). Splits
     share images, so that this is the least that is needed.
 
     Args:
+        num_train: m, the number of training images, at least 1.
         num_val: n, the number of validation images, at least 1.
 
     Returns:
         K, between 3 and 10.
     """
-    needed = math.ceil(_DISAGREEMENT / (num_val * _RESOLUTION**2))
+    variance = _DISAGREEMENT / num_val + 2 * _TRAINING / num_train
+    needed = math.ceil(variance / _RESOLUTION**2)
     return min(max(needed, _FEWEST_SPLITS), _MOST_SPLITS)
 
 

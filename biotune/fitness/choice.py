@@ -10,6 +10,7 @@ from statistics import fmean, variance
 from biotune.fitness.racing import Scores, residual_sd
 
 Rule = Callable[[Sequence[int]], str]
+_MUCH_SMALLER = 0.5  # share of another's cost below which a finalist may win although its mean is worse
 _COVERED = 1.96  # standard errors on either side that an interval of 95 % spans
 
 
@@ -50,19 +51,22 @@ def standard_error(scores: Mapping[str, Scores]) -> float:
 
 
 def choose_simplest(scores: Mapping[str, Scores], sizes: Mapping[str, float], references: Sequence[str] = ()) -> Choice:
-    """Choose the smallest finalist whose mean is within one standard error of the best mean.
+    """Choose a finalist that is much smaller than the best and whose mean is within one standard error of the best mean.
 
     The one-standard-error rule (Breiman et al., *Classification and Regression Trees*, 1984, section 3.4.3), for paired scores.
 
     Args:
         scores: For each finalist one score per trial, the same splits and seeds in the same order; higher is better.
-        sizes: The cost of each finalist, such as the number of parameters that it trains; among equals the first wins.
+        sizes: The cost of each finalist, such as the number of parameters that it trains. From the best one downwards, one gives
+            way to the best of those that cost at most half of it: a smaller gain would not be worth a worse mean.
         references: The finalists among which the best is looked for; empty for all.
     """
     best, means = _best(scores, references)
     error = standard_error(scores)
-    alike = [name for name in scores if means[best] - means[name] <= error]
-    chosen = min(alike, key=lambda name: sizes[name])
+    alike = sorted((name for name in scores if means[best] - means[name] <= error), key=lambda name: -means[name])
+    chosen = best
+    while smaller := [name for name in alike if sizes[name] <= _MUCH_SMALLER * sizes[chosen]]:
+        chosen = smaller[0]
     return Choice(chosen, best, max(means[best] - means[chosen], 0.0), error)
 
 

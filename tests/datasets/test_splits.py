@@ -254,17 +254,18 @@ def test_test_data_may_lack_a_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_val", "needed"), [(5, 10), (37, 10), (38, 10), (50, 8), (100, 4), (125, 3), (359, 3), (10**6, 3)]
+    ("num_train", "num_val", "needed"),
+    [(40, 10, 10), (100, 200, 7), (200, 200, 5), (1000, 250, 3), (10**6, 50, 8), (10**6, 10**6, 3)],
 )
-def test_few_validation_images_need_many_splits(num_val: int, needed: int) -> None:
-    """0.15 / (50 · 0.02²) = 7.5; never fewer than 3, nor more than 10."""
-    assert splits_needed(num_val) == needed
+def test_few_images_need_many_splits(num_train: int, num_val: int, needed: int) -> None:
+    """For 100 and 200 images (0.15 / 200 + 0.2 / 100) / 0.02² = 6.9; never fewer than 3, nor more than 10."""
+    assert splits_needed(num_train, num_val) == needed
 
 
 def test_splits_of_search_and_confirmation_all_differ_and_the_first_is_the_given_one() -> None:
     toy = source([0, 1, 2, 3] * 15)
     cut = partition(toy, config())
-    resampling = Resampling(None, True, None).settled(len(cut.val))
+    resampling = Resampling(None, True, None).settled(len(cut.train), len(cut.val))
     assert resampling.counts == (10, 10)
     drawn = draw_folds(toy, cut, resampling, 0)
     assert len({tuple(val.tolist()) for _, val in drawn}) == 20

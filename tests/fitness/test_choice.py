@@ -8,7 +8,7 @@ import pytest
 
 from biotune.fitness.choice import choose_best, choose_simplest, predict, standard_error
 
-SIZES = {"probe": 1.0, "half": 5.0, "full": 9.0}
+SIZES = {"probe": 1.0, "half": 4.0, "full": 9.0}
 
 
 def test_the_standard_error_of_two_finalists_is_that_of_their_paired_differences() -> None:
@@ -83,3 +83,11 @@ def test_the_prediction_of_a_lucky_choice_among_equals_is_not_lucky() -> None:
         best.append(max(np.mean(row) for row in scores.values()))
     assert np.mean(best) > 0.72
     assert np.mean(predicted) == pytest.approx(0.7, abs=4 * 0.05 / math.sqrt(6 * 200))
+
+
+def test_among_equally_large_ones_the_best_is_chosen_and_a_little_smaller_is_no_reason() -> None:
+    scores = {"full": (0.70, 0.64, 0.66), "gradual": (0.72, 0.66, 0.66), "most": (0.67, 0.67, 0.69)}
+    sizes = {"full": 100.0, "gradual": 100.0, "most": 60.0}
+    choice = choose_simplest(scores, sizes)
+    assert choice.error > 0.01  # all three are alike
+    assert (choice.chosen, choice.best) == ("gradual", "gradual")
