@@ -57,8 +57,8 @@ def choose_simplest(scores: Mapping[str, Scores], sizes: Mapping[str, float], re
 
     Args:
         scores: For each finalist one score per trial, the same splits and seeds in the same order; higher is better.
-        sizes: The cost of each finalist, such as the number of parameters that it trains. From the best one downwards, one gives
-            way to the best of those that cost at most half of it: a smaller gain would not be worth a worse mean.
+        sizes: The cost of each finalist, such as the number of parameters that it trains. From the best one downwards, one
+            gives way to the best of those that cost at most half of it: a smaller gain would not be worth a worse mean.
         references: The finalists among which the best is looked for; empty for all.
     """
     best, means = _best(scores, references)
