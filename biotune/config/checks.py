@@ -58,7 +58,7 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
     if value == MISSING:
         yield f"{item.path}: must be given. {item.metadata['meaning']}"
     if isinstance(value, list):
-        if not value and item.default and not item.metadata["may_be_empty"]:
+        if not value and item.default:
             yield f"{item.path}=[]: must name at least one."
         repeated = sorted({entry for entry in value if value.count(entry) > 1})
         if repeated:

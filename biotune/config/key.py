@@ -25,7 +25,6 @@ def key(
     usual: tuple[str, ...] = (),
     words: tuple[str, ...] = (),
     path: str = "",
-    may_be_empty: bool = False,
 ) -> Any:
     """Declare a configuration key as a field of a dataclass.
 
@@ -40,14 +39,12 @@ def key(
         usual: Values that completion offers where others are allowed too.
         words: Texts that are allowed in place of a number.
         path: `files` or `folders` where the value is a path, else empty.
-        may_be_empty: Whether a list with a default may be given as [].
 
     Returns:
         A `dataclasses.field` with these facts as its metadata.
     """
     bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     metadata: dict[str, Any] = {"meaning": meaning, "choices": choices, "usual": usual, "words": words, "path": path}
-    metadata["may_be_empty"] = may_be_empty
     metadata |= {name: bound for name, bound in bounds.items() if bound is not None}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)

@@ -129,15 +129,13 @@ class ConfirmConfig:
 
     top_k: int = key(3, "Distinct schedules to confirm with fresh seeds, the best ones; 0 takes the best search score.", ge=0)
     baselines: list[str] = key(
-        ["linear_probe", "lp_ft", "full", "gradual_last_to_first", "layer_decay"],
-        "Strategies that are confirmed beside the best schedules and may win, each at its best learning rate; [] for none.",
-        may_be_empty=True,
+        [], "Strategies that are confirmed beside the best schedules and may win, each at its best learning rate; [] for none."
     )
     lr_factors: list[float] = key(
         [0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that each of confirm.baselines tries.", gt=0, le=1e6
     )
     splits: int | str = key(
-        AUTO,
+        0,
         "New splits of all training and validation images to confirm on, none of which the search has used; 0 confirms on the "
         "folds of the search. auto: with evolution.resplit the fewer validation images, the more splits, otherwise 0.",
         ge=0,

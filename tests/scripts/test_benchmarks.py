@@ -447,7 +447,7 @@ class TestSearch:
     ) -> None:
         module = script("bench_search")
         (tmp_path / ".hydra").mkdir()
-        (tmp_path / ".hydra" / "config.yaml").write_text("evolution: {folds: 5, resplit: true}\n")
+        (tmp_path / ".hydra" / "config.yaml").write_text("evolution: {folds: 5, resplit: true}\nconfirm: {splits: 4}\n")
         asked: list[Any] = []
         network, data = build_network(BackboneConfig("biotune", "glyphnet"), 10), load_digits()
         inputs = SimpleNamespace(device=CPU, network=network, data=data)
@@ -461,7 +461,7 @@ class TestSearch:
         case = dataclasses.replace(module.digits(), training=TrainingConfig(lr=0.01, epochs=30, patience=4, batch_size=50))
         given = SimpleNamespace(device="cpu", seed=0, sample=9)
         seconds = module.sample(case, [{"key": trial.key} for trial in trials], given, tmp_path)
-        assert asked == [Resampling(5, anew=True)]  # the run's own splits
+        assert asked == [Resampling(5, anew=True, confirming=4)]  # the run's own splits
         assert len(seconds) == len(told) == 2
         parts = {len(data.whole.train): data.whole, len(data.folds[1].train): data.folds[1]}
         for pretrained, (train, val), given, device in told:
