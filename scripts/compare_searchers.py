@@ -149,10 +149,13 @@ def compare(path: Path, given: argparse.Namespace) -> list[str]:
             (name, *cell): pool.submit(search_many, path, cell[0], name, cell[1], range(seeds_of(name, given.seeds)))
             for cell in cells
             for name in given.searchers
+            if cell[1] <= ALL_SEARCHERS[name].longest
         }
         outcomes = {key: future.result() for key, future in futures.items()}
     tasks = {kind: read_task(path, kind) for kind in given.models}
-    first = {name: outcomes[name, *cells[0]] for name in given.searchers}
+    kind = given.models[0]
+    dearest = {name: max(b for other, k, b in outcomes if (other, k) == (name, kind)) for name in given.searchers}
+    first = {name: outcomes[name, kind, budget] for name, budget in dearest.items()}
     given.figures.mkdir(parents=True, exist_ok=True)
     figure = draw(tasks[given.models[0]], first)
     kind = "ablations" if given.ablations else "searchers"
@@ -175,7 +178,7 @@ def table(
     """A row a searcher, a column a model and budget, and below them fixed schedules and the best there is."""
     heads = [f"{MODELS[kind]}, cost {budget}" for kind, budget in cells]
     names = list(dict.fromkeys(name for name, _, _ in outcomes))
-    rows = [(ALL_SEARCHERS[name].words, [mean_and_error(outcomes[name, *cell]) for cell in cells]) for name in names]
+    rows = [(ALL_SEARCHERS[name].words, [mean_and_error(outcomes.get((name, *cell))) for cell in cells]) for name in names]
     blocks = next(iter(tasks.values())).blocks
     count = len(blocks)
     fixed = {
@@ -202,8 +205,10 @@ def table(
     ]
 
 
-def mean_and_error(outcomes: Sequence[Outcome]) -> str:
-    """Mean and standard error of the quality."""
+def mean_and_error(outcomes: Sequence[Outcome] | None) -> str:
+    """Mean and standard error of the quality; a dash where it was not measured."""
+    if outcomes is None:
+        return "–"
     qualities = [outcome.quality for outcome in outcomes]
     return f"{statistics.fmean(qualities):.4f} ± {statistics.stdev(qualities) / math.sqrt(len(qualities)):.4f}"
 

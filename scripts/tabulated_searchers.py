@@ -67,6 +67,7 @@ class Searcher:
         smoothed: Whether a regression over all evaluations ranks and chooses, as `confirm.choose=smoothed` does.
         training_seeds: Training seeds of a candidate, where they are not the preset's.
         dear: Whether it takes so long that it gets a third of the seeds.
+        longest: The largest cost it is measured at; a regression over many evaluations takes the cube of their number.
     """
 
     words: str
@@ -78,6 +79,7 @@ class Searcher:
     smoothed: bool = False
     training_seeds: tuple[int, ...] = ()
     dear: bool = False
+    longest: int = 1000
 
     @property
     def settings(self) -> EvolutionConfig:
@@ -177,13 +179,9 @@ def finalists(seen: dict[str, tuple[Schedule, list[float]]], searcher: Searcher)
 HALVES = {"folds": 2}
 BARE = {"adoption": False, "folds": 1}
 SEARCHERS = {
-    "default": Searcher("**biotune's default**", evolved, smoothed=True),
+    "default": Searcher("**biotune's default**", evolved, smoothed=True, longest=255),
     "screened": Searcher("BioTune's operators, screened", evolved, "screened", top_k=5, smoothed=True),
-    "default_three": Searcher("the default, three seeds", evolved, smoothed=True, training_seeds=THREE_SEEDS),
-    "default_folds": Searcher(
-        "the default, three seeds, two folds", evolved, "biotune", HALVES, smoothed=True, training_seeds=THREE_SEEDS
-    ),
-    "default_by_score": Searcher("the default, chosen by score", evolved),
+    "default_by_score": Searcher("the default, chosen by score", evolved, longest=255),
     "bare": Searcher("BioTune's operators without adoption", evolved, "plain", BARE, training_seeds=ONE_SEED),
     "bare_three": Searcher("BioTune's operators without adoption, three seeds", evolved, "plain", BARE),
     "plain": Searcher("BioTune's operators, three seeds, two folds", evolved, "plain"),
@@ -223,5 +221,7 @@ ABLATED: dict[str, tuple[str, dict[str, Any]]] = {
         {"mating": "sequential", "surrogate": "none", "screen": 1, "ranking": "fitness"},
     ),
 }
-ABLATIONS = {name: Searcher(words, evolved, changes=changes, smoothed=True) for name, (words, changes) in ABLATED.items()}
+ABLATIONS = {
+    name: Searcher(words, evolved, changes=changes, smoothed=True, longest=255) for name, (words, changes) in ABLATED.items()
+}
 ALL_SEARCHERS = {**SEARCHERS, **ABLATIONS}

@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from biotune.config.search import EvolutionConfig
 from biotune.evolution import operators, variation
-from biotune.evolution.ablations import manners
+from biotune.evolution.ablations import constrain, manners
 from biotune.evolution.individual import Genes, Individual, Manner, Origin
 from biotune.schedule.schedule import FRESH
 
@@ -35,7 +35,7 @@ def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int, hea
 
     `genes()`, `rank(fitness)`, `probe(genes)`, `select(ranks)`, `mate(p1, p2)`, `inherit(v1, v2)`, `move(c, v)`,
     `mutate(x, e)`, `adopt(x, p1, p2, prototype)`, `remember(v, moved, x)`, `manner(m1, m2, e)`, `mutant(x)`,
-    `crossing(p1, p2)`, `newcomer()`, and `breed(first, second, prototype)`, which makes a child of individuals with the others.
+    `crossing(p1, p2)` and `breed(first, second, prototype)`, which makes a child of individuals with the others.
 
     Args:
         settings: The switches, the radius of probes and the population size.
@@ -59,8 +59,8 @@ def build_toolbox(settings: EvolutionConfig, rng: Generator, num_genes: int, hea
     moves = settings.freezing and settings.fixed_threshold is None
     toolbox.register("mutant", partial(variation.mutant, rng, threshold_moves=moves) if settings.mutation else _kept)
     toolbox.register("crossing", partial(variation.crossing, rng) if settings.crossover else _first_parent)
-    toolbox.register("newcomer", lambda: variation.newcomer(rng, toolbox.genes()))
     if settings.offspring == "schedules":
+        toolbox.register("genes", lambda: variation.newcomer(rng, constrain(settings, operators.random_genes(rng, num_genes))))
         toolbox.register("select", variation.draw_parents, rng)
         toolbox.register("breed", vary, toolbox, rng)
     else:
@@ -100,7 +100,7 @@ def vary(toolbox: base.Toolbox, rng: Generator, first: Individual, second: Indiv
     share, extinction = rng.random(), (first.extinction + second.extinction) / 2
     no_momentum = np.zeros_like(first.momentum)
     if share < variation.NEWCOMERS:
-        return Bred(toolbox.newcomer(), no_momentum, toolbox.manner(first.manner, second.manner, 1.0), Origin.NEWCOMER)
+        return Bred(toolbox.genes(), no_momentum, toolbox.manner(first.manner, second.manner, 1.0), Origin.NEWCOMER)
     if share >= variation.NEWCOMERS + variation.CROSSINGS:
         return Bred(toolbox.mutant(first.genes), no_momentum, toolbox.manner(first.manner, first.manner, extinction))
     genes = toolbox.crossing(first.genes, second.genes)

@@ -144,7 +144,7 @@ def test_a_choice_is_found_under_the_name_of_its_file(group: str) -> None:
 def test_the_default_search_makes_at_most_sixty_training_runs_each_on_all_data() -> None:
     config: RunConfig = composed("run")
     evolution = config.evolution
-    assert most_evaluations(evolution) * len(config.training.seeds) == 20 + 8 * 5 == 60
+    assert most_evaluations(evolution) * len(config.training.seeds) == 20 + 10 * 4 == 60
     assert (evolution.folds, evolution.resplit, evolution.spread, evolution.unfreezing) == ("auto", True, True, "evolved")
     assert config.training.seeds == [684]
     assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "process_pool")
