@@ -11,6 +11,7 @@ from typing import Any
 
 from biotune.config.key import show
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig
+from biotune.config.search import EvolutionConfig
 from biotune.errors import SearchError
 from biotune.evolution.generation import Generation, most_candidates, most_evaluations
 from biotune.evolution.history import HallEntry
@@ -153,9 +154,14 @@ def confirm(
 
 
 def confirming(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
-    """Fold and seed of each trial that confirms a schedule: every fold with every seed, or each seed on the next split."""
-    folds, seeds = config.evolution.folds, config.confirm.seeds
-    if config.evolution.resplit:
+    """Fold and seed of each trial that confirms a schedule."""
+    return confirming_trials(config.evolution, config.confirm.seeds)
+
+
+def confirming_trials(evolution: EvolutionConfig, seeds: Sequence[int]) -> list[tuple[int, int]]:
+    """Fold and seed of each trial: every fold with every seed, or each seed on the next split."""
+    folds = evolution.folds
+    if evolution.resplit:
         return [(number % folds, seeds[number % len(seeds)]) for number in range(max(folds, len(seeds)))]
     return list(product(range(folds), seeds))
 
