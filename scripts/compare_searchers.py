@@ -20,15 +20,18 @@ from docs_tables import FIGURES, write_between_marks
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tabulated_searchers import ABLATIONS, ALL_SEARCHERS, CONFIRM, SEARCHERS, Finalist, Known
-from tabulated_task import Simulated, Task, best_quality, read_task
+from tabulated_task import Simulated, Task, best_quality, read_task, schedules_of
 
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
 from biotune.fitness.fitness import ScheduleFitness
+<<<<<<< HEAD
+=======
+from biotune.recipes.search import confirming_observations, confirming_trials, smoothest
+>>>>>>> search
 from biotune.schedule.block import Block
-from biotune.schedule.genotype import decode
 from biotune.schedule.schedule import Schedule
 from biotune.strategies.registry import fixed_schedule
-from biotune.trial import Trial
+from biotune.trial import Trial, TrialResult
 
 RATE = 1e-3  # stated in every simulated trial; the tables know one base learning rate
 TABLES = Path(__file__).parent / "tables"
@@ -62,35 +65,46 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
         seed: Seed of the search and of the noise.
     """
     searcher = ALL_SEARCHERS[name]
+<<<<<<< HEAD
     settings = searcher.settings
     unit = 2 if settings.num_folds == 1 else 1
     confirming = searcher.top_k * settings.num_folds * len(CONFIRM.seeds)
     executor = Simulated(task, settings.num_folds, np.random.default_rng([seed, 1]))
+=======
+    settings = searcher.settings_on(task)
+    unit = 2 if settings.folds == 1 or task.splits else 1
+    confirming = searcher.top_k * len(confirming_trials(settings, CONFIRM.seeds))
+    executor = Simulated(task, settings.folds, np.random.default_rng([seed, 1]))
+>>>>>>> search
     fitness = ScheduleFitness(executor, searcher.seeds, 1, RATE, task.name)
     path, hall = [], []
     last = Known(0, [])
     for known in searcher.search(searcher, settings, task, fitness, seed, budget // unit - confirming):
         last, hall = known, known.hall
         path.append((known.cost * unit, task.quality(hall[0].schedule)))
+<<<<<<< HEAD
     folds = range(settings.num_folds)
+=======
+>>>>>>> search
     if searcher.smoothed and searcher.top_k:
-        choice = confirm_smoothly(executor, last, folds)
+        choice = confirm_smoothly(executor, last, confirming_trials(settings, CONFIRM.seeds))
     else:
-        choice = confirm(executor, hall, folds) if searcher.top_k else hall[0].schedule
+        choice = confirm(executor, hall, confirming_trials(settings, CONFIRM.seeds)) if searcher.top_k else hall[0].schedule
     return Outcome(task.quality(choice), (last.cost + confirming) * unit, path)
 
 
-def confirm(executor: Simulated, hall: Sequence[Finalist], folds: Sequence[int | None]) -> Schedule:
-    """The best mean over the folds (None is all data) with fresh seeds, as after a real search."""
+def confirm(executor: Simulated, hall: Sequence[Finalist], trials: Sequence[tuple[int | None, int]]) -> Schedule:
+    """The best mean over folds (None is all data) and fresh seeds, as after a real search."""
     means = []
     for entry in hall:
-        trials = [Trial(entry.schedule, fold, seed, 1, RATE) for fold in folds for seed in CONFIRM.seeds]
-        means.append(statistics.fmean(result.score for result in executor.run(trials)))
+        results = executor.run([Trial(entry.schedule, fold, seed, 1, RATE) for fold, seed in trials])
+        means.append(statistics.fmean(result.score for result in results))
     return max(zip(means, hall, strict=True), key=lambda pair: (pair[0], -pair[1].score))[1].schedule
 
 
-def confirm_smoothly(executor: Simulated, known: Known, folds: Sequence[int]) -> Schedule:
+def confirm_smoothly(executor: Simulated, known: Known, trials: Sequence[tuple[int, int]]) -> Schedule:
     """The one of which a regression over search and confirmation expects the most, as after a real search."""
+<<<<<<< HEAD
     schedules = [entry.schedule for entry in known.entries]
     observations = list(known.observations)
     for schedule in schedules:
@@ -100,6 +114,15 @@ def confirm_smoothly(executor: Simulated, known: Known, folds: Sequence[int]) ->
     if len(observations) < FEWEST:
         return schedules[0]
     return schedules[int(Surrogate(observations).predict(schedules).argmin())]
+=======
+    confirmed: dict[tuple[int, int], list[TrialResult]] = {}
+    for entry in known.entries:
+        results = executor.run([Trial(entry.schedule, fold, seed, 1, RATE) for fold, seed in trials])
+        for (fold, _), result in zip(trials, results, strict=True):
+            confirmed.setdefault((entry.number, fold), []).append(result)
+    observations = [*known.observations, *confirming_observations(known.entries, confirmed, "acc")]
+    return smoothest(known.entries, observations, known.entries[0]).schedule
+>>>>>>> search
 
 
 _TASKS: dict[tuple[Path, str], Task] = {}
@@ -230,8 +253,7 @@ def task_name(path: Path) -> str:
 
 def tabulated(path: Path, blocks: Sequence[Block]) -> list[Schedule]:
     """The schedules of a table."""
-    genes = pd.read_csv(path).drop_duplicates("genotype")[[*(block.name for block in blocks), "threshold"]]
-    return [decode(row, blocks) for row in genes.to_numpy().tolist()]
+    return schedules_of(pd.read_csv(path).drop_duplicates("genotype"), blocks)
 
 
 def draw(task: Task, outcomes: dict[str, list[Outcome]]) -> Figure:

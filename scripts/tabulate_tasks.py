@@ -3,6 +3,10 @@
 A table is what searchers are compared on (scripts/compare_searchers.py): once it is there, a search costs milliseconds. The
 genotypes are random ones as in generation 0, the usual heuristics, and perturbations of the best so far, since searches end
 up among these. Every genotype meets the same training seeds. Finished trainings are answered from the journal.
+
+With --manners a genotype also has an order of unfreezing and a start of the head, and is trained on three splits of all
+training and validation images in place of folds and all data, each time with a test score: the table TASK_manners is of what
+the default search chooses among.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +24,21 @@ from biotune.config.checks import check
 from biotune.config.schema import EvaluateConfig
 from biotune.config.search import EvolutionConfig
 from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
+from biotune.evolution.ablations import ORDERS
+from biotune.evolution.individual import PLAIN, Manner
 from biotune.evolution.operators import random_genes
 from biotune.recipes.progress import SILENCE
 from biotune.recipes.session import Session, open_session
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import HEAD_STARTS
 from biotune.store.files import write_table
 from biotune.trial import Trial, TrialResult
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDS = 2
+SPLITS = 3  # with manners of training
+TURNED = 1 / 6  # probability that a perturbation turns a block, or draws an order or a start anew
 DECIMALS = 4  # of a gene, so that a table reads back to exactly the schedules that were trained
 RANDOM_SHARE = 0.4
 ROUNDS = 3  # of perturbations, each around the best of what was known before
@@ -47,10 +56,11 @@ Genotype = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Named:
-    """A genotype and where it comes from: the name of a heuristic, `random` or `perturbed`."""
+    """A genotype and where it comes from: the name of a heuristic, `random` or `perturbed`; and how it is trained."""
 
     kind: str
     genes: Genotype
+    manner: Manner = PLAIN
 
 
 def main() -> None:
@@ -61,24 +71,28 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="training seeds of each genotype on each fold and on all data")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "tables", help="where tables and journals go")
+    parser.add_argument(
+        "--manners", action="store_true", help="with orders of unfreezing and starts of the head, on three splits"
+    )
     parser.add_argument("--small", action="store_true", help="a few short trainings, to try it out")
     given = parser.parse_args()
     if given.small:
         given.genotypes, given.seeds = given.genotypes or 8, 1
     for task in given.tasks:
-        config = configured(task, given.workers, epochs=2 if given.small else TrainingConfig().epochs)
-        tabulate(task, config, given.genotypes or GENOTYPES[task], range(FIRST_SEED, FIRST_SEED + given.seeds), given.out)
+        config = configured(task, given.workers, 2 if given.small else TrainingConfig().epochs, given.manners)
+        seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
+        tabulate(f"{task}_manners" if given.manners else task, config, given.genotypes or GENOTYPES[task], seeds, given.out)
 
 
-def configured(task: str, workers: int, epochs: int) -> EvaluateConfig:
-    """The settings of a task's trainings: the defaults but for the data."""
+def configured(task: str, workers: int, epochs: int, manners: bool = False) -> EvaluateConfig:
+    """The settings of a task's trainings: the defaults but for the data, and new splits in place of folds with manners."""
     executor = ExecutorConfig("in_process") if workers == 1 else ExecutorConfig("process_pool", workers=workers)
     config = EvaluateConfig(
         dataset=DatasetConfig("digits", "digits", **TASKS[task]),  # type: ignore[arg-type]
         backbone=BackboneConfig("biotune", "glyphnet"),
         training=TrainingConfig(epochs=epochs),
         executor=executor,
-        evolution=EvolutionConfig("biotune", folds=FOLDS),
+        evolution=EvolutionConfig("biotune", folds=SPLITS if manners else FOLDS, resplit=manners),
         genotypes=f"{task}.csv",
     )
     check(config)
@@ -100,24 +114,40 @@ def tabulate(task: str, config: EvaluateConfig, count: int, seeds: Sequence[int]
     with open_session("evaluate", config, folder, SILENCE) as session:
         blocks = session.network.blocks
         rng = np.random.default_rng(0)
-        known = first_genotypes(blocks, rng, count)
-        rows = train(session, known, 0, seeds)
+        manners = config.evolution.resplit
+        known = first_genotypes(blocks, rng, count, manners)
+        rows = train(session, known, 0, seeds, manners)
         left = count - len(known)
         for round_number in range(ROUNDS):
             write_table(out / f"{task}.csv", rows)
             share = left // (ROUNDS - round_number)
             best = best_genotypes(rows, known)
-            fresh = [Named("perturbed", perturbed(best[index % len(best)], rng)) for index in range(share)]
-            rows += train(session, fresh, len(known), seeds)
+            fresh = [child_of(best[index % len(best)], rng, manners) for index in range(share)]
+            rows += train(session, fresh, len(known), seeds, manners)
             known, left = known + fresh, left - share
         write_table(out / f"{task}.csv", rows)
 
 
-def first_genotypes(blocks: Sequence[Block], rng: np.random.Generator, count: int) -> list[Named]:
-    """Heuristics, as far as they fit, and random genotypes as in generation 0."""
+def first_genotypes(blocks: Sequence[Block], rng: np.random.Generator, count: int, manners: bool = False) -> list[Named]:
+    """Heuristics, as far as they fit, and random genotypes as in generation 0; with manners, each with a random one."""
     randoms = round(RANDOM_SHARE * count)
     drawn = [Named("random", rounded(random_genes(rng, len(blocks) + 1))) for _ in range(randoms)]
-    return [*list(heuristics(len(blocks)))[: count - randoms], *drawn]
+    first = [*list(heuristics(len(blocks)))[: count - randoms], *drawn]
+    return [replace(one, manner=random_manner(rng)) for one in first] if manners else first
+
+
+def random_manner(rng: np.random.Generator) -> Manner:
+    """An order of unfreezing and a start of the head, among those that a search tries."""
+    return Manner(ORDERS[int(rng.integers(len(ORDERS)))], HEAD_STARTS[int(rng.integers(len(HEAD_STARTS)))])
+
+
+def child_of(parent: Named, rng: np.random.Generator, manners: bool) -> Named:
+    """A perturbation of a genotype, and with manners now and then of its order or of its start."""
+    child = Named("perturbed", perturbed(parent.genes, rng), parent.manner)
+    if not manners:
+        return child
+    drawn, turned = random_manner(rng), rng.random(len(parent.manner)) < TURNED
+    return replace(child, manner=Manner(*np.where(turned, drawn, parent.manner).tolist()))
 
 
 def heuristics(num_blocks: int) -> Iterator[Named]:
@@ -170,42 +200,45 @@ def rounded(genes: Iterable[float]) -> Genotype:
     return tuple(round(float(gene), DECIMALS) for gene in genes)
 
 
-def best_genotypes(rows: Sequence[dict[str, Any]], known: Sequence[Named]) -> list[Genotype]:
-    """The genotypes with the best mean validation score on all data."""
+def best_genotypes(rows: Sequence[dict[str, Any]], known: Sequence[Named]) -> list[Named]:
+    """The genotypes with the best mean validation score on all data, whichever the split."""
     scores: dict[int, list[float]] = {}
     for row in rows:
-        if row["data"] == "all":
+        if not row["data"].startswith("fold"):
             scores.setdefault(row["genotype"], []).append(row["val_accuracy"])
     ranked = sorted(scores, key=lambda index: (-statistics.fmean(scores[index]), index))
-    return [known[index].genes for index in ranked[:PARENTS]]
+    return [known[index] for index in ranked[:PARENTS]]
 
 
-def train(session: Session, named: Sequence[Named], first: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """A row a training that came to its end, for the table."""
-    blocks, epochs = session.network.blocks, session.config.training.epochs
+def train(
+    session: Session, named: Sequence[Named], first: int, seeds: Sequence[int], resplit: bool = False
+) -> list[dict[str, Any]]:
+    """A row a training that came to its end, for the table: on folds and all data, or on new splits."""
+    blocks, training = session.network.blocks, session.config.training
     plan = []
     for index, one in enumerate(named, first):
-        schedule = decode(one.genes, blocks)
-        for fold in (*range(FOLDS), None):
-            plan += [
-                (index, one, Trial(schedule, fold, seed, epochs, session.config.training.base_lr, test=fold is None))
-                for seed in seeds
-            ]
+        schedule = replace(decode(one.genes, blocks), **one.manner._asdict())
+        for fold in range(SPLITS) if resplit else (*range(FOLDS), None):
+            whole = resplit or fold is None
+            plan += [(index, one, Trial(schedule, fold, seed, training.epochs, training.base_lr, test=whole)) for seed in seeds]
     results = session.executor.run([trial for _, _, trial in plan])
     return [
-        row(index, one, blocks, trial, result)
+        row(index, one, blocks, trial, result, resplit)
         for (index, one, trial), result in zip(plan, results, strict=True)
         if result.status == "ok"
     ]
 
 
-def row(index: int, named: Named, blocks: Sequence[Block], trial: Trial, result: TrialResult) -> dict[str, Any]:
-    """One training: genotype, data, seed, scores."""
+def row(
+    index: int, named: Named, blocks: Sequence[Block], trial: Trial, result: TrialResult, resplit: bool = False
+) -> dict[str, Any]:
+    """One training: genotype, data, seed, scores; with new splits also order and start."""
     return {
         "genotype": index,
         "kind": named.kind,
         **dict(zip([*(block.name for block in blocks), "threshold"], named.genes, strict=True)),
-        "data": "all" if trial.fold is None else f"fold{trial.fold}",
+        **(named.manner._asdict() if resplit else {}),
+        "data": "all" if trial.fold is None else f"{'split' if resplit else 'fold'}{trial.fold}",
         "seed": trial.seed,
         "val_accuracy": round(result.score, 6),
         "test_accuracy": round(result.scores["macro_accuracy"], 6) if trial.test else None,

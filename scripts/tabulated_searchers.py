@@ -15,14 +15,14 @@ import numpy as np
 import yaml
 from tabulated_task import Task
 
-from biotune.config.search import ConfirmConfig, EvolutionConfig
+from biotune.config.search import EVOLVED, ConfirmConfig, EvolutionConfig
 from biotune.config.sections import TrainingConfig
 from biotune.evolution.history import HallEntry
 from biotune.evolution.loop import evolve
 from biotune.evolution.surrogate import Observation
 from biotune.fitness.fitness import ScheduleFitness
 from biotune.schedule.genotype import decode
-from biotune.schedule.schedule import TOGETHER, Schedule
+from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 10  # candidates a fold in turn, as a generation of the default search, for searchers that know no generations
@@ -89,6 +89,13 @@ class Searcher:
             preset["folds"] = 1
         return EvolutionConfig(**{**preset, "generations": ENDLESS, "unfreezing": TOGETHER, **self.changes})
 
+    def settings_on(self, task: Task) -> EvolutionConfig:
+        """The settings, with new splits and with orders of unfreezing where the task's table knows them."""
+        if not task.splits:
+            return self.settings
+        preset = {**self._preset.get("evolution", self._preset), "folds": task.splits, "resplit": True}
+        return EvolutionConfig(**{**preset, "generations": ENDLESS, **self.changes})
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """Training seeds of a candidate, the preset's where it sets them."""
@@ -108,7 +115,9 @@ def evolved(
     """The library's own search."""
     spent = 0
     size = max(searcher.top_k, 1)
-    for generation in evolve(settings, task.blocks, fitness, seed, size, searcher.over_folds, searcher.smoothed):
+    start = EVOLVED if task.splits and settings.unfreezing == EVOLVED else FRESH
+    ranked = size, searcher.over_folds, searcher.smoothed
+    for generation in evolve(settings, task.blocks, fitness, seed, *ranked, start):
         last, spent = fitness.trainings - spent, fitness.trainings
         if spent > budget:  # a generation that came dearer than the one before counts for nothing
             return

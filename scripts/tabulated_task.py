@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +26,19 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
-from biotune.schedule.schedule import Schedule
+from biotune.schedule.schedule import PROBE, TOGETHER, Schedule
 from biotune.trial import Trial, TrialResult
 
 Floats = NDArray[np.float64]
-TEST = "test"  # the scores on the test split after training on all data; beside them fold0, fold1 and all are validation scores
+TEST = "test"  # the scores on the test split after training on all data; all others are validation scores
 ALL = "all"
 _SMALLEST_SD = 0.002
 _NOISE_GROUPS = 6
 _HEADROOM = (
     0.06  # of the ceiling over the best mean score of the table, by cross-validation of the better half of the genotypes
 )
-_NOT_GENES = ("genotype", "kind", "data", "seed", "val_accuracy", "test_accuracy", "epochs", "threshold")
+_MANNER = ("unfreezing", "head_start")  # columns of a table with manners of training
+_NOT_GENES = ("genotype", "kind", "data", "seed", "val_accuracy", "test_accuracy", "epochs", "threshold", *_MANNER)
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class Task:
     Attributes:
         name: Its name.
         blocks: The network's blocks.
-        surfaces: From features (n, 2 blocks) to mean scores (n,), for `fold0`, `fold1`, `all` and `test`.
-        noise: For `fold0`, `fold1` and `all`.
+        surfaces: From features (n, f) to mean scores (n,), for `test`, and for `fold0`, `fold1` and `all`, or for `split0` to
+            `split2` of a table with manners of training.
+        noise: For all of them but `test`.
         explained: Share of the variance of unseen genotypes' mean scores that a model of the same kind explains.
     """
 
@@ -78,11 +80,20 @@ class Task:
     explained: dict[str, float]
     _known: dict[tuple[str, str], float] = field(default_factory=dict)
 
+    @property
+    def splits(self) -> int:
+        """Number of splits of all data, each with scores of its own; 0 where the table has folds and all data."""
+        return sum(data.startswith("split") for data in self.noise)
+
+    def features(self, schedule: Schedule) -> Floats:
+        """What the task's models know of a schedule."""
+        return features(schedule, manners=self.splits > 0)
+
     def means(self, schedules: Sequence[Schedule], data: str) -> Floats:
         """Mean scores; each distinct schedule is looked up in the model once."""
         unknown = {schedule.key: schedule for schedule in schedules if (schedule.key, data) not in self._known}
         if unknown:
-            scores = self.surfaces[data](np.stack([features(schedule) for schedule in unknown.values()]))
+            scores = self.surfaces[data](np.stack([self.features(schedule) for schedule in unknown.values()]))
             self._known.update({(key, data): float(score) for key, score in zip(unknown, scores, strict=True)})
         return np.array([self._known[schedule.key, data] for schedule in schedules])
 
@@ -103,7 +114,8 @@ class Simulated:
             rng: Source of the noise.
         """
         self._task, self._rng = task, rng
-        self._names = {0: ALL} if folds == 1 else {fold: f"fold{fold}" for fold in range(folds)}
+        kind = "split" if task.splits else "fold"
+        self._names = {0: ALL} if folds == 1 and not task.splits else {fold: f"{kind}{fold}" for fold in range(folds)}
         self._shared: dict[tuple[str, int], float] = {}
 
     def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
@@ -134,13 +146,14 @@ def read_task(path: Path, kind: str) -> Task:
     """
     table = pd.read_csv(path)
     blocks = tuple(Block(str(name), (str(name),)) for name in table.columns if name not in _NOT_GENES)
-    columns = [*(block.name for block in blocks), "threshold"]
+    manners = _MANNER[0] in table.columns
     surfaces, noise, explained = {}, {}, {}
     for data in (*sorted(set(table["data"])), TEST):
-        own = table[table["data"] == (ALL if data == TEST else data)]
-        scores = own.pivot_table(index="genotype", columns="seed", values="test_accuracy" if data == TEST else "val_accuracy")
-        genes = own.drop_duplicates("genotype").set_index("genotype").loc[scores.index, columns]
-        points = np.stack([features(decode(row, blocks)) for row in genes.to_numpy().tolist()])
+        value = "test_accuracy" if data == TEST else "val_accuracy"
+        own = table[table[value].notna()] if data == TEST else table[table["data"] == data]
+        scores = own.pivot_table(index="genotype", columns=["data", "seed"], values=value)
+        rows = own.drop_duplicates("genotype").set_index("genotype").loc[scores.index]
+        points = np.stack([features(schedule, manners) for schedule in schedules_of(rows, blocks)])
         means = scores.to_numpy().mean(axis=1)
         model = below_ceiling(MODELS[kind](points.shape[1]), float(means.max()) + _HEADROOM)
         with warnings.catch_warnings():
@@ -154,11 +167,23 @@ def read_task(path: Path, kind: str) -> Task:
     return Task(path.name.partition(".")[0], blocks, surfaces, noise, explained)
 
 
-def features(schedule: Schedule) -> Floats:
-    """For each block whether it is trained, then for each block log10 of its multiple of the base rate, 0 where frozen."""
+def schedules_of(rows: pd.DataFrame, blocks: Sequence[Block]) -> list[Schedule]:
+    """The schedules of a table's rows, with their manners of training where the table has them."""
+    genes = rows[[*(block.name for block in blocks), "threshold"]].to_numpy().tolist()
+    given = [name for name in _MANNER if name in rows.columns]
+    manners = [dict(zip(given, values, strict=True)) for values in rows[given].to_numpy().tolist()]
+    return [replace(decode(own, blocks), **manner) for own, manner in zip(genes, manners, strict=True)]
+
+
+def features(schedule: Schedule, manners: bool = False) -> Floats:
+    """For each block whether it is trained, then for each block log10 of its multiple of the base rate, 0 where frozen.
+
+    With manners of training also whether the blocks join one by one, and whether the head starts from the linear probe.
+    """
     weights = np.array(schedule.lr_weights)
     trained = weights > 0
-    return np.concatenate([trained.astype(float), np.log10(np.where(trained, weights, 1.0))])
+    manner = [schedule.unfreezing != TOGETHER, schedule.head_start == PROBE] if manners else []
+    return np.concatenate([trained.astype(float), np.log10(np.where(trained, weights, 1.0)), np.array(manner, dtype=float)])
 
 
 def estimate_noise(scores: Floats) -> Noise:
@@ -215,8 +240,12 @@ def best_quality(task: Task, candidates: Iterable[Schedule], rng: np.random.Gene
     """The best mean test score that a climb from the best candidates finds: an upper mark for searchers."""
     ranked = sorted(candidates, key=task.quality, reverse=True)[:20]
     for _ in range(steps):
-        moved = [neighbour(parent.lr_weights, rng) for parent in ranked for _ in range(10)]
-        offspring = [Schedule(task.blocks, weights) for weights in moved if any(weights)]
+        moved = [(parent, neighbour(parent.lr_weights, rng)) for parent in ranked for _ in range(10)]
+        offspring = [
+            Schedule(task.blocks, weights, unfreezing=parent.unfreezing, head_start=parent.head_start)
+            for parent, weights in moved
+            if any(weights)
+        ]
         task.means(offspring, TEST)  # all at once, which is faster
         ranked = sorted([*ranked, *offspring], key=task.quality, reverse=True)[:20]
     return task.quality(ranked[0])

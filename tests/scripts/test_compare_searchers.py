@@ -202,7 +202,7 @@ def test_what_a_generation_spends_over_the_budget_counts_for_nothing(
     searchers = sys.modules["tabulated_searchers"]
     monkeypatch.setattr(searchers, "evolve", generations)
     searcher = script.SEARCHERS["cma_es"]
-    steps = searchers.evolved(searcher, searcher.settings, SimpleNamespace(blocks=BLOCKS), fitness, 0, 240)
+    steps = searchers.evolved(searcher, searcher.settings, SimpleNamespace(blocks=BLOCKS, splits=0), fitness, 0, 240)
     assert [known.cost for known in steps] == counted
 
 
@@ -213,8 +213,55 @@ def test_confirmation_asks_the_data_it_is_told_to(script: ModuleType, tasks: Mod
     task = tasks.Task("opposed", BLOCKS, surfaces, dict.fromkeys(surfaces, tasks.Noise((0.5,), (0.0,), 0.01)), {})
     hall = [script.Finalist(slow, 0.5), script.Finalist(fast, 0.5)]
     executor = tasks.Simulated(task, 2, np.random.default_rng(0))
-    assert script.confirm(executor, hall, [0, 1]) == slow
-    assert script.confirm(executor, hall, [None]) == fast
+    assert script.confirm(executor, hall, [(0, 7), (1, 7)]) == slow
+    assert script.confirm(executor, hall, [(None, 7)]) == fast
+
+
+@pytest.fixture(scope="module")
+def with_manners(tasks: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A task in which blocks that join one by one are better by 0.1, and a head from the linear probe by 0.05."""
+    rng, rows = np.random.default_rng(0), []
+    for index in range(80):
+        genes = rng.random(4).round(4)
+        gradual, probed = rng.random(2) < 0.5
+        manner = {"unfreezing": "last_to_first" if gradual else "together", "head_start": "probe" if probed else "fresh"}
+        own = decode(genes.tolist(), BLOCKS)
+        mean = truth(np.array(own.lr_weights)) + 0.1 * (gradual and sum(own.selected) > 1) + 0.05 * probed
+        for data in ("split0", "split1", "split2"):
+            for seed in SEEDS:
+                val, test = mean + rng.normal(0, OWN_SD, 2)
+                row = {"genotype": index, "kind": "random", **dict(zip([*NAMES, "threshold"], genes, strict=True)), **manner}
+                rows.append({**row, "data": data, "seed": seed, "val_accuracy": val, "test_accuracy": test, "epochs": 9})
+    path = tmp_path_factory.mktemp("manners") / "made_up_manners.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return tasks.read_task(path, "gp")
+
+
+def test_a_table_with_manners_tells_orders_and_starts_apart(with_manners: Any) -> None:
+    assert with_manners.splits == 3 and set(with_manners.surfaces) == {"split0", "split1", "split2", "test"}
+    plain = Schedule(BLOCKS, (0.0, 1.0, 5.0))
+    gradual = Schedule(BLOCKS, (0.0, 1.0, 5.0), unfreezing="last_to_first")
+    probed = Schedule(BLOCKS, (0.0, 1.0, 5.0), head_start="probe")
+    assert with_manners.quality(gradual) - with_manners.quality(plain) == pytest.approx(0.1, abs=0.04)
+    assert with_manners.quality(probed) - with_manners.quality(plain) == pytest.approx(0.05, abs=0.04)
+
+
+def test_on_a_table_with_manners_the_default_searches_as_in_real_runs(
+    script: ModuleType, with_manners: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = script.SEARCHERS["default"].settings_on(with_manners)
+    assert (settings.folds, settings.resplit, settings.unfreezing) == (3, True, "evolved")
+    asked: list[Trial] = []
+    run = script.Simulated.run
+    monkeypatch.setattr(script.Simulated, "run", lambda self, trials: asked.extend(trials) or run(self, trials))
+    outcome = script.search_once(with_manners, "default", 130, 0)
+    assert {trial.fold for trial in asked} == {0, 1, 2}
+    assert {(trial.schedule.unfreezing, trial.schedule.head_start) for trial in asked} >= {
+        ("together", "probe"),
+        ("last_to_first", "fresh"),
+    }
+    assert 110 <= outcome.cost <= 130 and outcome.cost == 2 * len(asked)
+    assert sum(trial.seed in script.CONFIRM.seeds for trial in asked) == 9
 
 
 def test_a_course_is_a_step_function(script: ModuleType) -> None:

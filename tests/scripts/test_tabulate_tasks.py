@@ -60,7 +60,7 @@ def test_the_best_are_those_that_validate_best_on_all_data(script: ModuleType) -
     known = [script.Named("random", (float(index),)) for index in range(3)]
     scores = [("all", 0, 0.5), ("all", 0, 0.7), ("all", 1, 0.65), ("fold0", 2, 0.99), ("all", 2, 0.1)]
     rows = [{"data": data, "genotype": genotype, "val_accuracy": score} for data, genotype, score in scores]
-    assert script.best_genotypes(rows, known) == [(1.0,), (0.0,), (2.0,)]
+    assert [named.genes for named in script.best_genotypes(rows, known)] == [(1.0,), (0.0,), (2.0,)]
 
 
 def test_the_small_preset_fills_a_table_and_goes_on_where_it_stopped(
@@ -79,3 +79,25 @@ def test_the_small_preset_fills_a_table_and_goes_on_where_it_stopped(
     monkeypatch.setattr(InProcess, "run", lambda *given: pytest.fail("trained again"))
     script.main()
     assert (tmp_path / "invert.csv").read_bytes() == content
+
+
+def test_with_manners_each_genotype_is_trained_on_three_splits_and_tested(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--small", "--manners", "--tasks", "invert", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["tabulate_tasks.py", *arguments])
+    script.main()
+    table = pd.read_csv(tmp_path / "invert_manners.csv")
+    assert len(table) == 8 * 3 and set(table["data"]) == {"split0", "split1", "split2"}
+    assert table["test_accuracy"].between(0.05, 1).all()
+    assert set(table["unfreezing"]) == {"together", "last_to_first"} and set(table["head_start"]) == {"fresh", "probe"}
+    assert (table.groupby("genotype")[["unfreezing", "head_start"]].nunique() == 1).all(axis=None)
+
+
+def test_a_child_keeps_its_parents_manner_five_times_in_six(script: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    parent = script.Named("random", script.genes_of([1.0] * 6), script.Manner("last_to_first", "probe"))
+    children = [script.child_of(parent, rng, True) for _ in range(2000)]
+    kept = np.mean([one.manner.unfreezing == "last_to_first" for one in children])
+    assert kept == pytest.approx(1 - 1 / 12, abs=0.02)  # one in six is drawn anew, of two
+    assert all(script.child_of(parent, rng, False).manner == parent.manner for _ in range(20))
