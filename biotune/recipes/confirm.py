@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from biotune.config.schema import CompareConfig, RunConfig
+from biotune.config.search import ConfirmConfig, EvolutionConfig
 from biotune.errors import SearchError
 from biotune.evolution.generation import Generation
 from biotune.evolution.history import HallEntry
@@ -90,7 +91,7 @@ def confirm(
         write_table(session.folder / CONFIRM, [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
         return Confirmed(Plan(last.hall[0].schedule), EVOLVED, {"macro_accuracy": None})
     finalists = finalists_of(session, config, last.hall, baselines)
-    confirming = confirming_trials(config)
+    confirming = confirming_trials(config.evolution, config.confirm)
     results = _train(session, config, base_lr, finalists, confirming, progress)
     complete = [one for one in finalists if len(results[one.label]) == len(confirming) and _all_ok(results[one.label])]
     if not complete:
@@ -116,10 +117,10 @@ def finalists_of(
     ]
 
 
-def confirming_trials(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
+def confirming_trials(evolution: EvolutionConfig, confirm: ConfirmConfig) -> list[tuple[int, int]]:
     """Fold and seed of each confirming trial of a finalist: every fold with every seed, or each seed on the next split."""
-    folds, seeds, further = config.evolution.num_folds, config.confirm.seeds, config.confirm.num_splits
-    if not config.evolution.resplit:
+    folds, seeds, further = evolution.num_folds, confirm.seeds, confirm.num_splits
+    if not evolution.resplit:
         return list(product(range(folds), seeds))
     first, count = (folds, further) if further else (0, folds)
     return [(first + number % count, seeds[number % len(seeds)]) for number in range(max(count, len(seeds)))]

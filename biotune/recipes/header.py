@@ -56,7 +56,9 @@ def search_facts(session: Session, config: RunConfig) -> list[tuple[str, str]]:
     evaluations = most_evaluations(settings)
     searching = evaluations * len(config.training.seeds)
     usual = baseline_plans(session, config)
-    to_confirm = (config.confirm.top_k + len(usual)) * len(confirming_trials(config)) if config.confirm.top_k else 0
+    to_confirm = (
+        (config.confirm.top_k + len(usual)) * len(confirming_trials(settings, config.confirm)) if config.confirm.top_k else 0
+    )
     final = (1 + len(BASELINES)) * len(config.test.seeds)
     tuning = len(config.training.lr_grid) * len(config.training.seeds) if config.training.lr == AUTO else 0
     by_phase = {

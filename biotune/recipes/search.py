@@ -8,7 +8,6 @@ from typing import Any
 
 from biotune.config.key import show
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig
-from biotune.config.search import EvolutionConfig
 from biotune.errors import SearchError
 from biotune.evolution.generation import Generation, most_candidates, most_evaluations
 from biotune.evolution.loop import evolve
@@ -97,88 +96,6 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     return Found(costs, summary, last)
 
 
-<<<<<<< HEAD
-=======
-def confirm(
-    session: Session, config: RunConfig | CompareConfig, base_lr: float, last: Generation, progress: Progress
-) -> tuple[Schedule, dict[str, Any]]:
-    """Train the best distinct schedules with fresh seeds (see `confirming`) and choose by mean score or by regression.
-
-    Args:
-        session: The session that runs the trials.
-        config: The settings.
-        base_lr: λ_0 of every trial.
-        last: The last generation of the search.
-        progress: Receives the progress.
-
-    Returns:
-        The chosen schedule, and the entry of `result.json` about its confirmation.
-
-    Raises:
-        SearchError: No schedule could be confirmed.
-    """
-    hall = last.hall
-    if config.confirm.top_k == 0:
-        write_table(session.folder / CONFIRM, [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
-        return hall[0].schedule, {"macro_accuracy": None}
-    plan = [
-        (entry, Trial(entry.schedule, fold, seed, config.training.epochs, base_lr))
-        for entry in hall[: config.confirm.top_k]
-        for fold, seed in confirming(config)
-    ]
-    progress.begin("confirming", len(plan))
-    results = session.executor.run([trial for _, trial in plan])
-    progress.end()
-    rows = [tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)]
-    write_table(session.folder / CONFIRM, rows)
-    confirmed: Confirmed = {}
-    for (entry, trial), result in zip(plan, results, strict=True):
-        confirmed.setdefault((entry.number, trial.fold or 0), []).append(result)
-    seen = list(confirming_observations(hall, confirmed, config.fitness.metric))
-    fitness: dict[int, list[float]] = {}
-    for (number, _), one in zip(confirmed, seen, strict=True):
-        fitness.setdefault(number, []).append(one.fitness)
-    means = {number: statistics.fmean(values) for number, values in fitness.items()}
-    sound = [entry for entry in hall if not math.isnan(means.get(entry.number, math.nan))]
-    if not sound:
-        raise SearchError("no schedule could be confirmed: each had a failed trial; the journal holds the reasons.")
-    best = min(sound, key=lambda entry: (means[entry.number], entry.score))
-    if config.confirm.choose == "smoothed":
-        best = smoothest(sound, [*last.observations, *(one for one in seen if not math.isnan(one.fitness))], best)
-    scores = [row["macro_accuracy"] for row in rows if row["schedule"] == best.number]
-    return best.schedule, {"macro_accuracy": spread(scores)}
-
-
-def confirming(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
-    """Fold and seed of each trial that confirms a schedule."""
-    return confirming_trials(config.evolution, config.confirm.seeds)
-
-
-def confirming_trials(evolution: EvolutionConfig, seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """Fold and seed of each trial: every fold with every seed, or each seed on the next split."""
-    folds = evolution.folds
-    if evolution.resplit:
-        return [(number % folds, seeds[number % len(seeds)]) for number in range(max(folds, len(seeds)))]
-    return list(product(range(folds), seeds))
-
-
-def confirming_observations(hall: Sequence[HallEntry], confirmed: Confirmed, metric: str) -> Iterator[Observation]:
-    """One observation per confirmed schedule and fold, in the metric of the search; NaN if a trial failed."""
-    schedules = {entry.number: entry.schedule for entry in hall}
-    for (number, fold), results in confirmed.items():
-        sound = all(result.status == "ok" for result in results)
-        yield Observation(schedules[number], fold, fitness_by(metric, results) if sound else math.nan)
-
-
-def smoothest(entries: Sequence[HallEntry], observations: Sequence[Observation], otherwise: HallEntry) -> HallEntry:
-    """The entry with the best score predicted by a regression over all evaluations."""
-    if len(observations) < FEWEST:
-        return otherwise
-    guesses = Surrogate(observations).predict([entry.schedule for entry in entries])
-    return min(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))[1]
-
-
->>>>>>> search
 def fitness_of(
     session: Session, config: RunConfig | CompareConfig | EvaluateConfig, base_lr: float, economy: Economy
 ) -> ScheduleFitness:

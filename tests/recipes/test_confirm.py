@@ -203,7 +203,5 @@ def test_without_confirmation_the_best_of_the_search_is_returned(tmp_path: Path)
 def test_every_fold_is_confirmed_with_every_seed_but_new_splits_in_turn(
     folds: int, resplit: bool, splits: int, seeds: list[int], expected: list[tuple[int, int]]
 ) -> None:
-    config = RunConfig(
-        evolution=EvolutionConfig("biotune", folds=folds, resplit=resplit), confirm=ConfirmConfig(seeds=seeds, splits=splits)
-    )
-    assert confirming_trials(config) == expected
+    evolution = EvolutionConfig("biotune", folds=folds, resplit=resplit)
+    assert confirming_trials(evolution, ConfirmConfig(seeds=seeds, splits=splits)) == expected
