@@ -20,10 +20,14 @@ from statistics import fmean, variance
 
 Effects = Mapping[int, float]  # by fold, how much higher scores are there than on average
 
-FEWEST_CURVES = 5  # finished curves before any run is given up
+WARMUP_EPOCHS = 2  # never stopped: the first epochs of a new head depend more on its initial weights than on the schedule
+# Finished curves before any run is given up. With 5 the whole rest of the first generation went, the best of it too, where the
+# first ones were the usual methods, which learn fast; what was predicted for the others told the search nothing.
+FEWEST_CURVES = 10
 # Share of good runs that make up for more than a given-up run would have to. It is large because few runs matter in the end,
-# and a good one is seldom the only one. Among five good runs it skips the one that made up for most.
+# and a good one is seldom the only one.
 RISK = 0.25
+_FEWEST_GOOD = 5  # good runs, of which it skips the one that made up for most
 _OWN_KIND = 4  # finished curves of one kind that are a sample of their own; with fewer, all kinds count
 _BEST = 3  # curves of a fold whose mean tells its difficulty: the bad ones are as bad as they happen to be
 _UNSEEN = 1.5  # times that a schedule may lack as much on a fold without curves: 200 images give a sd of about a third
@@ -117,7 +121,7 @@ def floor_towards(wanted: float, curves: Sequence[Curve], kind: str, epochs: int
         epochs: Largest number of epochs of a run.
 
     Returns:
-        `epochs` floors, one after each epoch; empty where there are too few finished curves.
+        `epochs` floors, one after each epoch, 0 in the first ones; empty where there are too few finished curves.
     """
     finished = _comparable(curves, kind)
     if sum(curve.finished for curve in curves) < FEWEST_CURVES:
@@ -125,10 +129,10 @@ def floor_towards(wanted: float, curves: Sequence[Curve], kind: str, epochs: int
     effects = fold_effects(curves)
     # of equals the earlier one: the order of the curves is that of the trials, not of their ends
     ranked = sorted(finished, key=lambda curve: curve.final - effects[curve.fold], reverse=True)
-    good = ranked[: max(FEWEST_CURVES, math.ceil(len(ranked) / 2))]
+    good = ranked[: max(_FEWEST_GOOD, math.ceil(len(ranked) / 2))]
     lacked = [list(accumulate(curve.scores, max)) for curve in good]
-    floors = []
-    for epoch in range(epochs):
+    floors = [0.0] * min(WARMUP_EPOCHS, epochs)
+    for epoch in range(WARMUP_EPOCHS, epochs):
         parts = sorted(
             (1.0 - curve.final + _GRAIN) / (1.0 - reached[min(epoch, len(reached) - 1)] + _GRAIN)
             for curve, reached in zip(good, lacked, strict=True)
