@@ -54,8 +54,9 @@ class TestFloor:
     STEADY, FAST, LATE = (0.2, 0.6, 0.8, 0.9), (0.5, 0.895, 0.9, 0.9), (0.1, 0.1, 0.1, 0.9)
     SLOW = tuple(curve(0.0, 0.1, 0.2, 0.5, schedule=str(index)) for index in range(5))
 
-    def test_it_asks_for_what_all_but_one_of_the_five_better_ones_made_up_for(self) -> None:
-        curves = [*self.SLOW, *[curve(*self.FAST)] * 3, curve(*self.STEADY), curve(*self.LATE)]
+    def test_it_asks_for_what_all_but_one_of_the_six_better_ones_made_up_for(self) -> None:
+        curves = [*self.SLOW, *[curve(*self.FAST)] * 4, curve(*self.STEADY), curve(*self.LATE)]
+        # the better half of 11 are 6
         # of a lack of 0.2 STEADY leaves 0.1, all plus 0.005; to leave 0.205 a run may lack 0.205 · 0.205 / 0.105
         assert floor_towards(0.8, curves, "together", EPOCHS) == pytest.approx((0, 0, 1.005 - 0.205**2 / 0.105, 0.8))
 
@@ -76,8 +77,13 @@ class TestFloor:
         assert floor_towards(0.8, [*fast, *joining * 4], "together", EPOCHS) == floor_towards(0.8, fast, "together", EPOCHS)
         kept = floor_towards(0.8, [*fast, *joining * 4], "last_to_first", EPOCHS)
         assert kept == pytest.approx((0, 0, 0, 0.8))
-        few = [*fast, *joining * 3]
-        assert floor_towards(0.8, few, "last_to_first", EPOCHS) == floor_towards(0.8, few, "together", EPOCHS)
+
+    def test_a_kind_of_few_curves_is_held_to_the_one_that_made_up_for_most_of_any_kind(self) -> None:
+        curves = [*[curve(*self.FAST)] * 10, curve(*self.STEADY)]
+        own = floor_towards(0.8, curves, "together", EPOCHS)
+        others = floor_towards(0.8, [*[curve(*self.FAST)] * 4, curve(*self.STEADY), *self.SLOW], "last_to_first", EPOCHS)
+        assert own[2] == pytest.approx(0.8)
+        assert others == pytest.approx((0, 0, 1.005 - 0.205**2 / 0.105, 0.8))
 
     def test_too_few_finished_curves_set_none(self) -> None:
         given_up = [curve(0.5, finished=False)] * 9
