@@ -12,10 +12,9 @@ from itertools import accumulate
 from statistics import median
 
 from biotune.fitness.learning_curves import FEWEST_CURVES as FIRST_CHUNK
-from biotune.fitness.learning_curves import Curve, floor_towards, predicted_final, target
+from biotune.fitness.learning_curves import WARMUP_EPOCHS, Curve, floor_towards, predicted_final, target
 from biotune.trial import Status, Trial, TrialResult
 
-WARMUP_EPOCHS = 2  # never stopped: the first epochs of a new head depend more on its initial weights than on the schedule
 FEWEST_CURVES = 5  # a median of fewer is mostly noise; Optuna's MedianPruner waits for as many trials
 
 
@@ -97,7 +96,7 @@ class PredictedPruning(Pruning):
     """Stops a run that is predicted not to come among the best of the search, and predicts what it would have reached.
 
     Floors depend on all runs before, of the same generation too. So that there are such runs in the first one, a batch is cut
-    into chunks, each as large as all runs before it: 20 trials become 5, 5 and 10. A later generation is hardly ever cut, and
+    into chunks, each as large as all runs before it: 20 trials become 10 and 10. A later generation is hardly ever cut, and
     many workers seldom wait. The sizes depend on the trials alone.
 
     Attributes:

@@ -438,25 +438,26 @@ class TestFloors:
 class TestPredictedFloors:
     """With seed 1 the candidates a to g end at 0.1 0.2 0.3 0.5 0.47 0.46 0.4, as they begin."""
 
-    def pruned(self, executor: Counting, metric: str = "acc") -> ScheduleFitness:
-        return ScheduleFitness(executor, (1,), 5, LR, "data", Economy("predicted", finalists=2, trainings=7), metric)
+    def pruned(self, executor: Counting, metric: str = "acc", seeds: tuple[int, ...] = (1,)) -> ScheduleFitness:
+        return ScheduleFitness(executor, seeds, 5, LR, "data", Economy("predicted", finalists=2, trainings=14), metric)
 
     def test_the_first_batch_is_cut_and_its_second_chunk_has_floors_from_the_first(self) -> None:
         executor = Counting(by_table)
-        fitness = self.pruned(executor)
+        fitness = self.pruned(executor, seeds=(1, 2))
         fitness(named("abcdefg"), 0)
-        assert asked(executor) == [["a1", "b1", "c1", "d1", "e1"], ["f1", "g1"]]
+        first = [f"{letter}{seed}" for letter in "abcde" for seed in (1, 2)]
+        assert asked(executor) == [first, ["f1", "f2", "g1", "g2"]]
         assert {trial.floor for trial in executor.batches[0]} == {()}
-        # 5 of 7 trainings are 2 of 2 places; the second best has 0.47
-        assert [trial.floor[-1] for trial in executor.batches[1]] == pytest.approx([0.47, 0.47])
-        assert fitness.trainings == 7
+        # after 10 of 14 trainings 2 of 2 places are taken; the means over the seeds are 0.15 0.3 0.3 0.6 0.45
+        assert [trial.floor[-1] for trial in executor.batches[1]] == pytest.approx([0.45] * 4)
+        assert fitness.trainings == 14
 
     def test_chunks_are_as_large_as_all_runs_before_them(self) -> None:
         executor = Counting(by_table)
-        fitness = self.pruned(executor)
-        for fold in range(4):
+        fitness = self.pruned(executor, seeds=(1, 2))
+        for fold in range(3):
             fitness(named("abcdefg"), fold)
-        assert [len(batch) for batch in executor.batches] == [5, 2, 7, 7, 7]
+        assert [len(batch) for batch in executor.batches] == [10, 4, 14, 14]
 
     def test_a_given_up_run_counts_with_what_was_predicted_then(self) -> None:
         executor = Counting(instead({"f1": TrialResult("pruned", (0.25,), 1.0)}))

@@ -50,40 +50,47 @@ class TestTarget:
 
 
 class TestFloor:
-    # halves what it lacks every epoch; loses what it lacks at once; late
-    STEADY, FAST, LATE = (0.2, 0.6, 0.8, 0.9), (0.895, 0.9, 0.9, 0.9), (0.1, 0.1, 0.1, 0.9)
+    # halves what it lacks every epoch; lacks nothing more after two; late
+    STEADY, FAST, LATE = (0.2, 0.6, 0.8, 0.9), (0.5, 0.895, 0.9, 0.9), (0.1, 0.1, 0.1, 0.9)
+    SLOW = tuple(curve(0.0, 0.1, 0.2, 0.5, schedule=str(index)) for index in range(5))
 
-    def test_it_asks_for_what_all_but_one_of_five_made_up_for(self) -> None:
-        curves = [curve(*self.FAST)] * 3 + [curve(*self.STEADY), curve(*self.LATE)]
-        floor = floor_towards(0.8, curves, "together", EPOCHS)
-        # of a lack of 0.8 + 0.005 STEADY leaves 0.105; to leave 0.205 a run may lack 0.205 · 0.805 / 0.105
-        lacks = [min(1.005, 0.205 * (1.005 - best) / 0.105) for best in self.STEADY]
-        assert floor == pytest.approx([1.005 - lack for lack in lacks])
+    def test_it_asks_for_what_all_but_one_of_the_six_better_ones_made_up_for(self) -> None:
+        curves = [*self.SLOW, *[curve(*self.FAST)] * 4, curve(*self.STEADY), curve(*self.LATE)]
+        # the better half of 11 are 6
+        # of a lack of 0.2 STEADY leaves 0.1, all plus 0.005; to leave 0.205 a run may lack 0.205 · 0.205 / 0.105
+        assert floor_towards(0.8, curves, "together", EPOCHS) == pytest.approx((0, 0, 1.005 - 0.205**2 / 0.105, 0.8))
 
     def test_bad_curves_do_not_lower_it(self) -> None:
-        good = [curve(*self.FAST)] * 5
-        slow = [curve(0.0, 0.1, 0.2, 0.5)] * 5
-        assert floor_towards(0.8, [*slow, *good], "together", EPOCHS) == floor_towards(0.8, good, "together", EPOCHS)
+        good = [curve(*self.FAST)] * 10
+        assert floor_towards(0.8, [*self.SLOW, *good], "together", EPOCHS) == floor_towards(0.8, good, "together", EPOCHS)
 
     def test_a_run_that_ended_early_had_made_up_for_everything(self) -> None:
-        floor = floor_towards(0.8, [curve(0.4, 0.9)] * 5, "together", EPOCHS)
-        assert floor[1:] == pytest.approx((0.8,) * 3)
+        assert floor_towards(0.8, [curve(0.4, 0.9)] * 10, "together", EPOCHS) == pytest.approx((0, 0, 0.8, 0.8))
+
+    @pytest.mark.parametrize("epochs", [1, 2])
+    def test_the_first_epochs_give_nothing_up(self, epochs: int) -> None:
+        assert floor_towards(0.8, [curve(*self.FAST)] * 10, "together", epochs) == (0.0,) * epochs
 
     def test_kinds_are_kept_apart_once_there_are_four_curves(self) -> None:
-        joining = [curve(0.0, 0.0, 0.8, 0.9, order="last_to_first")]
-        fast = [curve(*self.FAST)] * 5
+        joining = [curve(0.0, 0.0, 0.0, 0.9, order="last_to_first")]
+        fast = [curve(*self.FAST)] * 10
         assert floor_towards(0.8, [*fast, *joining * 4], "together", EPOCHS) == floor_towards(0.8, fast, "together", EPOCHS)
         kept = floor_towards(0.8, [*fast, *joining * 4], "last_to_first", EPOCHS)
-        assert kept[1] == 0.0 and kept[3] == pytest.approx(0.8)
-        few = [*fast, *joining * 3]
-        assert floor_towards(0.8, few, "last_to_first", EPOCHS) == floor_towards(0.8, few, "together", EPOCHS)
+        assert kept == pytest.approx((0, 0, 0, 0.8))
+
+    def test_a_kind_of_few_curves_is_held_to_the_one_that_made_up_for_most_of_any_kind(self) -> None:
+        curves = [*[curve(*self.FAST)] * 10, curve(*self.STEADY)]
+        own = floor_towards(0.8, curves, "together", EPOCHS)
+        others = floor_towards(0.8, [*[curve(*self.FAST)] * 4, curve(*self.STEADY), *self.SLOW], "last_to_first", EPOCHS)
+        assert own[2] == pytest.approx(0.8)
+        assert others == pytest.approx((0, 0, 1.005 - 0.205**2 / 0.105, 0.8))
 
     def test_too_few_finished_curves_set_none(self) -> None:
         given_up = [curve(0.5, finished=False)] * 9
-        assert floor_towards(0.8, [*given_up, *[curve(*self.FAST)] * 4], "together", EPOCHS) == ()
+        assert floor_towards(0.8, [*given_up, *[curve(*self.FAST)] * 9], "together", EPOCHS) == ()
 
     @given(
-        st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=6), min_size=FEWEST_CURVES, max_size=12),
+        st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=6), min_size=FEWEST_CURVES, max_size=14),
         st.floats(0, 1),
         st.integers(0, 2),
     )

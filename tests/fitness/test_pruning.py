@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biotune.executors.in_process import InProcess
-from biotune.fitness.pruning import FEWEST_CURVES, WARMUP_EPOCHS, median_floor
+from biotune.fitness.learning_curves import WARMUP_EPOCHS
+from biotune.fitness.pruning import FEWEST_CURVES, median_floor
 from biotune.schedule.schedule import Schedule
 from biotune.training import finetune as loop
 from biotune.training.finetune import finetune
