@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from biotune.config.schema import CompareConfig, RunConfig
@@ -58,7 +58,20 @@ def _as_decoded(weight: float) -> float:
     return lr_weight(own) if 0 < own <= 1 else weight
 
 
-def tune(session: Session, config: RunConfig | CompareConfig, base_lr: float, progress: Progress) -> dict[str, Plan]:
+@dataclass(frozen=True)
+class Tuned:
+    """The tuned baselines.
+
+    Attributes:
+        plans: The best plan of each baseline of which any could be trained.
+        costs: trainings, epochs and seconds of the tuning, for `result.json`.
+    """
+
+    plans: dict[str, Plan]
+    costs: dict[str, float]
+
+
+def tune(session: Session, config: RunConfig | CompareConfig, base_lr: float, progress: Progress) -> Tuned:
     """Tune the learning rate of each baseline of the confirmation: all rates on the first fold, the best two on the second.
 
     Successive halving (Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
@@ -70,11 +83,9 @@ def tune(session: Session, config: RunConfig | CompareConfig, base_lr: float, pr
         config: The settings, with numbers of folds.
         base_lr: λ_0.
         progress: Receives the progress.
-
-    Returns:
-        The best plan of each baseline of which any could be trained.
     """
     contenders = baseline_plans(session, config)
+    costs: dict[str, float] = {"trainings": 0, "epochs": 0, "seconds": 0.0}
     scores: dict[tuple[str, int], list[float]] = {}
     for fold in range(min(config.evolution.num_folds, 2)):
         ranked = {name: _best_first(name, len(own), scores) for name, own in contenders.items()}
@@ -85,6 +96,9 @@ def tune(session: Session, config: RunConfig | CompareConfig, base_lr: float, pr
         progress.end()
         for pair, result in zip(chosen, results, strict=True):
             scores.setdefault(pair, []).append(mean_score([result]))
+            costs["trainings"] += 1
+            costs["epochs"] += len(result.curve)
+            costs["seconds"] += result.seconds
     tuned = {}
     for name, own in contenders.items():
         complete = max(len(values) for (other, _), values in scores.items() if other == name)
@@ -94,7 +108,7 @@ def tune(session: Session, config: RunConfig | CompareConfig, base_lr: float, pr
             tuned[name] = own[best]
         else:
             progress.line(f"confirm.baselines: {name} could not be trained at any learning rate, and is left out.")
-    return tuned
+    return Tuned(tuned, costs)
 
 
 def trials_to_tune(contenders: Mapping[str, Sequence[Plan]], config: RunConfig | CompareConfig) -> int:

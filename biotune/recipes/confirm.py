@@ -18,7 +18,7 @@ from biotune.fitness.choice import Choice, choose_best, choose_simplest, predict
 from biotune.fitness.fitness import fitness_by
 from biotune.fitness.racing import residual_sd, still_in
 from biotune.recipes import tables
-from biotune.recipes.baselines import plan_trial
+from biotune.recipes.baselines import Tuned, plan_trial
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.report.statistics import spread
@@ -71,7 +71,7 @@ def confirm(
     config: RunConfig | CompareConfig,
     base_lr: float,
     last: Generation,
-    baselines: Mapping[str, Plan],
+    tuned: Tuned,
     progress: Progress,
 ) -> Confirmed:
     """Train the best distinct schedules and the baselines on the same splits with fresh seeds, and choose by `confirm.choose`.
@@ -81,7 +81,7 @@ def confirm(
         config: The settings, with numbers of folds and splits.
         base_lr: λ_0.
         last: The last generation of the search.
-        baselines: The tuned plans of `confirm.baselines`.
+        tuned: The tuned baselines.
         progress: Receives the progress.
 
     Raises:
@@ -90,7 +90,7 @@ def confirm(
     if config.confirm.top_k == 0:
         write_table(session.folder / CONFIRM, [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
         return Confirmed(Plan(last.hall[0].schedule), EVOLVED, {"macro_accuracy": None})
-    finalists = finalists_of(session, config, last.hall, baselines)
+    finalists = finalists_of(session, config, last.hall, tuned.plans)
     confirming = confirming_trials(config.evolution, config.confirm)
     results = _train(session, config, base_lr, finalists, confirming, progress)
     complete = [one for one in finalists if len(results[one.label]) == len(confirming) and _all_ok(results[one.label])]
@@ -99,7 +99,8 @@ def confirm(
     jury = _Jury(config, complete, results, confirming, last)
     choice = jury.choose(range(len(confirming)))
     (winner,) = (one for one in complete if one.label == choice.chosen)
-    return Confirmed(winner.plan, winner.strategy, _document(session, jury, choice, winner))
+    document = {**_document(session, jury, choice, winner), "tuning": tuned.costs}
+    return Confirmed(winner.plan, winner.strategy, document)
 
 
 def finalists_of(

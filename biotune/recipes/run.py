@@ -72,7 +72,7 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
         winner = confirmed.plan
         # written before the final training runs, so that the schedule exists even if they fail
         write_text(folder / SCHEDULE, save_text(winner.schedule, winner.lr(base_lr), origin(config, winner)))
-        plans = {EVOLVED: winner, **final_baselines(session, tuned)}
+        plans = {EVOLVED: winner, **final_baselines(session, tuned.plans)}
         finals = final_trainings(session, config, plans, base_lr, progress)
         document = {
             "search": found.costs,

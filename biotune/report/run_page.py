@@ -199,7 +199,9 @@ def _confirmation(run: Run, search: Search) -> str:
 
 def _costs(run: Run, search: Search) -> list[dict[str, Any]]:
     """Training runs, epochs and time by phase, the sum last."""
+    tuning = run.confirmed.get("tuning", {})
     rows: list[dict[str, Any]] = [
+        *([{"phase": "tuning of the baselines", **tuning}] if tuning.get("trainings") else []),
         {"phase": "search", **{name: search.costs[name] for name in ("trainings", "epochs", "seconds")}},
         {"phase": "confirmation", **_sums(search.confirm)},
         {"phase": "final training runs", **_sums(run.test)},

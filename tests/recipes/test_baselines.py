@@ -44,7 +44,7 @@ def test_all_rates_are_tried_on_the_first_fold_and_the_best_two_on_the_second() 
         return {0.3: 0.5, 1.0: 0.7, 3.0: 0.8, 10.0: 0.1}[round(rate, 6)] - (0.3 if trial.fold and rate > 2 else 0.0)
 
     own = session(score)
-    tuned = tune(own, config(baselines=["full"]), 1e-3, SILENCE)  # type: ignore[arg-type]
+    tuned = tune(own, config(baselines=["full"]), 1e-3, SILENCE).plans  # type: ignore[arg-type]
     assert [(trial.fold, round(trial.schedule.lr_weights[0], 6)) for trial in own.asked] == [
         (0, 0.3),
         (0, 1.0),
@@ -60,13 +60,13 @@ def test_all_rates_are_tried_on_the_first_fold_and_the_best_two_on_the_second() 
 def test_one_fold_decides_where_there_is_one() -> None:
     own = session(lambda trial: trial.schedule.lr_weights[1])
     tuned = tune(own, config(folds=1, baselines=["linear_probe"]), 1e-3, SILENCE)  # type: ignore[arg-type]
-    assert len(own.asked) == 4
-    assert tuned["linear_probe"].schedule.lr_weights == pytest.approx((0.0, 10.0))
+    assert len(own.asked) == tuned.costs["trainings"] == tuned.costs["epochs"] == 4
+    assert tuned.plans["linear_probe"].schedule.lr_weights == pytest.approx((0.0, 10.0))
 
 
 def test_a_method_with_hooks_is_tuned_by_the_base_rate_of_its_trials() -> None:
     own = session(lambda trial: 1 - abs(trial.lr - 3e-3))
-    tuned = tune(own, config(baselines=["lp_ft"]), 1e-3, SILENCE)  # type: ignore[arg-type]
+    tuned = tune(own, config(baselines=["lp_ft"]), 1e-3, SILENCE).plans  # type: ignore[arg-type]
     assert tuned["lp_ft"].lr_factor == 3.0
     assert tuned["lp_ft"].method == Method("lp_ft")
     assert all(trial.schedule.lr_weights == (1.0, 1.0) and trial.method == Method("lp_ft") for trial in own.asked)
@@ -76,7 +76,7 @@ def test_a_rate_that_fails_is_not_chosen_and_a_method_that_always_fails_is_left_
     def score(trial: Trial) -> float | None:
         return None if trial.schedule.lr_weights[0] == 0 or trial.schedule.lr_weights[0] > 2 else 0.5
 
-    tuned = tune(session(score), config(baselines=["linear_probe", "full"]), 1e-3, SILENCE)  # type: ignore[arg-type]
+    tuned = tune(session(score), config(baselines=["linear_probe", "full"]), 1e-3, SILENCE).plans  # type: ignore[arg-type]
     assert list(tuned) == ["full"]
     assert tuned["full"].schedule.lr_weights[0] < 2
 
@@ -84,7 +84,7 @@ def test_a_rate_that_fails_is_not_chosen_and_a_method_that_always_fails_is_left_
 def test_nothing_is_tuned_without_a_confirmation_or_baselines() -> None:
     for options in ({"top_k": 0}, {"baselines": []}):
         own = session(lambda trial: 0.5)
-        assert tune(own, config(**options), 1e-3, SILENCE) == {}  # type: ignore[arg-type]
+        assert tune(own, config(**options), 1e-3, SILENCE).plans == {}  # type: ignore[arg-type]
         assert own.asked == []
 
 

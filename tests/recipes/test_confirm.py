@@ -17,6 +17,7 @@ from biotune.errors import SearchError
 from biotune.evolution.history import HallEntry
 from biotune.evolution.individual import Fitness
 from biotune.evolution.surrogate import Observation
+from biotune.recipes.baselines import Tuned
 from biotune.recipes.confirm import Confirmed, confirm, confirming_trials
 from biotune.recipes.progress import SILENCE
 from biotune.schedule.block import Block
@@ -70,7 +71,7 @@ def confirmed(
         data=SimpleNamespace(pixels=np.zeros((1, 8, 8, 3)), whole=whole, test=range(100)),
     )
     last = SimpleNamespace(hall=hall, observations=observations or [])
-    return confirm(session, config, 1e-3, last, baselines, SILENCE)  # type: ignore[arg-type]
+    return confirm(session, config, 1e-3, last, Tuned(baselines, {"trainings": 7}), SILENCE)  # type: ignore[arg-type]
 
 
 def test_a_baseline_that_is_better_is_returned_and_so_is_its_whole_plan(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_the_confirmation_is_won_by_the_metric_of_the_search(metric: str, winner
         ),
     )
     last = SimpleNamespace(hall=[accurate, sure], observations=[])
-    found = confirm(session, config, 1e-3, last, {}, SILENCE)  # type: ignore[arg-type]
+    found = confirm(session, config, 1e-3, last, Tuned({}, {}), SILENCE)  # type: ignore[arg-type]
     assert found.document["chosen"] == winner
 
 

@@ -213,6 +213,7 @@ def test_labels_at_curves_ends_are_pushed_apart_and_stay_inside() -> None:
     assert apart([0.9, 0.95, 1.0], 0.2, 1) == pytest.approx([0.6, 0.8, 1.0])
 
 
+@pytest.mark.slow
 def test_a_long_run_reports_in_five_seconds_and_ten_in_twenty(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / str(at), generations=10, candidates=20, blocks=14, seed=at) for at in range(10)]
     begun = time.perf_counter()
