@@ -131,7 +131,7 @@ def draw_confirmation(run: Run, search: Search) -> Drawing | None:
     table = table[confirmed.count() == confirmed.count().max()]  # some were far behind after half of the trials
     table["search"] = [search_score(search, number) for number in table.index]
     table = table.sort_values(["mean", "search"], ascending=False, kind="stable")
-    figure, axes = figure_with_axes(NARROW, 1.15 + 0.34 * len(table), _MARGINS | {"left": 1.1, "right": 0.2})
+    figure, axes = figure_with_axes(NARROW, 1.15 + 0.34 * len(table), _MARGINS | {"left": 1.7, "right": 0.2})
     chosen = chosen_schedule(run, search)
     for place, (number, row) in enumerate(table.iterrows()):
         colour = BLUE if number == chosen else MUTED

@@ -23,8 +23,8 @@ def test_the_table_pairs_each_method_with_full_fine_tuning(script):
         {"biotune": [0.7], "full": [0.6], "linear_probe": [0.3], "full_fast": [0.6]},
     ]
     rows = script.table(results).splitlines()
-    assert rows[2].startswith("| evolved schedule | 0.8000 ± 0.1414 | +0.1000 (+0.1000 to +0.1000)")
-    assert rows[3] == "| full fine-tuning | 0.7000 ± 0.1414 |  |"
+    assert rows[2].startswith("| what biotune returns | 0.8000 ± 0.1414 | +0.1000 (+0.1000 to +0.1000)")
+    assert rows[3] == "| full fine-tuning at its best of four base rates | 0.7000 ± 0.1414 |  |"
 
 
 def test_finished_runs_are_read_and_not_run_again(script, tmp_path, monkeypatch):
