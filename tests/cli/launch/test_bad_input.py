@@ -32,7 +32,7 @@ BAD = [
     (["run", "strategy=full"], ["strategy=full", "'biotune run' has no group strategy"]),
     (["blocks", "dataset=cub"], ["dataset=cub", "'biotune blocks' has no group dataset"]),
     (["run", "evolution.population_size=3"], ["evolution.population_size=3", "at least 4"]),
-    (["run", "evolution.elites=10"], ["evolution.elites=10", "smaller than evolution.population_size=10"]),
+    (["run", "evolution.elites=20"], ["evolution.elites=20", "smaller than evolution.population_size=20"]),
     (["run", "training.epochs=0"], ["training.epochs=0", "at least 1"]),
     (["run", "evolution.folds=0"], ["evolution.folds=0", "at least 1"]),
     (
@@ -121,9 +121,19 @@ BAD = [
     (["compare", "compare.tune_seeds=[1]"], ["compare.tune_seeds=[1]", "must be fresh", "test.seeds"]),
     (["compare", "compare.lr_factors=[1,0]"], ["compare.lr_factors", "greater than 0"]),
     (["compare", "strategy=lora"], ["strategy=lora", "'biotune compare' has no group strategy"]),
-    (["run", "evolution.surrogate=none"], ["evolution.screen=30", "needs evolution.surrogate=gp"]),
+    (["run", "evolution.surrogate=none"], ["evolution.screen=80", "needs evolution.surrogate=gp"]),
+    (
+        ["run", "evolution.surrogate=none", "evolution.screen=1"],
+        ["evolution.ranking=predicted", "give evolution.ranking=fitness"],
+    ),
+    (["run", "evolution.momentum=true"], ["evolution.momentum=true", "evolution.offspring=schedules"]),
+    (
+        ["run", "evolution=random", "evolution.offspring=schedules"],
+        ["evolution.offspring=schedules", "needs evolution=biotune"],
+    ),
+    (["run", "evolution.population_size=10"], ["evolution.elites=16", "smaller than evolution.population_size=10"]),
     (["run", "evolution.screen=1"], ["evolution.surrogate=gp", "evolution.screen=1", "2 or more"]),
-    (["run", "evolution.mating=sequential"], ["evolution.screen=30", "needs evolution.mating=brood"]),
+    (["run", "evolution.mating=sequential"], ["evolution.screen=80", "needs evolution.mating=brood"]),
     (["run", "evolution=genetic", "evolution.surrogate=gp", "evolution.screen=5"], ["evolution.screen=5", "evolution=biotune"]),
     (["run", "evolution.freezing=false", "evolution.fixed_threshold=0.5"], ["evolution.fixed_threshold=0.5", "freezing=false"]),
     (
