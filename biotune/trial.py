@@ -44,6 +44,7 @@ class Trial:
         floor: For each epoch, the lowest best score so far with which the trial continues; below it the trial is pruned.
             Empty disables pruning.
         method: The strategy whose hooks change the training loop; None trains the plain schedule.
+        unbiased: Whether to score it also on validation images that did not choose the epoch, see `TrialResult.unbiased`.
     """
 
     schedule: Schedule
@@ -55,10 +56,14 @@ class Trial:
     keep: str | None = None
     floor: tuple[float, ...] = ()
     method: Method | None = None
+    unbiased: bool = False
 
     @property
     def key(self) -> str:
-        """The key that is equal for equal trials of one run; the floor is no part of it, as it only ends a trial earlier."""
+        """The key that is equal for equal trials of one run.
+
+        The floor is no part of it, as it only ends a trial earlier, nor is `unbiased`, which only adds a score.
+        """
         data = "all" if self.fold is None else f"fold{self.fold}"
         more = ["test"] if self.test else []
         more.append(f"lr{self.lr!r}")
@@ -77,6 +82,8 @@ class TrialResult:
         scores: Test scores by name, only if the trial asks for them.
         error: The reason of a failure, one line.
         losses: The mean validation cross-entropy after each epoch trained, without class weights.
+        unbiased: Macro accuracy on validation images that did not choose the epoch, only if the trial asks for it: each half of
+            the validation set is scored at the epoch that the other half chooses, and the two are averaged.
     """
 
     status: str
@@ -85,6 +92,7 @@ class TrialResult:
     scores: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     losses: tuple[float, ...] = ()
+    unbiased: float | None = None
 
     @property
     def score(self) -> float:

@@ -29,7 +29,7 @@ from plain_loop import Batches, Plan, fine_tune, image_loaders
 
 from biotune.backbones.network import Preprocessing
 from biotune.config.schema import RunConfig, TrialsConfig
-from biotune.config.search import EvolutionConfig
+from biotune.config.search import ConfirmConfig, EvolutionConfig
 from biotune.config.sections import BackboneConfig, DatasetConfig, TrainingConfig
 from biotune.datasets.data import Data
 from biotune.recipes.inputs import Prepared
@@ -37,7 +37,7 @@ from biotune.recipes.progress import SILENCE
 from biotune.schedule.schedule import LAST_TO_FIRST
 
 PLAIN = ["fitness.prune=none", "fitness.racing=false"]
-SPARING = ["fitness.prune=median", "fitness.racing=true"]
+SPARING = ["fitness.prune=predicted", "fitness.racing=true"]
 
 
 @dataclass(frozen=True)
@@ -160,13 +160,15 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace, folder: Path) -> list[float]:
     """Seconds of the plain loop for a random sample of a run's trials, on the same images."""
-    evolution = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["evolution"]
+    composed = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+    evolution = composed["evolution"]
     config = RunConfig(
         device=given.device,
         dataset=case.dataset,
         backbone=case.backbone,
         training=case.training,
         evolution=EvolutionConfig("biotune", folds=evolution["folds"], resplit=evolution["resplit"]),
+        confirm=ConfirmConfig(splits=composed["confirm"]["splits"]),
     )
     inputs = Prepared().take(config, SILENCE.decoding)
     device, network, data = inputs.device, inputs.network, inputs.data
@@ -191,7 +193,7 @@ def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace, 
             64,
             seed,
             network.head,
-            gradual=order == LAST_TO_FIRST,
+            gradual=LAST_TO_FIRST in order.split(),
         )
         fold = None if fold_name == "all" else int(fold_name.removeprefix("fold"))
         part = data.part(fold)

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from tabulated_searchers import ABLATIONS, ALL_SEARCHERS, CONFIRM, SEARCHERS, Finalist, Known
 from tabulated_task import Simulated, Task, best_quality, read_task, schedules_of
 
+from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
 from biotune.fitness.fitness import ScheduleFitness
-from biotune.recipes.search import confirming_observations, confirming_trials, smoothest
+from biotune.recipes.confirm import confirming_trials
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.strategies.registry import fixed_schedule
-from biotune.trial import Trial, TrialResult
+from biotune.trial import Trial
 
 RATE = 1e-3  # stated in every simulated trial; the tables know one base learning rate
 TABLES = Path(__file__).parent / "tables"
@@ -62,9 +63,9 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
     """
     searcher = ALL_SEARCHERS[name]
     settings = searcher.settings_on(task)
-    unit = 2 if settings.folds == 1 or task.splits else 1
-    confirming = searcher.top_k * len(confirming_trials(settings, CONFIRM.seeds))
-    executor = Simulated(task, settings.folds, np.random.default_rng([seed, 1]))
+    unit = 2 if settings.num_folds == 1 or task.splits else 1
+    confirming = searcher.top_k * len(confirming_trials(settings, CONFIRM))
+    executor = Simulated(task, settings.num_folds, np.random.default_rng([seed, 1]))
     fitness = ScheduleFitness(executor, searcher.seeds, 1, RATE, task.name)
     path, hall = [], []
     last = Known(0, [])
@@ -72,9 +73,9 @@ def search_once(task: Task, name: str, budget: int, seed: int) -> Outcome:
         last, hall = known, known.hall
         path.append((known.cost * unit, task.quality(hall[0].schedule)))
     if searcher.smoothed and searcher.top_k:
-        choice = confirm_smoothly(executor, last, confirming_trials(settings, CONFIRM.seeds))
+        choice = confirm_smoothly(executor, last, confirming_trials(settings, CONFIRM))
     else:
-        choice = confirm(executor, hall, confirming_trials(settings, CONFIRM.seeds)) if searcher.top_k else hall[0].schedule
+        choice = confirm(executor, hall, confirming_trials(settings, CONFIRM)) if searcher.top_k else hall[0].schedule
     return Outcome(task.quality(choice), (last.cost + confirming) * unit, path)
 
 
@@ -89,13 +90,17 @@ def confirm(executor: Simulated, hall: Sequence[Finalist], trials: Sequence[tupl
 
 def confirm_smoothly(executor: Simulated, known: Known, trials: Sequence[tuple[int, int]]) -> Schedule:
     """The one of which a regression over search and confirmation expects the most, as after a real search."""
-    confirmed: dict[tuple[int, int], list[TrialResult]] = {}
-    for entry in known.entries:
-        results = executor.run([Trial(entry.schedule, fold, seed, 1, RATE) for fold, seed in trials])
+    schedules = [entry.schedule for entry in known.entries]
+    observations = list(known.observations)
+    for schedule in schedules:
+        results = executor.run([Trial(schedule, fold, seed, 1, RATE) for fold, seed in trials])
+        by_fold: dict[int, list[float]] = {}
         for (fold, _), result in zip(trials, results, strict=True):
-            confirmed.setdefault((entry.number, fold), []).append(result)
-    observations = [*known.observations, *confirming_observations(known.entries, confirmed, "acc")]
-    return smoothest(known.entries, observations, known.entries[0]).schedule
+            by_fold.setdefault(fold, []).append(result.score)
+        observations += [Observation(schedule, fold, 1.0 - statistics.fmean(own)) for fold, own in by_fold.items()]
+    if len(observations) < FEWEST:
+        return schedules[0]
+    return schedules[int(Surrogate(observations).predict(schedules).argmin())]
 
 
 _TASKS: dict[tuple[Path, str], Task] = {}

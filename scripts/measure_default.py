@@ -18,9 +18,9 @@ from docs_tables import DOCS, ROOT, paired_interval, write_between_marks
 BEGIN, END = "<!-- measured by scripts/measure_default.py -->", "<!-- end of measured -->"
 FAST_RATE = 0.003  # the base rate matters too, so full fine-tuning is also shown at three times the default
 METHODS = {
-    "biotune": "evolved schedule",
-    "full": "full fine-tuning",
-    "linear_probe": "linear probing",
+    "biotune": "what biotune returns",
+    "full": "full fine-tuning at its best of four base rates",
+    "linear_probe": "linear probing at its best of four base rates",
     "full_fast": "full fine-tuning at three times the base rate",
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 
 
 def image_loaders(
-    train: Sequence[tuple[Path, int]], val: Sequence[tuple[Path, int]], geometry: Any, plan: Plan
+    train: Sequence[tuple[Path, int]], val: Sequence[tuple[Path, int]], geometry: Any, plan: Plan, workers: int | None = None
 ) -> list[Iterable[Batch]]:
     """Batches of image files, decoded by worker processes every time they are gone through.
 
@@ -77,7 +77,9 @@ def image_loaders(
         val: Validation images with their labels.
         geometry: Has `resize`, `crop`, `mean` and `std`.
         plan: The fine-tune.
+        workers: Worker processes of each of the two, by default LOADER_WORKERS.
     """
+    workers = LOADER_WORKERS if workers is None else workers
     prepare = transforms.Compose(
         [
             transforms.Resize(geometry.resize),
@@ -87,8 +89,8 @@ def image_loaders(
         ]
     )
     return [
-        DataLoader(ImageFiles(train, prepare), plan.batch_size, shuffle=True, num_workers=LOADER_WORKERS),
-        DataLoader(ImageFiles(val, prepare), plan.eval_batch_size, num_workers=LOADER_WORKERS),
+        DataLoader(ImageFiles(train, prepare), plan.batch_size, shuffle=True, num_workers=workers),
+        DataLoader(ImageFiles(val, prepare), plan.eval_batch_size, num_workers=workers),
     ]
 
 
@@ -108,8 +110,22 @@ class Batches:
             yield self.images[rows], self.labels[rows]
 
 
-def fine_tune(pretrained: nn.Module, loaders: Sequence[Iterable[Batch]], plan: Plan, device: torch.device) -> list[float]:
-    """Fine-tune a copy of a network; returns the macro accuracy after each epoch."""
+def fine_tune(
+    pretrained: nn.Module,
+    loaders: Sequence[Iterable[Batch]],
+    plan: Plan,
+    device: torch.device,
+    after_epoch: Callable[[int, float], None] = lambda epoch, score: None,
+) -> list[float]:
+    """Fine-tune a copy of a network; returns the macro accuracy after each epoch.
+
+    Args:
+        pretrained: The network.
+        loaders: Training and validation batches.
+        plan: The fine-tune.
+        device: Where it is trained.
+        after_epoch: Called with each epoch's number and score; an exception of its ends the fine-tune.
+    """
     torch.manual_seed(plan.seed)
     model = copy.deepcopy(pretrained).to(device)
     head = model.get_submodule(plan.head)
@@ -148,6 +164,7 @@ def fine_tune(pretrained: nn.Module, loaders: Sequence[Iterable[Batch]], plan: P
                 optimizer.step()
             scheduler.step()
             curve.append(_macro_accuracy(model, val, device))
+            after_epoch(epoch, curve[-1])
             if curve[-1] == max(curve):
                 torch.save(model.state_dict(), Path(folder) / "best.pt")
             if epoch - max(curve.index(max(curve)), complete) >= plan.patience:

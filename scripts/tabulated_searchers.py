@@ -169,7 +169,7 @@ def asked(
     number = 0
     while fitness.trainings + len(fitness.seeds) <= budget:
         schedule = decode(ask(), task.blocks)
-        (evaluation,) = fitness([schedule], number // BATCH % settings.folds)
+        (evaluation,) = fitness([schedule], number // BATCH % settings.num_folds)
         tell(evaluation.fitness)
         if not schedule.is_empty:
             seen.setdefault(schedule.key, (schedule, []))[1].append(evaluation.fitness)

@@ -218,6 +218,7 @@ def test_one_failing_child_does_not_stop_a_sequential_search(tmp_path, failing, 
     asked = failing(lambda asked: len(asked) == 5)
     monkeypatch.setattr(recipe, "confirm", lambda *arguments: pytest.fail("searched to the end"))
     arguments = ["experiment=smoke", "evolution=published", "evolution.exploitation=false", "evolution.generations=2"]
+    arguments.append("confirm.baselines=[]")
     with pytest.raises(pytest.fail.Exception, match="searched to the end"):
         main(["run", *arguments, f"hydra.run.dir={tmp_path / 'run'}"])
     assert len(asked) > 5
@@ -228,7 +229,7 @@ def test_one_failing_child_does_not_stop_a_sequential_search(tmp_path, failing, 
 
 def test_a_generation_that_mostly_fails_stops_the_search_and_leaves_its_table(tmp_path, failing, capsys):
     failing(lambda asked: len(asked) > 1)
-    assert main(["run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}"]) == 1
+    assert main(["run", "experiment=smoke", "confirm.baselines=[]", f"hydra.run.dir={tmp_path / 'run'}"]) == 1
     assert "3 of 4 candidates failed, more than fitness.max_failed_share=0.5 allows" in capsys.readouterr().err
     assert len((tmp_path / "run" / "generations.csv").read_text().splitlines()) == 5
 

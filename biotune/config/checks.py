@@ -6,8 +6,8 @@ from typing import Any
 
 from biotune.config.key import MISSING, Key, keys_of, show
 from biotune.config.schema import Section, value_at
-from biotune.config.search import EVOLVED, EvolutionConfig
-from biotune.config.sections import AUTO, STRATEGY_KEYS, DatasetConfig, StrategyConfig
+from biotune.config.search import ConfirmConfig, EvolutionConfig
+from biotune.config.sections import AUTO, EVOLVED, STRATEGY_KEYS, DatasetConfig, StrategyConfig
 from biotune.errors import ConfigError
 
 
@@ -83,6 +83,7 @@ def _disagreements(config: Section) -> Iterator[str]:
         shared = sorted(set(confirm.seeds) & set(config.training.seeds))
         if shared:
             yield f"confirm.seeds={show(confirm.seeds)}: must be fresh, but {shared[0]} is also in training.seeds."
+        yield from _confirmation_that_disagrees(confirm, config.evolution)
     training = getattr(config, "training", None)
     if training is not None and training.lr == AUTO and hasattr(config, "compare"):
         yield f"training.lr={AUTO}: 'biotune compare' chooses learning rates by compare.lr_factors; give a number."
@@ -122,6 +123,18 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
         yield f"evolution.screen={evolution.screen}: needs evolution=biotune, not {evolution.algorithm}."
     if evolution.algorithm not in ("biotune", MISSING) and evolution.unfreezing == EVOLVED:
         yield f"evolution.unfreezing={EVOLVED}: needs evolution=biotune, not {evolution.algorithm}."
+    if evolution.spread:
+        for name in ("exploitation", "reevaluate_elites"):
+            if getattr(evolution, name):
+                yield (
+                    f"evolution.spread=true: does not go with evolution.{name}=true, which compares on one fold; give "
+                    f"evolution.{name}=false."
+                )
+    if evolution.folds == AUTO and not evolution.resplit:
+        yield (
+            f"evolution.folds={AUTO}: needs evolution.resplit=true; disjoint folds of few images would be smaller yet. Give a "
+            "number, or set evolution.resplit=true."
+        )
     if not evolution.freezing and evolution.fixed_threshold is not None:
         yield (f"evolution.fixed_threshold={evolution.fixed_threshold}: has no effect with evolution.freezing=false; give one.")
     yield from _parts_that_disagree(evolution)
@@ -142,14 +155,24 @@ def _parts_that_disagree(evolution: EvolutionConfig) -> Iterator[str]:
                 yield f"evolution.{name}=true: does not go with evolution.offspring=schedules; give evolution.{name}=false."
 
 
+def _confirmation_that_disagrees(confirm: ConfirmConfig, evolution: EvolutionConfig) -> Iterator[str]:
+    if confirm.splits not in (0, AUTO) and not evolution.resplit:
+        yield (
+            f"confirm.splits={confirm.splits}: needs evolution.resplit=true, as disjoint folds leave no images for new splits. "
+            "Set confirm.splits=0 or evolution.resplit=true."
+        )
+    for name in sorted({"biotune", "schedule"} & set(confirm.baselines)):
+        yield f"confirm.baselines={show(confirm.baselines)}: {name} is no baseline of a search; name other strategies."
+
+
 def _head_that_disagrees(config: Section) -> Iterator[str]:
     training = getattr(config, "training", None)
     if training is None or training.head_start == "fresh":
         return
     said = f"training.head_start={training.head_start}"
-    if config.backbone.head == "keep":
-        yield f"{said}: needs a new head, which backbone.head=keep excludes; give training.head_start=fresh."
     if training.head_start != EVOLVED:
+        if config.backbone.head == "keep":
+            yield f"{said}: needs a new head, which backbone.head=keep excludes; give training.head_start=fresh."
         return
     evolution = getattr(config, "evolution", None)
     if hasattr(config, "genotypes") or evolution is None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from biotune.config.key import MISSING, key
-
-EVOLVED = "evolved"  # the search finds the value
+from biotune.config.sections import AUTO, EVOLVED
+from biotune.errors import ConfigError
 
 
 @dataclass
@@ -15,13 +15,22 @@ class EvolutionConfig:
     population_size: int = key(10, "Number of individuals N.", ge=4, le=10_000)
     generations: int = key(10, "Generations G after the initial one.", ge=0, le=100_000)
     elites: int = key(3, "Elites E that survive a generation.", ge=0)
-    folds: int = key(
-        2, "Folds the training and the validation data are each cut into; generation g uses fold g mod folds.", ge=1
+    folds: int | str = key(
+        2,
+        "Folds the training and the validation data are each cut into; generation g uses fold g mod folds. auto, with "
+        "resplit: the fewer validation images, the more splits.",
+        ge=1,
+        words=(AUTO,),
     )
     resplit: bool = key(
         False,
         "Make each fold a new split of all training and validation images, instead of a disjoint part of them; the first "
         "one stays as it is.",
+    )
+    spread: bool = key(
+        False,
+        "Spread the candidates of each generation over all folds in turn, so that no fold's difficulty is taken for merit; "
+        "otherwise all of them are on fold generation mod folds.",
     )
     max_hours: float | None = key(None, "Wall-clock hours after which no generation begins; null sets no limit.", gt=0)
     mating: str = key(
@@ -76,6 +85,17 @@ class EvolutionConfig:
         choices=("together", "last_to_first", "first_to_last", EVOLVED),
     )
 
+    @property
+    def num_folds(self) -> int:
+        """`folds` as a number.
+
+        Raises:
+            ConfigError: It is auto and has not been computed from the data yet.
+        """
+        if self.folds == AUTO:
+            raise ConfigError(f"evolution.folds={AUTO}: is computed from the number of validation images; give a number here.")
+        return int(self.folds)
+
 
 @dataclass
 class FitnessConfig:
@@ -95,9 +115,10 @@ class SearchFitnessConfig(FitnessConfig):
     """The fitness of a schedule in a search, and what the search saves on losing candidates."""
 
     prune: str = key(
-        "median",
-        "Stop a trial whose best score so far is below the median of earlier generations (median), or never (none).",
-        choices=("none", "median"),
+        "predicted",
+        "Stop a trial that is predicted not to come among the best (predicted), or whose best score so far is below the median "
+        "of earlier generations (median), or never (none).",
+        choices=("none", "median", "predicted"),
     )
     racing: bool = key(True, "Train candidates with further seeds only while they can still be among the best.")
 
@@ -107,10 +128,35 @@ class ConfirmConfig:
     """The confirmation after the search."""
 
     top_k: int = key(3, "Distinct schedules to confirm with fresh seeds, the best ones; 0 takes the best search score.", ge=0)
+    baselines: list[str] = key(
+        [], "Strategies that are confirmed beside the best schedules and may win, each at its best learning rate; [] for none."
+    )
+    lr_factors: list[float] = key(
+        [0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that each of confirm.baselines tries.", gt=0, le=1e6
+    )
+    splits: int | str = key(
+        0,
+        "New splits of all training and validation images to confirm on, none of which the search has used; 0 confirms on the "
+        "folds of the search. auto: with evolution.resplit the fewer validation images, the more splits, otherwise 0.",
+        ge=0,
+        words=(AUTO,),
+    )
     choose: str = key(
-        "smoothed",
-        "Choose by the mean score of the confirmation (score), or by a regression over it and all evaluations of the search "
-        "(smoothed).",
-        choices=("score", "smoothed"),
+        "simplest",
+        "Choose by the mean score of the confirmation (score), with a regression over it and all evaluations of the search for "
+        "the evolved schedules (smoothed), or likewise, but of those within a standard error of the best the one that trains "
+        "the fewest parameters (simplest).",
+        choices=("simplest", "smoothed", "score"),
     )
     seeds: list[int] = key([71, 72, 73], "Training seeds of the confirmation, none of training.seeds.", ge=0, le=2**63 - 1)
+
+    @property
+    def num_splits(self) -> int:
+        """`splits` as a number.
+
+        Raises:
+            ConfigError: It is auto and has not been computed from the data yet.
+        """
+        if self.splits == AUTO:
+            raise ConfigError(f"confirm.splits={AUTO}: is computed from the number of validation images; give a number here.")
+        return int(self.splits)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from biotune.config.key import MISSING, key
-from biotune.config.search import EVOLVED
 from biotune.errors import ConfigError
 
-AUTO = "auto"  # of `training.lr`: found before the search
+AUTO = "auto"  # found before the search
+EVOLVED = "evolved"  # found by the search
 
 
 @dataclass

@@ -40,10 +40,12 @@ class Data:
         labels: (N,) int64 indices into `classes`.
         names: (N,) name of each image: its path below the root, or its index.
         whole: All training and validation images.
-        folds: The same images cut into disjoint folds, or split several times (see `Resampling`).
+        folds: The same images cut into disjoint folds, or split several times (see `Resampling`): those of the search, then
+            those of the confirmation.
         test: (N_test,) rows of the test set, ascending; no model sees them before the search is over.
         fingerprint: Changes whenever images, labels or splits do.
         skipped: Names of the images left out because they could not be decoded.
+        resampling: How the folds were drawn; its numbers are settled.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Data:
     test: Indices
     fingerprint: str
     skipped: tuple[str, ...] = ()
+    resampling: Resampling = AS_GIVEN
 
     def part(self, fold: int | None) -> Part:
         """Return the training and validation rows of a fold, or all of them for None."""
@@ -70,7 +73,7 @@ class FoundDataset:
         config: The dataset's config.
         source: The labelled images.
         cut: The indices of the images of each split.
-        resampling: How folds are drawn from the splits.
+        resampling: How folds are drawn from the splits; its numbers are settled.
         folds: The folds, as indices of images.
         kept: (C,) labels of the source that have an output of the network: all, or as many as dataset.max_classes allows.
     """
@@ -103,6 +106,7 @@ def find_dataset(config: DatasetConfig, resampling: Resampling = AS_GIVEN) -> Fo
     """
     source = load_source(config)
     cut = partition(source, config)
+    resampling = resampling.settled(len(cut.train), len(cut.val))
     folds = draw_folds(source, cut, resampling, config.split_seed)
     limited = config.max_classes is not None
     kept = np.unique(source.labels[cut.train]) if limited else np.arange(len(source.classes))
@@ -147,12 +151,14 @@ def load_dataset(
         test=test,
         fingerprint=_fingerprint(source, cut, plan.resampling),
         skipped=tuple(source.names[members[row]] for row in decoded.broken),
+        resampling=plan.resampling,
     )
 
 
 def _fingerprint(source: Source, cut: SplitIndices, resampling: Resampling) -> str:
     kind = " resplits" if resampling.anew else ""
-    digest = hashlib.sha256(f"{source.fingerprint}/{resampling.splits}{kind}".encode())
+    further = f" and {resampling.confirming}" if resampling.confirming else ""
+    digest = hashlib.sha256(f"{source.fingerprint}/{resampling.splits}{kind}{further}".encode())
     for part in (cut.train, cut.val, cut.test):
         digest.update(part.tobytes())
         # the same images may have other labels

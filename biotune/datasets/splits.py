@@ -1,5 +1,8 @@
 """Divides a dataset into training, validation and test sets, folds and subsets: seeded, stratified, grouped, disjoint."""
 
+from __future__ import annotations
+
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -11,6 +14,11 @@ from biotune.datasets.source import SPLITS, Indices, Source
 from biotune.errors import DataError
 
 _RESPLIT_SEEDS = 10**6  # offset from the seeds of the hold-outs, which begin at dataset.split_seed
+# the power calculation of `splits_needed`
+_DISAGREEMENT = 0.15  # share of images on which exactly one of two good fine-tunes of a network is right
+_TRAINING = 0.1  # variance of one training run's accuracy, over seeds and training sets, times the number of training images
+_RESOLUTION = 0.02  # standard error of a difference in accuracy that several splits shall reach
+_FEWEST_SPLITS, _MOST_SPLITS = 3, 10
 
 
 Fold = tuple[Indices, Indices]  # indices of training and validation images, ascending
@@ -20,19 +28,68 @@ Fold = tuple[Indices, Indices]  # indices of training and validation images, asc
 class Resampling:
     """How the training and validation images of a search's trials are drawn.
 
-    `evolution.folds` sets `splits`. With `evolution.resplit=true` each is a random split of all training and validation
-    images, the first one the given split; otherwise each is a disjoint fold of both sets.
+    With `evolution.resplit=true` each split is a random one of all training and validation images, the first one the given
+    split; otherwise each is a disjoint fold of both sets.
 
     Attributes:
-        splits: Number of splits; 1 is the given one.
+        splits: Number of splits that the search takes in turn, `evolution.folds`; 1 is the given one, None as many as
+            `splits_needed`.
         anew: Whether each is a new split of all images instead of a disjoint fold.
+        confirming: Number of further splits, for the confirmation, `confirm.splits`; None as many as `splits_needed`.
     """
 
-    splits: int = 1
+    splits: int | None = 1
     anew: bool = False
+    confirming: int | None = 0
+
+    def settled(self, num_train: int, num_val: int) -> Resampling:
+        """Return the resampling with both numbers.
+
+        Args:
+            num_train: Number of training images of the given split.
+            num_val: Number of validation images of the given split.
+        """
+        needed = splits_needed(num_train, num_val)
+        return Resampling(
+            needed if self.splits is None else self.splits,
+            self.anew,
+            needed if self.confirming is None else self.confirming,
+        )
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Numbers of splits of the search and of further splits for the confirmation.
+
+        Raises:
+            ValueError: A number is not settled.
+        """
+        if self.splits is None or self.confirming is None:
+            raise ValueError("Resampling.counts: the numbers of splits are not settled. Call settled first.")
+        return self.splits, self.confirming
 
 
 AS_GIVEN = Resampling()
+
+
+def splits_needed(num_train: int, num_val: int) -> int:
+    """Return the number of splits over which two schedules must be compared, from a power calculation.
+
+    Where exactly one of two models is right on a share d of the images, the variance of the difference of their accuracies on n
+    images is at most d / n (McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", 1947). To this comes what luck in training adds, twice c / m with m training images. Over K splits the
+    standard error is √((d / n + 2 c / m) / K), which shall be at most 0.02 with d = 0.15 and c = 0.1 (docs/method.md). Splits
+    share images, so that this is the least that is needed.
+
+    Args:
+        num_train: m, the number of training images, at least 1.
+        num_val: n, the number of validation images, at least 1.
+
+    Returns:
+        K, between 3 and 10.
+    """
+    variance = _DISAGREEMENT / num_val + 2 * _TRAINING / num_train
+    needed = math.ceil(variance / _RESOLUTION**2)
+    return min(max(needed, _FEWEST_SPLITS), _MOST_SPLITS)
 
 
 @dataclass(frozen=True)
@@ -174,7 +231,7 @@ def draw_folds(source: Source, cut: SplitIndices, resampling: Resampling, seed: 
     Args:
         source: Labels and, where they exist, groups.
         cut: The splits that folds are drawn from.
-        resampling: Number and kind of the folds.
+        resampling: Number and kind of the folds, settled.
         seed: Seed of the draws.
 
     Returns:
@@ -184,7 +241,7 @@ def draw_folds(source: Source, cut: SplitIndices, resampling: Resampling, seed: 
         DataError: A class would be missing in a fold, or groups leave no way to split anew.
     """
     draw = resplits if resampling.anew else disjoint_folds
-    return tuple(draw(source, cut, resampling.splits, seed))
+    return tuple(draw(source, cut, sum(resampling.counts), seed))
 
 
 def resplits(source: Source, cut: SplitIndices, count: int, seed: int) -> list[Fold]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from biotune.config.search import EVOLVED, EvolutionConfig
+from biotune.config.search import EvolutionConfig
+from biotune.config.sections import EVOLVED
 from biotune.evolution.individual import PLAIN, Genes, Manner
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode, lr_weight

@@ -128,7 +128,7 @@ def most_candidates(settings: EvolutionConfig) -> int:
     """Return the most evaluations of a generation after the initial one: 2E + N − E, plus E where the fold changes."""
     n, e = settings.population_size, settings.elites
     probes = 2 * e if settings.exploitation else 0
-    again = e if settings.reevaluate_elites and settings.folds > 1 else 0
+    again = e if settings.reevaluate_elites and settings.folds != 1 else 0
     return probes + n - e + again
 
 

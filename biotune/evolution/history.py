@@ -70,6 +70,7 @@ class History:
         self.hall = tools.HallOfFame(maxsize=hall_size, similar=same_schedule)
         self._over_folds = over_folds
         self._entries: dict[str, HallEntry] = {}
+        self._estimated: dict[str, HallEntry] = {}  # those that were pruned wherever they were evaluated
         over_fitness = tools.Statistics(key=lambda individual: individual.score)
         over_fitness.register("best_fitness", np.min)
         over_fitness.register("mean_fitness", np.mean)
@@ -82,7 +83,8 @@ class History:
     def remember(self, schedule: Schedule, individual: Individual) -> None:
         """Record an evaluation.
 
-        Empty, failed and pruned candidates make no entry in the hall of fame, but pruning on a further fold counts in one.
+        Empty, failed and pruned candidates make no entry in the hall of fame, but pruning on a further fold counts in one. A
+        pruned one can only be ranked by a surrogate, see `best`.
 
         Args:
             schedule: The schedule of the individual.
@@ -96,9 +98,13 @@ class History:
             # the estimate counts where the fold has no measurement: else a lucky fold alone would decide the rank
             entry.by_fold.setdefault(individual.fold, individual.score)
             entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
+        elif evaluation is not None and evaluation.status == Status.PRUNED:
+            one = HallEntry(schedule, individual.number, {individual.fold: individual.score}, Fitness((individual.score,)))
+            self._estimated.setdefault(schedule.key, one)
         if evaluation is None or evaluation.status not in (Status.OK, Status.CACHED):
             return
         if entry is None:
+            self._estimated.pop(schedule.key, None)
             entry = self._entries[schedule.key] = HallEntry(schedule, individual.number, {}, Fitness((WORST,)))
         entry.by_fold[individual.fold] = individual.score
         entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
@@ -112,9 +118,9 @@ class History:
             self._fitted = count, Surrogate(self.observations)
         return self._fitted[1]
 
-    def known(self, fold: int) -> set[str]:
-        """Return the canonical keys of the schedules whose fitness on a fold is known."""
-        return {one.schedule.key for one in self.observations if one.fold == fold}
+    def known(self, fold: int | None) -> set[str]:
+        """Return the canonical keys of the schedules whose fitness on a fold is known, or on any fold for None."""
+        return {one.schedule.key for one in self.observations if fold is None or one.fold == fold}
 
     def close_generation(self, survivors: Sequence[Individual], **facts: Any) -> dict[str, Any]:
         """Write a generation's row into the logbook and rank the hall of fame again.
@@ -139,11 +145,12 @@ class History:
         """Return the hall of fame, best first; the older of two equals comes first.
 
         Args:
-            surrogate: Ranks all schedules seen by its prediction; None ranks by the measured fitness.
+            surrogate: Ranks all schedules seen by its prediction, pruned ones too: it knows how good they were predicted to be,
+                and their scores are no luckier for having been given up. None ranks by the measured fitness.
         """
         if surrogate is None or not self._entries:
             return sorted(self.hall, key=_by_score)
-        entries = list(self._entries.values())
+        entries = [*self._entries.values(), *self._estimated.values()]
         guesses = surrogate.predict([entry.schedule for entry in entries])
         ranked = sorted(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))
         return [entry for _, entry in ranked[: self.hall.maxsize]]

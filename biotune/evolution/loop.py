@@ -24,7 +24,7 @@ from biotune.schedule.block import Block
 from biotune.schedule.schedule import FRESH, Schedule
 from biotune.trial import Evaluation
 
-Evaluate = Callable[[Sequence[Schedule], int], list[Evaluation]]
+Evaluate = Callable[[Sequence[Schedule], Sequence[int]], list[Evaluation]]
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Batch:
     Attributes:
         individuals: The individuals of the schedules, with their origins.
         schedules: One per individual, at least one; some may be equal, and some may be empty.
-        fold: The fold to evaluate them on.
+        folds: The fold to evaluate each on.
     """
 
     individuals: tuple[Individual, ...]
     schedules: tuple[Schedule, ...]
-    fold: int
+    folds: tuple[int, ...]
 
 
 def evolve(
@@ -57,7 +57,7 @@ def evolve(
     Args:
         settings: Sizes and switches.
         blocks: The network's blocks in forward order.
-        evaluate: Called with a batch of schedules and the fold; returns their evaluations in order.
+        evaluate: Called with a batch of schedules and the fold of each; returns their evaluations in order.
         seed: Seed of the search's numpy Generator.
         hall_size: Number of distinct schedules in the hall of fame, at least 1.
         over_folds: Aggregates the fitness values of one schedule on several folds into the one by which it is ranked; the
@@ -71,7 +71,7 @@ def evolve(
     search = Search(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
     while not search.over:
         batch = search.ask()
-        generation = search.tell(evaluate(batch.schedules, batch.fold))
+        generation = search.tell(evaluate(batch.schedules, batch.folds))
         if generation is not None:
             yield generation
 
@@ -141,8 +141,10 @@ class Search:
                 f"Search.tell: {len(evaluations)} evaluations for {len(batch.schedules)} schedules. "
                 "Give one per schedule, in the batch's order."
             )
-        for individual, schedule, evaluation in zip(batch.individuals, batch.schedules, evaluations, strict=True):
-            individual.receive(evaluation, batch.fold)
+        for individual, schedule, fold, evaluation in zip(
+            batch.individuals, batch.schedules, batch.folds, evaluations, strict=True
+        ):
+            individual.receive(evaluation, fold)
             self._history.remember(schedule, individual)
         self._open.evaluations += evaluations
         try:
@@ -164,7 +166,9 @@ class Search:
 
     def _batch_of(self, individuals: Sequence[Individual]) -> Batch:
         schedules = tuple(self._population.schedule_of(individual) for individual in individuals)
-        return Batch(tuple(individuals), schedules, self._open.fold)
+        first, step = self._open.fold, int(self._settings.spread)
+        folds = tuple((first + step * place) % self._settings.num_folds for place in range(len(schedules)))
+        return Batch(tuple(individuals), schedules, folds)
 
     def _close(self, outcome: Outcome) -> Generation:
         """Select the survivors and record the generation; the next one is opened, but draws nothing before `ask`."""
@@ -172,7 +176,7 @@ class Search:
         ranked = number > 0 or self._settings.mutate_first_brood
         self._population.renew(outcome.survivors, self._toolbox.rank if ranked else None)
         record = self._history.close_generation(self._population.members, **self._open.facts())
-        next_fold = (number + 1) % self._settings.folds
+        next_fold = (number + 1) % self._settings.num_folds
         self._open = OpenGeneration(number + 1, next_fold, self._searcher.generation(next_fold, next_fold != fold))
         return Generation(
             number=number,

@@ -78,7 +78,7 @@ class BioTune:
         else:
             drawn = [self._bred(*self._toolbox.select(ranks)) for _ in range(count * self._settings.screen)]
             schedules = [self._population.schedule(one.genes, one.manner) for one in drawn]
-            known = self._history.known(fold)
+            known = self._history.known(None if self._settings.spread else fold)
             chosen = most_promising(surrogate, schedules, known, count, self._settings.exploration)
             children = [self._born(drawn[position]) for position in chosen]
         yield children

@@ -70,13 +70,21 @@ class Recorded:
         self._inner.close()
 
     def _record(self, trial: Trial, result: TrialResult) -> None:
-        self._journal.append({"kind": "trial", "key": trial.key, **dataclasses.asdict(result)})
+        record = dataclasses.asdict(result)
+        if result.unbiased is None:
+            del record["unbiased"]
+        self._journal.append({"kind": "trial", "key": trial.key, **record})
         self._known[trial.key] = result
         self.on_result(trial, result)
 
 
 def _from_record(record: dict[str, Any]) -> TrialResult:
-    losses = tuple(record.get("losses", ()))  # journals of earlier versions hold no losses
     return TrialResult(
-        record["status"], tuple(record["curve"]), record["seconds"], dict(record["scores"]), record["error"], losses
+        record["status"],
+        tuple(record["curve"]),
+        record["seconds"],
+        dict(record["scores"]),
+        record["error"],
+        tuple(record.get("losses", ())),  # journals of earlier versions hold no losses
+        record.get("unbiased"),
     )

@@ -5,22 +5,17 @@ Imports no torch and does not run trials; an executor runs them and returns thei
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from biotune.errors import SearchError
-from biotune.fitness.pruning import median_floor
+from biotune.fitness.pruning import MedianPruning, PredictedPruning, Pruning, goodness_of
 from biotune.fitness.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule.schedule import Schedule
 from biotune.trial import WORST, Evaluation, Executor, Status, Trial, TrialResult, sample_sd
-
-# fold, seed, order of unfreezing and start of the head of training runs whose curves may be compared epoch by epoch
-Alike = tuple[int, int, str, str]
-
 
 METRICS = {  # `fitness.metric` → the meaning of 1 − fitness
     "acc": "macro accuracy",
@@ -37,9 +32,7 @@ def fitness_by(metric: str, results: Sequence[TrialResult]) -> float:
             1 − mean of exp(−smallest validation loss), the geometric mean of the probabilities given to the true classes.
         results: One per training seed.
     """
-    if metric == "loss":
-        return 1.0 - statistics.fmean(math.exp(-min(result.losses)) for result in results)
-    scores = [result.score for result in results]
+    scores = [max(goodness_of(metric, result)) for result in results]
     lack = 1.0 - statistics.fmean(scores)
     return min(1.0, lack + sample_sd(scores)) if metric == "acc+std" else lack
 
@@ -49,20 +42,27 @@ class Economy:
     """Which training runs a search saves on candidates that cannot win.
 
     Attributes:
-        prune: none, or median: a training run is stopped once its best score so far is below the median of the runs of earlier
-            generations on the same fold with the same seed, order of unfreezing and start of the head.
+        prune: Which training runs are stopped early: none; median, see `MedianPruning`; or predicted, see `PredictedPruning`.
         racing: Whether seeds are added one by one, only for candidates that can still be among the best.
-        places: Number of the best candidates that matter: the elites, and the schedules to confirm.
+        places: Number of the best candidates that racing trains with all seeds: the elites, and the schedules to confirm.
+        finalists: Number of the best candidates that pruning trains to the end: the schedules to confirm. An elite may be
+            pruned, as its score is predicted.
+        trainings: Number of training runs of the whole search, at most.
     """
 
     prune: str = "none"
     racing: bool = False
     places: int = 1
+    finalists: int = 1
+    trainings: int = 1
+
+
+Distinct = dict[tuple[int, str], tuple[int, Schedule]]  # by fold and key: the first position in the batch, and the schedule
 
 
 @dataclass
 class ScheduleFitness:
-    """Evaluates schedules on a fold with common training seeds (BioTune, section 1).
+    """Evaluates schedules on folds with common training seeds (BioTune, section 1).
 
     The cache holds the results of single training runs and lives as long as this object: one run.
 
@@ -75,6 +75,7 @@ class ScheduleFitness:
         economy: Which training runs are saved; by default none.
         metric: The measure behind the fitness, see `fitness_by`.
         trainings: Number of training runs made so far.
+        pruning: The rule by which training runs are stopped, with what it has learnt from those so far.
     """
 
     executor: Executor
@@ -87,94 +88,94 @@ class ScheduleFitness:
     trainings: int = 0
     _cache: dict[tuple[str, str], TrialResult] = field(default_factory=dict)
     _complete: dict[int, dict[str, Scores]] = field(default_factory=dict)
-    _curves: dict[Alike, list[tuple[float, ...]]] = field(default_factory=dict)
-    _new_curves: list[tuple[Alike, tuple[float, ...]]] = field(default_factory=list)
+    pruning: Pruning = field(init=False)
 
-    def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
-        """Evaluate a batch on one fold; duplicates and known schedules are not trained again.
+    def __post_init__(self) -> None:
+        """Set the rule by which training runs are stopped."""
+        self.pruning = self._rule()
+
+    def __call__(self, schedules: Sequence[Schedule], folds: int | Sequence[int]) -> list[Evaluation]:
+        """Evaluate a batch; duplicates and schedules that are known on their fold are not trained again.
 
         Args:
             schedules: The batch; some may be equal or empty.
-            fold: The fold to train and validate on.
+            folds: The fold to train and validate on, one for all or one per schedule.
 
         Returns:
             One evaluation per schedule, in order; the costs of duplicates are with the first one.
         """
+        own = [folds] * len(schedules) if isinstance(folds, int) else list(folds)
+        pairs = list(zip(own, schedules, strict=True))
         owners: dict[str, int] = {}
-        distinct: dict[str, Schedule] = {}
-        for schedule in schedules:
+        distinct: Distinct = {}
+        for index, (fold, schedule) in enumerate(pairs):
             if not schedule.is_empty:
-                distinct.setdefault(schedule.key, schedule)
-        first_of = {schedule.key: index for index, schedule in reversed(list(enumerate(schedules)))}
+                distinct.setdefault((fold, schedule.key), (index, schedule))
         sd = residual_sd([list(rows.values()) for rows in self._complete.values()]) if self.economy.racing else None
         if sd is None:
-            self._train(distinct, first_of, fold, self.seeds, owners)
+            self._train(distinct, self.seeds, owners)
         else:
             for number, seed in enumerate(self.seeds):
-                distinct = self._contenders(distinct, fold, self.seeds[:number], sd)
-                self._train(distinct, first_of, fold, (seed,), owners)
-        complete = self._complete.setdefault(fold, {})
-        for schedule in schedules:
+                distinct = self._contenders(distinct, self.seeds[:number], sd)
+                self._train(distinct, (seed,), owners)
+        for fold, schedule in pairs:
+            complete = self._complete.setdefault(fold, {})
             results = self._results(schedule, fold)
             if not schedule.is_empty and len(results) == len(self.seeds) and _all_ok(results.values()):
                 complete[schedule.key] = tuple(result.score for result in results.values())
-        return [self._aggregate(index, schedule, fold, owners) for index, schedule in enumerate(schedules)]
+        return [self._aggregate(index, schedule, fold, owners) for index, (fold, schedule) in enumerate(pairs)]
 
     def close_generation(self) -> None:
         """End a generation: from now on the medians of pruning include its training runs."""
-        for alike, curve in self._new_curves:
-            self._curves.setdefault(alike, []).append(curve)
-        self._new_curves.clear()
+        self.pruning.close_generation()
 
-    def _train(
-        self,
-        distinct: Mapping[str, Schedule],
-        first_of: Mapping[str, int],
-        fold: int,
-        seeds: Sequence[int],
-        owners: dict[str, int],
-    ) -> None:
+    def _rule(self) -> Pruning:
+        if self.economy.prune == "median":
+            return MedianPruning(self.epochs)
+        if self.economy.prune == "predicted":
+            return PredictedPruning(self.epochs, self.economy.finalists, self.economy.trainings, self.metric)
+        return Pruning()
+
+    def _train(self, distinct: Distinct, seeds: Sequence[int], owners: dict[str, int]) -> None:
         """Run the trials whose results are not known, and record in `owners` the schedule of the batch they belong to."""
         fresh: dict[str, Trial] = {}
-        for key, schedule in distinct.items():
+        for (fold, _), (index, schedule) in distinct.items():
             for seed in seeds:
                 trial = self._trial(schedule, fold, seed)
                 if (self.fingerprint, trial.key) not in self._cache:
                     fresh[trial.key] = trial
-                    owners[trial.key] = first_of[key]
-        results = self.executor.run(list(fresh.values())) if fresh else []
-        for trial, result in zip(fresh.values(), results, strict=True):
-            self._cache[self.fingerprint, trial.key] = result
-            if result.curve:
-                self._new_curves.append((_alike(trial.schedule, fold, trial.seed), result.curve))
+                    owners[trial.key] = index
+        for chunk in self.pruning.chunks(list(fresh.values())):
+            trials = [replace(trial, floor=self.pruning.floor(trial)) for trial in chunk]
+            results = self.executor.run(trials)
+            self._cache.update({(self.fingerprint, trial.key): result for trial, result in zip(trials, results, strict=True)})
+            self.pruning.learn(trials, results)
         self.trainings += len(fresh)
 
     def _trial(self, schedule: Schedule, fold: int, seed: int) -> Trial:
-        floor: tuple[float, ...] = ()
-        if self.economy.prune == "median":
-            floor = median_floor(self._curves.get(_alike(schedule, fold, seed), []), self.epochs)
-        return Trial(schedule, fold, seed, self.epochs, self.lr, floor=floor)
+        return Trial(schedule, fold, seed, self.epochs, self.lr)
 
-    def _contenders(
-        self, distinct: Mapping[str, Schedule], fold: int, seeds: tuple[int, ...], sd: float
-    ) -> dict[str, Schedule]:
-        """The schedules that can still be among the best after some seeds; failed and pruned ones cannot."""
+    def _contenders(self, distinct: Distinct, seeds: tuple[int, ...], sd: float) -> Distinct:
+        """The schedules that can still be among the best of their fold after some seeds; failed and pruned ones cannot."""
         if not seeds:
             return dict(distinct)
-        scores = {}
-        for key, schedule in distinct.items():
-            results = self._results(schedule, fold, seeds)
-            if _all_ok(results.values()):
-                scores[key] = tuple(result.score for result in results.values())
-        others = [row for key, row in self._complete.get(fold, {}).items() if key not in scores]
-        chosen = still_in(scores, others, self.economy.places, len(self.seeds), sd)
-        return {key: schedule for key, schedule in distinct.items() if key in chosen}
+        chosen: Distinct = {}
+        for fold in {fold: None for fold, _ in distinct}:
+            scores = {}
+            for (own, key), (_, schedule) in distinct.items():
+                results = self._results(schedule, fold, seeds) if own == fold else {}
+                if results and _all_ok(results.values()):
+                    scores[key] = tuple(result.score for result in results.values())
+            others = [row for key, row in self._complete.get(fold, {}).items() if key not in scores]
+            left = still_in(scores, others, self.economy.places, len(self.seeds), sd)
+            chosen |= {pair: own for pair, own in distinct.items() if pair[0] == fold and pair[1] in left}
+        return chosen
 
     def _results(self, schedule: Schedule, fold: int, seeds: Sequence[int] | None = None) -> dict[int, TrialResult]:
         """The known results of a schedule by position of the seed."""
         found = {}
         for position, seed in enumerate(self.seeds if seeds is None else seeds):
-            result = self._cache.get((self.fingerprint, Trial(schedule, fold, seed, self.epochs, self.lr).key))
+            result = self._cache.get((self.fingerprint, self._trial(schedule, fold, seed).key))
             if result is not None:
                 found[position] = result
         return found
@@ -183,7 +184,7 @@ class ScheduleFitness:
         if schedule.is_empty:
             return Evaluation(WORST, Status.EMPTY)
         results = self._results(schedule, fold)
-        keys = {position: Trial(schedule, fold, self.seeds[position], self.epochs, self.lr).key for position in results}
+        keys = {position: self._trial(schedule, fold, self.seeds[position]).key for position in results}
         own = [result for position, result in results.items() if owners.get(keys[position]) == index]
         cost: dict[str, Any] = {
             "seconds": sum(result.seconds for result in own),
@@ -193,19 +194,17 @@ class ScheduleFitness:
         errors = [result.error for result in results.values() if result.status == Status.FAILED]
         if errors:
             return Evaluation(WORST, Status.FAILED, error=errors[0], **cost)
-        scores = {position: result.score for position, result in results.items()}
-        values = tuple(scores.values())
-        if len(scores) == len(self.seeds) and _all_ok(results.values()):
+        values = tuple(result.score for result in results.values())
+        if len(results) == len(self.seeds) and _all_ok(results.values()):
             fitness = fitness_by(self.metric, list(results.values()))
             return Evaluation(fitness, Status.OK if own else Status.CACHED, values, **cost)
-        if self.metric == "loss":
-            return Evaluation(fitness_by("loss", list(results.values())), Status.PRUNED, values, **cost)
-        expected = expected_mean(scores, list(self._complete[fold].values()))
-        return Evaluation(1.0 - expected, Status.PRUNED, values, **cost)
-
-
-def _alike(schedule: Schedule, fold: int, seed: int) -> Alike:
-    return fold, seed, schedule.unfreezing, schedule.head_start
+        expected = {}
+        for position, result in results.items():
+            predicted = self.pruning.predicted(keys[position])
+            expected[position] = max(goodness_of(self.metric, result)) if predicted is None else predicted
+        # the seeds' differences are known in accuracy only
+        others = [] if self.metric == "loss" else list(self._complete[fold].values())
+        return Evaluation(1.0 - expected_mean(expected, others), Status.PRUNED, values, **cost)
 
 
 def _all_ok(results: Iterable[TrialResult]) -> bool:

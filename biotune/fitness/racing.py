@@ -41,7 +41,12 @@ def residual_sd(scores_by_fold: Iterable[Sequence[Scores]]) -> float | None:
 
 
 def still_in(
-    scores: Mapping[str, Scores], scores_of_others: Iterable[Scores], places: int, num_seeds: int, seed_sd: float
+    scores: Mapping[str, Scores],
+    scores_of_others: Iterable[Scores],
+    places: int,
+    num_seeds: int,
+    seed_sd: float,
+    caution: float = CAUTION,
 ) -> set[str]:
     """Return the candidates that can still be among the best once all seeds are trained.
 
@@ -51,9 +56,10 @@ def still_in(
         places: Number of the best candidates that matter.
         num_seeds: Total number of seeds.
         seed_sd: Standard deviation of one score over the seeds, see `residual_sd`.
+        caution: Standard deviations that a candidate may lie behind.
 
     Returns:
-        The keys of those whose mean so far lies at most `CAUTION` standard deviations below that of the last place. The
+        The keys of those whose mean so far lies at most `caution` standard deviations below that of the last place. The
         deviation is the one by which the difference of two means still changes when the remaining seeds are added.
     """
     done = len(next(iter(scores.values()), ()))
@@ -62,7 +68,7 @@ def still_in(
     means = {key: fmean(own) for key, own in scores.items()}
     ranked = sorted([*means.values(), *(fmean(other[:done]) for other in scores_of_others)], reverse=True)
     last_place = ranked[min(places, len(ranked)) - 1]
-    slack = CAUTION * seed_sd * math.sqrt(2 * (1 / done - 1 / num_seeds))
+    slack = caution * seed_sd * math.sqrt(2 * (1 / done - 1 / num_seeds))
     return {key for key, mean in means.items() if mean + slack >= last_place}
 
 

@@ -34,7 +34,9 @@ def choose(
     if len(choices) == 1:
         return choices[0]
     epochs = session.config.training.epochs
-    trials = [Trial(plan.schedule, None, seed, epochs, rate, method=plan.method) for plan, rate in choices for seed in seeds]
+    trials = [
+        Trial(plan.schedule, None, seed, epochs, plan.lr(rate), method=plan.method) for plan, rate in choices for seed in seeds
+    ]
     progress.begin("choosing by validation data", len(trials))
     results = session.executor.run(trials)
     progress.end()

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from biotune.config.schema import CompareConfig
+from biotune.recipes import tables
 from biotune.recipes.base_rate import choose, mean_score, rates_to_try
+from biotune.recipes.baselines import tune
+from biotune.recipes.confirm import confirm
 from biotune.recipes.header import comparison_facts
-from biotune.recipes.inputs import Prepared, plans_to_compare, remarks_on, settings_of
+from biotune.recipes.inputs import Prepared, plans_to_compare, remarks_on, settings_of, settled
 from biotune.recipes.progress import SILENCE, Progress
-from biotune.recipes.search import confirm, search
+from biotune.recipes.search import search
 from biotune.recipes.session import Session, folder_in_use, open_session
 from biotune.report.statistics import summarise
+from biotune.report.verdict import verdict
 from biotune.schedule.plan import Plan
 from biotune.store.files import COMPARISON, PLOTS, REPORT, RESULT, write_json, write_table
 from biotune.training.size import trainable_parameters
@@ -87,15 +91,17 @@ def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, 
     session.executor.on_result = count
     progress.line(f"  {name}")
     if name == "biotune":
-        own, base_lr = settings_of(config, seed), config.training.base_lr
+        own, base_lr = settled(settings_of(config, seed), session.data.resampling), config.training.base_lr
+        tuned = tune(session, own, base_lr, progress)
         last = search(session, own, base_lr, progress).last
-        winner, _ = confirm(session, own, base_lr, last, progress)
-        found = [Plan(winner)]
-    else:
-        found = plans_to_compare(config, session.network)[name]
-        if name == "schedule":
-            for remark in remarks_on(config, found):
-                progress.line(remark)
+        confirmed = confirm(session, own, base_lr, last, tuned, progress)
+        progress.line(f"  {verdict(confirmed.document)}")
+        row = measure(session, config, name, seed, [confirmed.plan], costs, progress)
+        return {**row, **tables.prediction_columns(confirmed.document)}
+    found = plans_to_compare(config, session.network)[name]
+    if name == "schedule":
+        for remark in remarks_on(config, found):
+            progress.line(remark)
     return measure(session, config, name, seed, found, costs, progress)
 
 
@@ -145,7 +151,7 @@ def measure(
     # a search has chosen learning rates already; another noisy choice among their multiples would not improve them
     rates = [config.training.base_lr] if name == "biotune" else rates_to_try(config)
     plan, rate = choose(session, found, rates, config.compare.tune_seeds, progress)
-    final = Trial(plan.schedule, None, seed, config.training.epochs, rate, test=True, method=plan.method)
+    final = Trial(plan.schedule, None, seed, config.training.epochs, plan.lr(rate), test=True, method=plan.method)
     (result,) = session.executor.run([final])
     if result.status != "ok":
         progress.line(f"{name}, seed {seed}: the final training run failed: {result.error}")
@@ -153,7 +159,7 @@ def measure(
     return {
         "strategy": name,
         "seed": seed,
-        "base_lr": rate,
+        "base_lr": plan.lr(rate),
         **{f"test_{metric}": value for metric, value in result.scores.items()},
         "val_macro_accuracy": mean_score([result]) if result.status == "ok" else math.nan,
         "trainable_share": share,

@@ -10,7 +10,7 @@ from biotune.config.schema import EvaluateConfig
 from biotune.fitness.fitness import Economy, stop_if_too_many_failed
 from biotune.recipes import tables
 from biotune.recipes.header import facts
-from biotune.recipes.inputs import Prepared
+from biotune.recipes.inputs import Prepared, settled
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import fitness_of
 from biotune.recipes.session import open_session
@@ -44,8 +44,8 @@ def evaluate(
     Raises:
         BiotuneError: Bad input, a folder that cannot be written, or too many failures.
     """
-    num_folds = config.evolution.folds
     with open_session("evaluate", config, folder, progress, prepared) as session:
+        num_folds = settled(config, session.data.resampling).evolution.num_folds
         genotypes = read_genotypes(config.genotypes, session.network.blocks)
         session.pin("genotypes", repr(genotypes).encode(), "the genotypes have")
         progress.header("biotune evaluate", [*facts(session), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])

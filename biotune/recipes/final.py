@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ def final_trainings(
     """
     first = next(iter(plans_by_name))
     trials = [
-        (name, _final_trial(plan, seed, config.training.epochs, base_lr, keep=name == first))
+        (name, _final_trial(plan, seed, config.training.epochs, base_lr, keep=plan == plans_by_name[first]))
         for name, plan in plans_by_name.items()
         for seed in config.test.seeds
     ]
@@ -71,7 +72,7 @@ def final_trainings(
 
 def _final_trial(plan: Plan, seed: int, epochs: int, base_lr: float, keep: bool) -> Trial:
     """A trial on all data with test scores; its model is kept under a name that differs between schedules."""
-    trial = Trial(plan.schedule, None, seed, epochs, base_lr, test=True, method=plan.method)
+    trial = Trial(plan.schedule, None, seed, epochs, plan.lr(base_lr), test=True, method=plan.method)
     return replace(trial, keep=hashlib.sha256(trial.key.encode()).hexdigest()[:16]) if keep else trial
 
 
@@ -113,19 +114,20 @@ def _keep_images_of_mistakes(session: Session) -> None:
         write_whole(folder / f"{row}.png", partial(Image.fromarray(session.data.pixels[image]).save, format="PNG"))
 
 
-def baselines(session: Session) -> dict[str, Plan]:
-    """The baselines of the evolved schedule."""
+def final_baselines(session: Session, tuned: Mapping[str, Plan]) -> dict[str, Plan]:
+    """The baselines that are tested beside the returned schedule: at their tuned learning rates, as far as they were tuned."""
     plans = started(session.config, [Plan(fixed_schedule(name, session.network.blocks)) for name in BASELINES])
-    return dict(zip(BASELINES, plans, strict=True))
+    return {name: tuned.get(name, plan) for name, plan in zip(BASELINES, plans, strict=True)}
 
 
-def origin(config: TrialsConfig) -> dict[str, Any]:
-    """The header of a schedule file: the settings of the run that found the schedule."""
+def origin(config: TrialsConfig, plan: Plan) -> dict[str, Any]:
+    """The header of a schedule file: the settings of the run that found the schedule, and the method that it needs, if any."""
     return {
         "backbone": config.backbone.name,
         "granularity": config.backbone.granularity,
         "weights": config.backbone.weights,
         "dataset": config.dataset.name,
+        **({} if plan.method is None else {"strategy": plan.method.name}),
     }
 
 

@@ -8,8 +8,9 @@ from biotune.config.schema import CompareConfig, RunConfig
 from biotune.config.sections import AUTO
 from biotune.evolution.generation import most_evaluations
 from biotune.recipes.base_rate import rates_to_try
+from biotune.recipes.baselines import baseline_plans, trials_to_tune
+from biotune.recipes.confirm import confirming_trials
 from biotune.recipes.final import BASELINES
-from biotune.recipes.search import confirming
 from biotune.recipes.session import Session
 from biotune.training.device import describe
 
@@ -49,19 +50,29 @@ def comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tu
     ]
 
 
-def search_facts(config: RunConfig) -> list[tuple[str, str]]:
+def search_facts(session: Session, config: RunConfig) -> list[tuple[str, str]]:
     """The size of the search, and the largest number of training runs of the whole command."""
     settings = config.evolution
-    searching = most_evaluations(settings) * len(config.training.seeds)
-    to_confirm = config.confirm.top_k * len(confirming(config))
+    evaluations = most_evaluations(settings)
+    searching = evaluations * len(config.training.seeds)
+    usual = baseline_plans(session, config)
+    to_confirm = (
+        (config.confirm.top_k + len(usual)) * len(confirming_trials(settings, config.confirm)) if config.confirm.top_k else 0
+    )
     final = (1 + len(BASELINES)) * len(config.test.seeds)
     tuning = len(config.training.lr_grid) * len(config.training.seeds) if config.training.lr == AUTO else 0
-    by_phase = {"for the base rate": tuning, "searching": searching, "confirming": to_confirm, "final": final}
+    by_phase = {
+        "for the base rate": tuning,
+        "tuning baselines": trials_to_tune(usual, config),
+        "searching": searching,
+        "confirming": to_confirm,
+        "final": final,
+    }
     return [
         (
             "search",
-            f"population {settings.population_size}, generations {settings.generations}, elites {settings.elites}, "
-            f"{'splits' if settings.resplit else 'folds'} {settings.folds}, "
+            f"at most {evaluations} evaluations: population {settings.population_size}, generations {settings.generations}, "
+            f"elites {settings.elites}, {'splits' if settings.resplit else 'folds'} {settings.num_folds}, "
             f"seeds {len(config.training.seeds)}, epochs up to {config.training.epochs}",
         ),
         (

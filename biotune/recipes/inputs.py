@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,15 +15,15 @@ from biotune.backbones.network import Network
 from biotune.backbones.registry import build_network, find_architecture
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, TrainConfig, TrialsConfig
-from biotune.config.sections import StrategyConfig
+from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
-from biotune.errors import ConfigError, ScheduleError
+from biotune.errors import ConfigError, ScheduleError, shown
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import PROBE, Schedule
 from biotune.schedule.schedule_file import load_schedule
-from biotune.strategies.registry import plans
+from biotune.strategies.registry import STRATEGIES, plans
 from biotune.training.device import resolve_device
 
 OnDecoded = Callable[[int, int], None]
@@ -69,6 +69,9 @@ class Prepared:
             plans_to_train(config, network)
         if isinstance(config, CompareConfig):
             plans_to_compare(config, network)
+        if isinstance(config, RunConfig | CompareConfig):
+            for name in config.confirm.baselines:
+                plans(StrategyConfig(name), network.blocks, network.fresh_head)
         if isinstance(config, EvaluateConfig):
             read_genotypes(config.genotypes, network.blocks)
         self._checked = config, inputs
@@ -111,7 +114,7 @@ def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[
     found = {}
     for name in config.strategies:
         if name == "schedule":
-            found[name] = started(config, [Plan(_schedule_of_file(config, network))])
+            found[name] = started(config, [_plan_of_file(config, network)])
         elif name != "biotune":
             found[name] = started(config, plans(StrategyConfig(name), network.blocks, network.fresh_head))
     return found
@@ -125,7 +128,7 @@ def plans_to_train(config: TrainConfig, network: Network) -> list[Plan]:
     """
     if config.strategy.name != "schedule":
         return started(config, plans(config.strategy, network.blocks, network.fresh_head))
-    return started(config, [Plan(_schedule_of_file(config, network))])
+    return started(config, [_plan_of_file(config, network)])
 
 
 def started(config: TrialsConfig, plans: Sequence[Plan]) -> list[Plan]:
@@ -150,6 +153,18 @@ def remarks_on(config: TrainConfig | CompareConfig, plans: Sequence[Plan]) -> li
         for name, value in now.items()
         if name in plan.schedule.header and plan.schedule.header[name] != value
     ]
+
+
+def _plan_of_file(config: TrainConfig | CompareConfig, network: Network) -> Plan:
+    """The schedule of a file, with the hooks of the strategy that the file names, if it names one."""
+    schedule = _schedule_of_file(config, network)
+    strategy = schedule.header.get("strategy")
+    if strategy is None:
+        return Plan(schedule)
+    if strategy not in STRATEGIES:
+        raise ScheduleError(f"schedule={config.schedule}: strategy is {shown(strategy)}, which is none of biotune's.")
+    (plan, *_) = plans(StrategyConfig(strategy), network.blocks, network.fresh_head)
+    return Plan(schedule, plan.method)
 
 
 def _schedule_of_file(config: TrainConfig | CompareConfig, network: Network) -> Schedule:
@@ -179,6 +194,28 @@ def settings_of(config: CompareConfig, seed: int) -> CompareConfig:
 
 def resampling_of(config: TrialsConfig) -> Resampling:
     """The method by which a command draws training and validation images for its trials."""
-    if isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
-        return Resampling(config.evolution.folds, config.evolution.resplit)
-    return AS_GIVEN
+    if not isinstance(config, RunConfig | CompareConfig | EvaluateConfig):
+        return AS_GIVEN
+    folds = None if config.evolution.folds == AUTO else config.evolution.num_folds
+    if isinstance(config, EvaluateConfig) or config.confirm.top_k == 0:
+        return Resampling(folds, config.evolution.resplit)
+    if config.confirm.splits != AUTO:
+        return Resampling(folds, config.evolution.resplit, config.confirm.num_splits)
+    return Resampling(folds, config.evolution.resplit, None if config.evolution.resplit else 0)
+
+
+Searching = TypeVar("Searching", RunConfig, CompareConfig, EvaluateConfig)
+
+
+def settled(config: Searching, resampling: Resampling) -> Searching:
+    """The settings with the numbers of splits that were computed from the data, where they say auto.
+
+    Args:
+        config: A command's settings.
+        resampling: How the data's folds were drawn.
+    """
+    searching, confirming = resampling.counts
+    config = replace(config, evolution=replace(config.evolution, folds=searching))
+    if isinstance(config, EvaluateConfig):
+        return config
+    return replace(config, confirm=replace(config.confirm, splits=confirming))

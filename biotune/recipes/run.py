@@ -13,15 +13,17 @@ from typing import Any
 from biotune.config.schema import RunConfig
 from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
-from biotune.recipes.final import BASELINES, baselines, final_trainings, keep_best_model, origin, size
+from biotune.recipes.baselines import tune
+from biotune.recipes.confirm import confirm
+from biotune.recipes.final import BASELINES, final_baselines, final_trainings, keep_best_model, origin, size
 from biotune.recipes.header import facts, search_facts
-from biotune.recipes.inputs import Prepared
+from biotune.recipes.inputs import Prepared, settled
 from biotune.recipes.progress import SILENCE, Progress
-from biotune.recipes.search import confirm, search
+from biotune.recipes.search import search
 from biotune.recipes.session import open_session
 from biotune.report.read import read_run
 from biotune.report.run import write_report
-from biotune.schedule.plan import Plan
+from biotune.report.verdict import EVOLVED
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import save_text
 from biotune.store.files import RESULT, SCHEDULE, write_json, write_text
@@ -34,8 +36,8 @@ class RunResult:
     Attributes:
         document: The content of `result.json`.
         summary: The rows of `summary.csv`, one per generation.
-        schedule: The schedule that won.
-        base_lr: λ_0.
+        schedule: The schedule that won, of the search or of a baseline.
+        base_lr: The λ_0 it is trained with.
         parameters: Number of parameters of each block.
         metric: The metric of the fitness, see `fitness.metric`.
     """
@@ -61,27 +63,31 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
         BiotuneError: Bad input, a folder that cannot be written, or a search in which too much fails.
     """
     with open_session("run", config, folder, progress, prepared) as session:
-        progress.header("biotune run", facts(session) + search_facts(config))
-        compared = baselines(session)
-        _, base_lr = find_base_rate(session, [compared["full"]], progress)
+        config = settled(config, session.data.resampling)
+        progress.header("biotune run", facts(session) + search_facts(session, config))
+        _, base_lr = find_base_rate(session, [final_baselines(session, {})["full"]], progress)
+        tuned = tune(session, config, base_lr, progress)
         found = search(session, config, base_lr, progress)
-        winner, confirmed = confirm(session, config, base_lr, found.last, progress)
+        confirmed = confirm(session, config, base_lr, found.last, tuned, progress)
+        winner = confirmed.plan
         # written before the final training runs, so that the schedule exists even if they fail
-        write_text(folder / SCHEDULE, save_text(winner, base_lr, origin(config)))
-        plans = {"biotune": Plan(winner), **compared}
+        write_text(folder / SCHEDULE, save_text(winner.schedule, winner.lr(base_lr), origin(config, winner)))
+        plans = {EVOLVED: winner, **final_baselines(session, tuned)}
         finals = final_trainings(session, config, plans, base_lr, progress)
         document = {
             "search": found.costs,
-            "confirmed": confirmed,
-            "test": tables.spreads([outcome for _, outcome in finals["biotune"]]),
+            "confirmed": confirmed.document,
+            "test": tables.spreads([outcome for _, outcome in finals[EVOLVED]]),
             "baselines": {
                 name: tables.spreads([outcome for _, outcome in finals[name]]) for name in BASELINES if name in finals
             },
-            **size(session, Plan(winner)),
-            "base_lr": base_lr,
-            "schedule": tables.schedule_entry(winner, base_lr, session.network.parameters),
+            **size(session, winner),
+            "base_lr": winner.lr(base_lr),
+            "schedule": tables.schedule_entry(winner.schedule, winner.lr(base_lr), session.network.parameters),
         }
-        keep_best_model(session, finals["biotune"])
+        keep_best_model(session, finals[EVOLVED])
         write_json(folder / RESULT, document)
     write_report(read_run(folder))  # all results are on disk by now, and the run is finished
-    return RunResult(document, found.summary, winner, base_lr, session.network.parameters, config.fitness.metric)
+    return RunResult(
+        document, found.summary, winner.schedule, winner.lr(base_lr), session.network.parameters, config.fitness.metric
+    )

@@ -1,32 +1,22 @@
-"""The search, and the confirmation of its best schedules; returns the chosen schedule."""
+"""The search: generations until it is over, with tables that grow."""
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 from biotune.config.key import show
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig
-from biotune.config.search import EvolutionConfig
 from biotune.errors import SearchError
 from biotune.evolution.generation import Generation, most_candidates, most_evaluations
-from biotune.evolution.history import HallEntry
 from biotune.evolution.loop import evolve
-from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
-from biotune.fitness.fitness import Economy, ScheduleFitness, fitness_by, stop_if_too_many_failed
+from biotune.fitness.fitness import Economy, ScheduleFitness, stop_if_too_many_failed
 from biotune.recipes import tables
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
-from biotune.report.statistics import spread
-from biotune.schedule.schedule import Schedule
-from biotune.store.files import CONFIRM, GENERATIONS, SUMMARY, write_table
-from biotune.trial import Trial, TrialResult
-
-Confirmed = dict[tuple[int, int], list[TrialResult]]  # by the serial number of a schedule and the fold
+from biotune.schedule.schedule import FRESH
+from biotune.store.files import GENERATIONS, SUMMARY, write_table
 
 
 @dataclass(frozen=True)
@@ -57,15 +47,18 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
         SearchError: No candidate could be trained, or too many failed.
     """
     blocks, settings = session.network.blocks, config.evolution
-    places = max(settings.elites, config.confirm.top_k, 1)
-    fitness = fitness_of(session, config, base_lr, Economy(config.fitness.prune, config.fitness.racing, places))
+    head_start = config.training.head_start if session.network.fresh_head else FRESH  # a head that is kept has its start
     at_most = most_evaluations(settings) * len(config.training.seeds)
-    ranked = (
-        max(config.confirm.top_k, 1),
-        statistics.fmean if config.confirm.top_k else min,
-        config.confirm.choose == "smoothed",
+    finalists = max(config.confirm.top_k, 1)
+    economy = Economy(
+        config.fitness.prune, config.fitness.racing, max(settings.elites, finalists), finalists, trainings=at_most
     )
-    generations = evolve(settings, blocks, fitness, config.seed, *ranked, config.training.head_start)
+    fitness = fitness_of(session, config, base_lr, economy)
+    ranking = statistics.fmean if config.confirm.top_k else min
+    # some of the best may be baselines, which are confirmed anyway
+    hall_size = max(config.confirm.top_k + len(config.confirm.baselines), 1)
+    ranked = (hall_size, ranking, config.confirm.choose != "score")
+    generations = evolve(settings, blocks, fitness, config.seed, *ranked, head_start)
     rows: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
     last: Generation | None = None
@@ -75,7 +68,7 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     for generation in generations:
         fitness.close_generation()
         last = generation
-        rows += tables.generation_rows(generation, session.network.parameters, config.training.head_start)
+        rows += tables.generation_rows(generation, session.network.parameters, head_start)
         summary.append(tables.summary_row(generation))
         epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
         hours = session.close_generation(tables.journal_record(generation))
@@ -101,85 +94,6 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
         "seconds": sum(row["seconds"] for row in summary),
     }
     return Found(costs, summary, last)
-
-
-def confirm(
-    session: Session, config: RunConfig | CompareConfig, base_lr: float, last: Generation, progress: Progress
-) -> tuple[Schedule, dict[str, Any]]:
-    """Train the best distinct schedules with fresh seeds (see `confirming`) and choose by mean score or by regression.
-
-    Args:
-        session: The session that runs the trials.
-        config: The settings.
-        base_lr: λ_0 of every trial.
-        last: The last generation of the search.
-        progress: Receives the progress.
-
-    Returns:
-        The chosen schedule, and the entry of `result.json` about its confirmation.
-
-    Raises:
-        SearchError: No schedule could be confirmed.
-    """
-    hall = last.hall
-    if config.confirm.top_k == 0:
-        write_table(session.folder / CONFIRM, [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
-        return hall[0].schedule, {"macro_accuracy": None}
-    plan = [
-        (entry, Trial(entry.schedule, fold, seed, config.training.epochs, base_lr))
-        for entry in hall[: config.confirm.top_k]
-        for fold, seed in confirming(config)
-    ]
-    progress.begin("confirming", len(plan))
-    results = session.executor.run([trial for _, trial in plan])
-    progress.end()
-    rows = [tables.confirm_row(entry.number, trial, result) for (entry, trial), result in zip(plan, results, strict=True)]
-    write_table(session.folder / CONFIRM, rows)
-    confirmed: Confirmed = {}
-    for (entry, trial), result in zip(plan, results, strict=True):
-        confirmed.setdefault((entry.number, trial.fold or 0), []).append(result)
-    seen = list(confirming_observations(hall, confirmed, config.fitness.metric))
-    fitness: dict[int, list[float]] = {}
-    for (number, _), one in zip(confirmed, seen, strict=True):
-        fitness.setdefault(number, []).append(one.fitness)
-    means = {number: statistics.fmean(values) for number, values in fitness.items()}
-    sound = [entry for entry in hall if not math.isnan(means.get(entry.number, math.nan))]
-    if not sound:
-        raise SearchError("no schedule could be confirmed: each had a failed trial; the journal holds the reasons.")
-    best = min(sound, key=lambda entry: (means[entry.number], entry.score))
-    if config.confirm.choose == "smoothed":
-        best = smoothest(sound, [*last.observations, *(one for one in seen if not math.isnan(one.fitness))], best)
-    scores = [row["macro_accuracy"] for row in rows if row["schedule"] == best.number]
-    return best.schedule, {"macro_accuracy": spread(scores)}
-
-
-def confirming(config: RunConfig | CompareConfig) -> list[tuple[int, int]]:
-    """Fold and seed of each trial that confirms a schedule."""
-    return confirming_trials(config.evolution, config.confirm.seeds)
-
-
-def confirming_trials(evolution: EvolutionConfig, seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """Fold and seed of each trial: every fold with every seed, or each seed on the next split."""
-    folds = evolution.folds
-    if evolution.resplit:
-        return [(number % folds, seeds[number % len(seeds)]) for number in range(max(folds, len(seeds)))]
-    return list(product(range(folds), seeds))
-
-
-def confirming_observations(hall: Sequence[HallEntry], confirmed: Confirmed, metric: str) -> Iterator[Observation]:
-    """One observation per confirmed schedule and fold, in the metric of the search; NaN if a trial failed."""
-    schedules = {entry.number: entry.schedule for entry in hall}
-    for (number, fold), results in confirmed.items():
-        sound = all(result.status == "ok" for result in results)
-        yield Observation(schedules[number], fold, fitness_by(metric, results) if sound else math.nan)
-
-
-def smoothest(entries: Sequence[HallEntry], observations: Sequence[Observation], otherwise: HallEntry) -> HallEntry:
-    """The entry with the best score predicted by a regression over all evaluations."""
-    if len(observations) < FEWEST:
-        return otherwise
-    guesses = Surrogate(observations).predict([entry.schedule for entry in entries])
-    return min(zip(guesses.tolist(), entries, strict=True), key=lambda pair: (pair[0], pair[1].number))[1]
 
 
 def fitness_of(

@@ -82,13 +82,15 @@ def summary_row(generation: Generation) -> dict[str, Any]:
     return {name: generation.record[name] for name in SUMMARY_COLUMNS}
 
 
-def confirm_row(schedule: int, trial: Trial, result: TrialResult) -> dict[str, Any]:
+def confirm_row(schedule: str, strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any]:
     """The row of one confirmation trial, for `confirm.csv`."""
     return {
         "schedule": schedule,
+        "strategy": strategy,
         "fold": trial.fold,
         "seed": trial.seed,
         "macro_accuracy": result.score if result.status == "ok" else float("nan"),
+        "unbiased_macro_accuracy": float("nan") if result.unbiased is None else result.unbiased,
         "epochs": len(result.curve),
         "status": result.status,
         "seconds": result.seconds,
@@ -104,6 +106,19 @@ def final_row(strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any
         "val_macro_accuracy": result.score if result.status == "ok" else float("nan"),
         "epochs": len(result.curve),
         "seconds": result.seconds,
+    }
+
+
+def prediction_columns(confirmed: Mapping[str, Any]) -> dict[str, Any]:
+    """What the confirmation returned and predicts, for a search's row in `comparison.csv`; empty without a confirmation."""
+    if "predicted" not in confirmed:
+        return {}
+    expected = confirmed["predicted"]["macro_accuracy"]
+    return {
+        "returned": confirmed["strategy"],
+        "predicted_macro_accuracy": expected["mean"],
+        "predicted_low": expected["low"],
+        "predicted_high": expected["high"],
     }
 
 

@@ -62,7 +62,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
             progress.line(remark)
         plan, base_lr = find_base_rate(session, choices, progress)
         # written before the final training runs, so that the schedule exists even if they fail
-        write_text(folder / SCHEDULE, save_text(plan.schedule, base_lr, origin(config)))
+        write_text(folder / SCHEDULE, save_text(plan.schedule, base_lr, origin(config, plan)))
         finals = final_trainings(session, config, {name: plan}, base_lr, progress)
         document = {
             "strategy": name,

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from biotune.fitness.fitness import METRICS
-from biotune.report.read import Run, Score, Search, method_name
+from biotune.report.read import Run, Score, Search
 from biotune.report.style import (
     BLUE,
     INK,
@@ -25,6 +25,7 @@ from biotune.report.style import (
     finish,
     label,
 )
+from biotune.report.verdict import method_name
 
 _MARGINS = {"left": 0.62, "right": 0.12, "bottom": 0.5, "top": 0.42}
 _SOUND = ("ok", "cached")
@@ -36,12 +37,12 @@ def draw_scores(run: Run) -> Drawing:
     figure, axes = figure_with_axes(NARROW, 0.8 + 0.5 * len(scores), _MARGINS | {"left": 1.32, "top": 0.1, "right": 0.2})
     for place, (_, score) in enumerate(scores):
         draw_score(axes, place, score, BLUE if place == 0 else MUTED)
-    axes.set_yticks(range(len(scores)), [label(method_name(method), 18, "strategy") for method, _ in scores])
+    axes.set_yticks(range(len(scores)), [label(run.name_of(method), 18, "strategy") for method, _ in scores])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.set_xlabel("macro accuracy on the test set (%)")
     in_percent(axes, "x")
-    said = ", ".join(f"{method_name(method)} {100 * score.mean:.1f} ± {100 * score.sd:.1f} %" for method, score in scores)
+    said = ", ".join(f"{run.name_of(method)} {100 * score.mean:.1f} ± {100 * score.sd:.1f} %" for method, score in scores)
     return finish(figure, "scores", f"Macro accuracy on the test set: {said}")
 
 
@@ -121,12 +122,13 @@ def draw_importance(run: Run, search: Search) -> Drawing:
 
 
 def draw_confirmation(run: Run, search: Search) -> Drawing | None:
-    """The search score of each confirmed schedule against its mean over all folds with fresh seeds."""
+    """The search score of each finalist against its mean over all confirming trials; a baseline has none in the search."""
     failed = search.confirm.loc[search.confirm["macro_accuracy"].isna(), "schedule"]
     confirmed = search.confirm[~search.confirm["schedule"].isin(failed)].groupby("schedule")["macro_accuracy"]
     if not len(confirmed):
         return None
     table = pd.DataFrame({"mean": confirmed.mean(), "sd": confirmed.std(ddof=1).fillna(0.0)})
+    table = table[confirmed.count() == confirmed.count().max()]  # some were far behind after half of the trials
     table["search"] = [search_score(search, number) for number in table.index]
     table = table.sort_values(["mean", "search"], ascending=False, kind="stable")
     figure, axes = figure_with_axes(NARROW, 1.15 + 0.34 * len(table), _MARGINS | {"left": 1.1, "right": 0.2})
@@ -134,10 +136,11 @@ def draw_confirmation(run: Run, search: Search) -> Drawing | None:
     for place, (number, row) in enumerate(table.iterrows()):
         colour = BLUE if number == chosen else MUTED
         axes.errorbar([row["mean"]], [place], xerr=[row["sd"]], fmt="D", color=colour, markersize=5.5, capsize=3)
-        axes.plot([row["search"]], [place], "o", markerfacecolor=PAPER, markeredgecolor=colour, markersize=6)
+        if np.isfinite(row["search"]):
+            axes.plot([row["search"]], [place], "o", markerfacecolor=PAPER, markeredgecolor=colour, markersize=6)
     axes.plot([], [], "o", markerfacecolor=PAPER, markeredgecolor=MUTED, label="in the search")
     axes.errorbar([], [], xerr=[], fmt="D", color=MUTED, label="confirmed, mean ± sd")
-    labels = [f"{'chosen: ' if number == chosen else 'schedule '}{number}" for number in table.index]
+    labels = [label(_finalist(name, name == chosen), 22, "schedule") for name in table.index]
     axes.set_yticks(range(len(table)), labels)
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlabel("validation macro accuracy (%)")
@@ -145,9 +148,18 @@ def draw_confirmation(run: Run, search: Search) -> Drawing | None:
     in_percent(axes, "x")
     legend_above(axes)
     said = "; ".join(
-        f"schedule {at}: {row['search']:.3f} in the search, {row['mean']:.3f} confirmed" for at, row in table.iterrows()
+        f"{_finalist(str(at), at == chosen)}: {row['search']:.3f} in the search, {row['mean']:.3f} confirmed"
+        if np.isfinite(row["search"])
+        else f"{_finalist(str(at), at == chosen)}: {row['mean']:.3f} confirmed"
+        for at, row in table.iterrows()
     )
     return finish(figure, "confirmation", f"Search score against confirmed score: {said}")
+
+
+def _finalist(name: str, chosen: bool) -> str:
+    """The name of an evolved schedule, which is a number, or of a baseline."""
+    own = f"schedule {name}" if name.isdigit() else method_name(name)
+    return f"chosen: {own}" if chosen else own
 
 
 def draw_cost(run: Run, search: Search) -> Drawing:
@@ -188,12 +200,12 @@ def draw_cost(run: Run, search: Search) -> Drawing:
     return finish(figure, "cost", f"Trained share against validation accuracy of {len(sound)} candidates")
 
 
-def search_score(search: Search, number: int) -> float:
-    """A schedule's validation accuracy in the search: the mean over the folds on which it was evaluated."""
+def search_score(search: Search, label: str) -> float:
+    """A schedule's validation accuracy in the search: the mean over the folds on which it was evaluated; NaN for a baseline."""
     table = search.generations
     # not every table has the columns of the order and of the head
     what = [name for name in table.columns if name.startswith("lr_weight_") or name in ("unfreezing", "head_start")]
-    own = table.loc[table["individual"] == number, what]
+    own = table.loc[table["individual"].astype(str) == label, what]
     if own.empty:
         return float("nan")
     rows = []
@@ -203,11 +215,14 @@ def search_score(search: Search, number: int) -> float:
     return float(max(rows))
 
 
-def chosen_schedule(run: Run, search: Search) -> int | None:
-    """The number of the confirmed schedule that was trained last."""
+def chosen_schedule(run: Run, search: Search) -> str | None:
+    """The label of the confirmed schedule that was trained last: its number, or the name of a baseline."""
     confirmed = search.confirmed
     if confirmed is None:
         return None
+    if "chosen" in run.confirmed:
+        return str(run.confirmed["chosen"])
+    # folders of earlier versions do not state it
     means = search.confirm.groupby("schedule")["macro_accuracy"].mean()
     table = search.generations
     weights = np.array(run.schedule.lr_weights)
@@ -217,8 +232,9 @@ def chosen_schedule(run: Run, search: Search) -> int | None:
         if name in table:
             same &= (table[name] == value).to_numpy()
     alike = table.loc[same, "individual"]
-    fitting = [number for number in means.index if number in set(alike) and np.isclose(means[number], confirmed.mean)]
-    return int(fitting[0]) if fitting else None
+    numbers = set(alike.astype(str))
+    fitting = [number for number in means.index if number in numbers and np.isclose(means[number], confirmed.mean)]
+    return str(fitting[0]) if fitting else None
 
 
 def _survivors(generations: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import yaml
 
 from biotune.config.search import FitnessConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
+from biotune.report.verdict import EVOLVED, method_name
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import load_schedule
 from biotune.store.files import (
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPORTED = ("run", "train")
-EVOLVED = "biotune"
-METHODS = {EVOLVED: "evolved schedule", "full": "full fine-tuning", "linear_probe": "linear probing"}
+METHODS = (EVOLVED, "full", "linear_probe")
 _TEXTS = ("picture", "true_class", "predicted_class")
 
 
@@ -87,6 +87,8 @@ class Run:
         trainable_params: Number of parameters that the schedule trains.
         trainable_share: Their share of all.
         scores: Every test score by method and metric, the run's own method first.
+        returned: The strategy whose schedule is returned: biotune, or in a run the baseline that won the confirmation.
+        confirmed: What a run's `result.json` says about its confirmation; empty for other commands.
         test: One row per final training run.
         predictions: One row per test image.
         classes: Names of the classes in the model's order.
@@ -104,6 +106,8 @@ class Run:
     trainable_params: int
     trainable_share: float
     scores: dict[str, dict[str, Score]]
+    returned: str
+    confirmed: Mapping[str, Any]
     test: pd.DataFrame
     predictions: pd.DataFrame
     classes: tuple[str, ...]
@@ -114,14 +118,13 @@ class Run:
         """The run's own method, as in `test.csv`."""
         return next(iter(self.scores))
 
+    def name_of(self, method: str) -> str:
+        """A method's name for readers; the run's own is named for what it returned."""
+        return method_name(self.returned if method == self.method else method)
+
     def score(self, method: str) -> Score | None:
         """The macro accuracy on the test set; None if the method was not tested."""
         return self.scores[method]["macro_accuracy"] if method in self.scores else None
-
-
-def method_name(method: str) -> str:
-    """A method's name for readers."""
-    return METHODS.get(method, method)
 
 
 def read_finished_run(folder: Path) -> Run:
@@ -242,6 +245,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         raise RunFolderError(str(error).removeprefix("schedule=")) from error
     is_search = status["command"] == "run"
     own = EVOLVED if is_search else str(result["strategy"])
+    confirmed = result["confirmed"] if is_search else {}
     methods = {own: result["test"], **(result["baselines"] if is_search else {})}
     scores = {name: {metric: _score(value) for metric, value in metrics.items()} for name, metrics in methods.items()}
     test = _table(folder / TEST, {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
@@ -265,6 +269,8 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         trainable_params=int(result["trainable_params"]),
         trainable_share=float(result["trainable_share"]),
         scores=scores,
+        returned=str(confirmed.get("strategy", own)),  # runs of the first versions returned what the search had found
+        confirmed=confirmed,
         test=test,
         predictions=read_predictions(folder),
         classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
@@ -287,7 +293,7 @@ def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, metric:
     )
     if set(summary["generation"]) != set(generations["generation"]):
         raise RunFolderError(f"{folder / 'generations.csv'}: is damaged (its generations are not those of summary.csv).")
-    confirm = _table(folder / CONFIRM, {"schedule", "fold", "seed", "seconds"}, {"macro_accuracy"}, may_be_empty=True)
+    confirm = _table(folder / CONFIRM, {"fold", "seed", "seconds"}, {"macro_accuracy"}, texts=("schedule",), may_be_empty=True)
     confirmed = result["confirmed"]["macro_accuracy"]
     costs = {name: float(result["search"][name]) for name in ("evaluations", "trainings", "epochs", "seconds")}
     return Search(summary, generations, confirm, None if confirmed is None else _score(confirmed), costs, metric)

@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from biotune.report.classes import Mistake, class_names, confusions, named_by_number
 from biotune.report.plots import chosen_schedule, search_score
-from biotune.report.read import EVOLVED, Run, Score, Search, method_name
+from biotune.report.read import Run, Score, Search
 from biotune.report.strip import colour_of
 from biotune.report.style import Drawing
+from biotune.report.verdict import EVOLVED, predicted, verdict
 
 _SHOWN_CONFUSIONS = 10
 
@@ -40,7 +41,9 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
         tiles=_tiles(run),
         images={name: Markup(drawing.inline()) for name, drawing in drawings.items()},
         metrics=list(run.scores[run.method]),
-        method_name=method_name,
+        method_name=run.name_of,
+        verdict=verdict(run.confirmed),
+        predicted=predicted(run.confirmed),
         blocks=_blocks(run),
         confirmation=_confirmation(run, run.search) if run.search else None,
         confused=confused[:_SHOWN_CONFUSIONS],
@@ -106,11 +109,12 @@ def lead(run: Run) -> str:
     """The result in one sentence."""
     own = run.score(run.method)
     others = [
-        f"{score_text(run.score(name))} for {method_name(name)}"
+        f"{score_text(run.score(name))} for {run.name_of(name)}"
         for name in run.scores
         if name != run.method and run.score(name)
     ]
-    what = "The evolved schedule" if run.method == EVOLVED else method_name(run.method).capitalize()
+    name = run.name_of(run.method)
+    what = "The evolved schedule" if run.returned == EVOLVED else f"{name[:1].upper()}{name[1:]}"
     against = f", against {' and '.join(others)}" if others else ""
     return f"{what} reaches {score_text(own)} macro accuracy on the test set{against}."
 
@@ -143,7 +147,7 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
         difference = gain(run, method) if method != run.method else None
         if difference is not None:
             sd = f"\u202f±\u202f{100 * difference.sd:.1f}" if len(difference.values) > 1 else ""
-            tiles.append((f"{100 * difference.mean:+.1f}{sd}".replace("-", "−"), f"points against {method_name(method)}"))
+            tiles.append((f"{100 * difference.mean:+.1f}{sd}".replace("-", "−"), f"points against {run.name_of(method)}"))
     selected = sum(run.schedule.selected)
     tiles.append((f"{selected} of {len(run.schedule.blocks)}", "blocks trained"))
     tiles.append((percent(run.trainable_share), f"of the parameters trained ({run.trainable_params:,})"))
@@ -178,12 +182,14 @@ def _confirmation(run: Run, search: Search) -> str:
     if search.confirmed is None or chosen is None:
         return "The best schedule of the search was taken without confirming it on other seeds and folds."
     before, after = search_score(search, chosen), search.confirmed
+    if math.isnan(before):
+        return f"The chosen baseline scored {score_text(after)} in the confirmation, with fresh seeds."
     best = search.confirm.groupby("schedule")["macro_accuracy"].mean().max()
     sentence = (
-        f"The chosen schedule scored {percent(before)} in the search and {score_text(after)} over all "
-        "folds with fresh seeds; a score that was selected for being high tends to fall."
+        f"The chosen schedule scored {percent(before)} in the search and {score_text(after)} in the confirmation, "
+        "with fresh seeds; a score that was selected for being high tends to fall."
     )
-    if best > after.mean and not math.isclose(best, after.mean):
+    if "finalists" not in run.confirmed and best > after.mean and not math.isclose(best, after.mean):
         sentence += (
             f" Another one came to {percent(best)} there; the choice was made by a regression over all trials, to which "
             "these few are no more than others, or by another metric."

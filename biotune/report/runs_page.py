@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from biotune.report.plots import draw_score, in_percent, legend_above
-from biotune.report.read import EVOLVED, METHODS, Run, Score, method_name
+from biotune.report.read import METHODS, Run, Score
 from biotune.report.run_page import command, score_text, template
 from biotune.report.strip import Strip, draw_strips
 from biotune.report.style import (
@@ -32,6 +32,7 @@ from biotune.report.style import (
     finish,
     label,
 )
+from biotune.report.verdict import EVOLVED, method_name
 from biotune.store.files import write_text
 
 _STYLES = ("-", (0, (5, 1.5)), (0, (1, 1.2)))
@@ -81,7 +82,7 @@ def write_comparison(runs: Sequence[Run], page: Path) -> Path:
         title=f"{len(runs)} runs side by side" if len(runs) > 1 else "One run",
         lead=_lead(runs),
         named=named,
-        methods=sorted(methods, key=lambda method: list(METHODS).index(method) if method in METHODS else -1),
+        methods=sorted(methods, key=lambda method: METHODS.index(method) if method in METHODS else -1),
         method_name=method_name,
         costs={entry.number: _costs(entry.run) for entry in named},
         images={drawing.name: Markup(drawing.inline()) for drawing in drawings},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from biotune.errors import ScheduleError
@@ -12,6 +13,11 @@ from biotune.schedule.schedule import Schedule
 def lr_weight(importance: float) -> float:
     """The importance weight W = 10^(2(ν − 0.5)), 0.1 to 10 (BioTune, section 1)."""
     return float(10.0 ** (2.0 * (importance - 0.5)))
+
+
+def importance(weight: float) -> float:
+    """The importance ν = 0.5 + lg(W) / 2 with weight W > 0, the inverse of `lr_weight`; in [0, 1] for weights of 0.1 to 10."""
+    return 0.5 + math.log10(weight) / 2.0
 
 
 def decode(genotype: Sequence[float], blocks: Sequence[Block]) -> Schedule:

@@ -15,10 +15,20 @@ class Plan:
         schedule: The trained blocks and their multiples of the base learning rate; for a method with hooks, the blocks that may
             be trained.
         method: The method with hooks; None where the schedule is the whole plan.
+        lr_factor: Multiple of the base learning rate at which it is trained.
     """
 
     schedule: Schedule
     method: Method | None = None
+    lr_factor: float = 1.0
+
+    def lr(self, base_lr: float) -> float:
+        """Return the λ_0 of its trials.
+
+        Args:
+            base_lr: The λ_0 that `lr_factor` multiplies.
+        """
+        return base_lr if self.lr_factor == 1 else base_lr * self.lr_factor
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
 FORMAT = 1
 
 
-_HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold", "unfreezing", "head_start")
+_HEADER_KEYS = ("backbone", "granularity", "weights", "dataset", "base_lr", "threshold", "unfreezing", "head_start", "strategy")
 _OF_THE_SCHEDULE = ("threshold", "unfreezing", "head_start")  # those that are fields of `Schedule` itself
 
 
@@ -33,7 +33,7 @@ def save_text(schedule: Schedule, base_lr: float, header: Mapping[str, Any]) -> 
     Args:
         schedule: The schedule to write.
         base_lr: λ_0; every block's learning rate is written beside its weight.
-        header: backbone, granularity, weights and dataset, as far as known.
+        header: backbone, granularity, weights, dataset, and the strategy whose hooks it needs, as far as known.
     """
     facts = {**header, "base_lr": float(base_lr), "threshold": schedule.threshold}
     if schedule.unfreezing != TOGETHER:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ from biotune.schedule.schedule import PROBE
 from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
 from biotune.training.augment import standard
-from biotune.training.metrics import macro_accuracy, score_predictions
+from biotune.training.metrics import macro_accuracy, score_predictions, unbiased_accuracy
 from biotune.training.optimizer import build_optimizer, lr_factor
 from biotune.training.placement import Rows
 from biotune.training.probe import probe_of
@@ -70,24 +70,40 @@ def finetune(trial: Trial, workspace: Workspace) -> Trained:
     loss_function = nn.CrossEntropyLoss(weight=weights)
     hooks = _hooks(trial, workspace, entries[-1], part.train, loss_function)
     try:
-        status, curve, losses, best_state = _fit(trial, workspace, entries, hooks, loss_function)
+        fitted = _fit(trial, workspace, entries, hooks, loss_function)
         scores, state, probabilities = {}, None, None
         if trial.test:
-            workspace.network.module.load_state_dict(best_state)
+            workspace.network.module.load_state_dict(fitted.best_state)
             hooks.fold_in()
             probabilities = predict(workspace, data.test).double().softmax(1).cpu()
             scores = score_predictions(probabilities, torch.from_numpy(data.labels[data.test]))
             state = {name: value.detach().cpu().clone() for name, value in workspace.network.module.state_dict().items()}
     finally:
         hooks.undo()
-    result = TrialResult(status, tuple(curve), time.perf_counter() - started, scores, losses=tuple(losses))
+    result = TrialResult(
+        fitted.status,
+        tuple(fitted.curve),
+        time.perf_counter() - started,
+        scores,
+        losses=tuple(fitted.losses),
+        unbiased=fitted.unbiased,
+    )
     return Trained(result, state, None if probabilities is None else probabilities.numpy())
 
 
-def _fit(
-    trial: Trial, workspace: Workspace, entries: Sequence[EntryPoint], hooks: Hooks, loss_function: nn.Module
-) -> tuple[str, list[float], list[float], dict[str, Tensor]]:
-    """Train epoch by epoch; returns status, validation scores and losses, and, for a trial with test scores, the best state."""
+@dataclass
+class _Fitted:
+    """What the epochs of a trial left: `TrialResult`'s fields, and for a trial with test scores the best state."""
+
+    status: str = "ok"
+    curve: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    unbiased: float | None = None
+
+
+def _fit(trial: Trial, workspace: Workspace, entries: Sequence[EntryPoint], hooks: Hooks, loss_function: nn.Module) -> _Fitted:
+    """Train epoch by epoch."""
     model, training, data = workspace.network.module, workspace.training, workspace.data
     optimizer = build_optimizer(hooks.groups, training, workspace.device)
     prove_coverage(model, optimizer)
@@ -95,9 +111,9 @@ def _fit(
     part = data.part(trial.fold)
     order = np.random.default_rng(trial.seed)
     truth = workspace.labels(part.val)
-    curve: list[float] = []
-    losses: list[float] = []
-    best_state: dict[str, Tensor] = {}
+    fitted = _Fitted()
+    curve = fitted.curve
+    predicted: list[Tensor] = []
     for epoch in range(trial.epochs):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * lr_factor(epoch, training)
@@ -105,17 +121,21 @@ def _fit(
         entry = entries[min(epoch, len(entries) - 1)]
         _train_epoch(workspace, entry, part.train, order, optimizer, loss_function, hooks.penalty, epoch)
         logits = predict(workspace, part.val, entry)
-        curve.append(macro_accuracy(logits.argmax(1), truth, len(data.classes)))
-        losses.append(float(nn.functional.cross_entropy(logits, truth)))
+        predicted.append(logits.argmax(1))
+        curve.append(macro_accuracy(predicted[-1], truth, len(data.classes)))
+        fitted.losses.append(float(nn.functional.cross_entropy(logits, truth)))
         best = curve.index(max(curve))
         if best == epoch and trial.test:
-            best_state = {name: value.clone() for name, value in model.state_dict().items()}
+            fitted.best_state = {name: value.clone() for name, value in model.state_dict().items()}
         if epoch - max(best, hooks.stop_from) >= training.patience or epoch + 1 == trial.epochs:
             break  # before the floor is checked: a trial that has ended is not pruned
         # while blocks are still joining, the curve reflects only those that train already
         if epoch >= hooks.stop_from and trial.floor and curve[best] < trial.floor[epoch]:
-            return "pruned", curve, losses, best_state
-    return "ok", curve, losses, best_state
+            fitted.status = "pruned"
+            break
+    if trial.unbiased:
+        fitted.unbiased = unbiased_accuracy(torch.stack(predicted), truth, len(data.classes))
+    return fitted
 
 
 def _entries(trial: Trial, workspace: Workspace) -> list[EntryPoint]:

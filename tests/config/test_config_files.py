@@ -64,13 +64,26 @@ def test_what_a_command_composes_by_default_keeps_every_bound(command: str) -> N
 def rows_of(command: str) -> Iterator[dict[str, str]]:
     """Choices to compose together, so that each choice of each group of a command comes once at least.
 
-    An experiment sets keys of the search and of training, so it never meets other choices of these.
+    An experiment sets keys of the search and of training, so it never meets other choices of these, nor of the groups that it
+    chooses from itself.
     """
     own = groups_of(command)
     for together in (own - {"evolution", "training"}, own & {"evolution", "training"}):
         choices = {group: [choice for of, choice in CHOICES if of == group] for group in sorted(together)}
         for index in range(max(map(len, choices.values()), default=0)):
-            yield {group: names[index] for group, names in choices.items() if index < len(names)}
+            row = {group: names[index] for group, names in choices.items() if index < len(names)}
+            apart = chosen_by(row.get("experiment")) & row.keys()
+            yield {group: choice for group, choice in row.items() if group not in apart}
+            if apart:
+                yield {group: row[group] for group in apart}
+
+
+def chosen_by(experiment: str | None) -> set[str]:
+    """The groups that an experiment chooses from, apart from the executor, which goes with all else."""
+    if experiment is None:
+        return set()
+    entries = yaml.safe_load((ROOT / "experiment" / f"{experiment}.yaml").read_text()).get("defaults", [])
+    return {name.removeprefix("override /") for entry in entries for name in entry} - {"executor"}
 
 
 def test_every_choice_belongs_to_a_command() -> None:
@@ -132,7 +145,7 @@ def test_the_default_search_makes_at_most_sixty_training_runs_each_on_all_data()
     config: RunConfig = composed("run")
     evolution = config.evolution
     assert most_evaluations(evolution) * len(config.training.seeds) == 20 + 10 * 4 == 60
-    assert (evolution.folds, evolution.resplit, evolution.unfreezing) == (3, True, "evolved")
+    assert (evolution.folds, evolution.resplit, evolution.spread, evolution.unfreezing) == ("auto", True, True, "evolved")
     assert config.training.seeds == [684]
     assert (config.dataset.name, config.backbone.name, config.executor.name) == ("digits", "glyphnet", "process_pool")
 
@@ -148,7 +161,8 @@ def test_the_default_search_ranks_by_the_surrogate_and_breeds_schedules() -> Non
     )
     assert (evolution.exploitation, evolution.reevaluate_elites, evolution.momentum, evolution.adoption) == (False,) * 4
     assert (evolution.mutation, evolution.crossover, evolution.seeded, evolution.fixed_threshold) == (True, True, True, 0.3)
-    assert (config.confirm.choose, config.confirm.top_k) == ("smoothed", 3)
+    assert (config.confirm.choose, config.confirm.splits, config.confirm.top_k) == ("simplest", "auto", 3)
+    assert config.training.head_start == "evolved"
     assert evolution.max_hours is None
     assert config.training.frozen_norm == "eval"
 

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.source import Source
-from biotune.datasets.splits import SplitIndices, check_classes, disjoint_folds, hold_out, partition, resplits, stratified_folds
+from biotune.datasets.splits import (
+    Resampling,
+    SplitIndices,
+    check_classes,
+    disjoint_folds,
+    draw_folds,
+    hold_out,
+    partition,
+    resplits,
+    splits_needed,
+    stratified_folds,
+)
 from biotune.errors import DataError
 
 NAMES = ("cat", "dog", "emu", "fox")
@@ -240,3 +251,29 @@ def test_an_empty_split_is_refused() -> None:
 def test_test_data_may_lack_a_class() -> None:
     toy = source([0, 1, 0, 1, 0], ["train", "train", "val", "val", "test"])
     assert partition(toy, config()).test.tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    ("num_train", "num_val", "needed"),
+    [(40, 10, 10), (100, 200, 7), (200, 200, 5), (1000, 250, 3), (10**6, 50, 8), (10**6, 10**6, 3)],
+)
+def test_few_images_need_many_splits(num_train: int, num_val: int, needed: int) -> None:
+    """For 100 and 200 images (0.15 / 200 + 0.2 / 100) / 0.02² = 6.9; never fewer than 3, nor more than 10."""
+    assert splits_needed(num_train, num_val) == needed
+
+
+def test_splits_of_search_and_confirmation_all_differ_and_the_first_is_the_given_one() -> None:
+    toy = source([0, 1, 2, 3] * 15)
+    cut = partition(toy, config())
+    resampling = Resampling(None, True, None).settled(len(cut.train), len(cut.val))
+    assert resampling.counts == (10, 10)
+    drawn = draw_folds(toy, cut, resampling, 0)
+    assert len({tuple(val.tolist()) for _, val in drawn}) == 20
+    assert drawn[0][1].tolist() == cut.val.tolist()
+    alone = draw_folds(toy, cut, Resampling(10, True, 0), 0)
+    assert [val.tolist() for _, val in alone] == [val.tolist() for _, val in drawn[:10]]
+
+
+def test_numbers_that_are_not_settled_are_refused() -> None:
+    with pytest.raises(ValueError, match="settled"):
+        _ = Resampling(None, True).counts

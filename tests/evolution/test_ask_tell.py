@@ -41,7 +41,7 @@ def answer(schedule: Schedule, fold: int) -> Evaluation:
 
 
 def answers(batch: Batch) -> list[Evaluation]:
-    return [answer(schedule, batch.fold) for schedule in batch.schedules]
+    return list(map(answer, batch.schedules, batch.folds))
 
 
 def plain(generation: Generation) -> dict[str, Any]:
@@ -57,13 +57,11 @@ def test_a_loop_of_ones_own_gets_what_evolve_yields(kind: str) -> None:
     while not search.over:
         batch = search.ask()
         # one schedule at a time and last one first: the caller decides how and where they are trained
-        backwards = [answer(schedule, batch.fold) for schedule in reversed(batch.schedules)]
+        backwards = list(map(answer, batch.schedules[::-1], batch.folds[::-1]))
         finished = search.tell(backwards[::-1])
         if finished is not None:
             mine.append(finished)
-    expected = evolve(
-        settings(**KINDS[kind]), BLOCKS, lambda schedules, fold: [answer(schedule, fold) for schedule in schedules], seed=5
-    )
+    expected = evolve(settings(**KINDS[kind]), BLOCKS, lambda schedules, folds: list(map(answer, schedules, folds)), seed=5)
     assert [plain(generation) for generation in mine] == [plain(generation) for generation in expected]
     assert [generation.number for generation in mine] == [0, 1, 2, 3]
 
@@ -73,12 +71,12 @@ def test_a_batch_says_whose_schedules_it_holds_and_on_which_fold() -> None:
     first = search.ask()
     assert [individual.number for individual in first.individuals] == list(range(6))
     assert {individual.origin for individual in first.individuals} == {"initial"}
-    assert len(first.schedules) == 6 and first.fold == 0
+    assert len(first.schedules) == 6 and first.folds == (0,) * 6
     search.tell(answers(first))
     second = search.ask()
     # the fold has changed: both elites anew, then two probes each
     assert [individual.origin for individual in second.individuals] == ["elite"] * 2 + ["probe"] * 4
-    assert second.fold == 1
+    assert set(second.folds) == {1}
     search.tell(answers(second))
     assert [individual.origin for individual in search.ask().individuals] == ["child"] * 4
 

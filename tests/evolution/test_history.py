@@ -1,14 +1,18 @@
 """Tests of what a search remembers: the hall of fame over the folds, and a generation's statistics."""
 
 import statistics
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pytest
 
 from biotune.evolution.history import History
 from biotune.evolution.individual import Individual
+from biotune.evolution.surrogate import Surrogate
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation
 
 BLOCKS = [Block("stem", ("a",)), Block("head", ("b",))]
@@ -124,3 +128,23 @@ def test_logbook_keeps_a_line_a_generation() -> None:
     for number in range(3):
         history.close_generation([survivor], generation=number)
     assert history.logbook.select("generation") == [0, 1, 2]
+
+
+def test_a_surrogate_ranks_what_was_pruned_too_by_what_was_predicted_for_it() -> None:
+    class Guess:
+        def predict(self, schedules: Sequence[Schedule]) -> np.ndarray:
+            return np.array([{0: 0.3, 1: 0.1, 2: 0.2}[numbers[schedule.key]] for schedule in schedules])
+
+    history = History(2, statistics.fmean)
+    numbers = {}
+    for number, status in enumerate(("ok", "pruned", "pruned")):
+        genes = [0.6 + number / 10, 0.1, 0.5]
+        numbers[decode(genes, BLOCKS).key] = number
+        survivor = note(history, number, genes, 0.5 + number / 10, status=status)
+    assert hall_of(history, [survivor]) == [(0, 0.5)]
+    best = history.best(cast(Surrogate, Guess()))
+    assert [(entry.number, entry.score) for entry in best] == [(1, pytest.approx(0.6)), (2, pytest.approx(0.7))]
+    # once it is trained to the end, its own score counts
+    note(history, 2, genes, 0.4, fold=1)
+    assert hall_of(history, [survivor]) == [(2, 0.4), (0, 0.5)]
+    assert [entry.number for entry in history.best(cast(Surrogate, Guess()))] == [1, 2]

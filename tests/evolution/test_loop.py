@@ -12,7 +12,7 @@ import pytest
 
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Candidate, Generation, most_evaluations
-from biotune.evolution.loop import evolve
+from biotune.evolution.loop import Search, evolve
 from biotune.evolution.operators import random_genes
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
@@ -37,9 +37,9 @@ class Toy:
         self.failing = failing
         self.batches: list[tuple[int, list[Schedule]]] = []
 
-    def __call__(self, schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
-        self.batches.append((fold, list(schedules)))
-        return [self.answer(schedule, fold) for schedule in schedules]
+    def __call__(self, schedules: Sequence[Schedule], folds: Sequence[int]) -> list[Evaluation]:
+        self.batches.append((folds[0], list(schedules)))
+        return list(map(self.answer, schedules, folds))
 
     def answer(self, schedule: Schedule, fold: int) -> Evaluation:
         if schedule.is_empty:
@@ -478,3 +478,25 @@ def test_search_beats_random_draws_at_the_same_budget(mating: str) -> None:
     wins = sum(one < other for one, other in zip(evolved, drawn, strict=True))
     assert wins >= 30  # a sign test: 30 of 40 by chance has a probability of 0.1 %
     assert statistics.fmean(evolved) < 0.6 * statistics.fmean(drawn)
+
+
+@pytest.mark.parametrize("folds", [1, 3, 8])
+def test_candidates_are_spread_over_all_folds_in_turn_from_that_of_the_generation(folds: int) -> None:
+    settings = EvolutionConfig(
+        "biotune",
+        population_size=9,
+        generations=4,
+        elites=4,
+        folds=folds,
+        spread=True,
+        exploitation=False,
+        reevaluate_elites=False,
+    )
+    search = Search(settings, BLOCKS, 3)
+    seen = []
+    while not search.over:
+        batch = search.ask()
+        seen.append(batch.folds)
+        search.tell(list(map(Toy().answer, batch.schedules, batch.folds)))
+    assert seen[0] == tuple(place % folds for place in range(9))
+    assert seen[1:] == [tuple((number + place) % folds for place in range(5)) for number in range(1, 5)]

@@ -27,7 +27,7 @@ def search(
 ) -> list[Generation]:
     """Searches where one order is better by 0.05, and so is one start of the head, at a noise of 0.04."""
 
-    def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
+    def evaluate(schedules: Sequence[Schedule], folds: Sequence[int]) -> list[Evaluation]:
         answers = []
         for one in schedules:
             rates = sum(0.02 * (np.log10(weight) - 0.5) ** 2 if weight > 0 else 0.02 for weight in one.lr_weights)

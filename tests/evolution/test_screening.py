@@ -33,9 +33,9 @@ def true_fitness(schedule: Schedule) -> float:
 
 
 def search(seed: int, smoothed: bool = False, **settings) -> list[Generation]:
-    def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
+    def evaluate(schedules: Sequence[Schedule], folds: Sequence[int]) -> list[Evaluation]:
         answers = []
-        for one in schedules:
+        for one, fold in zip(schedules, folds, strict=True):
             if one.is_empty:
                 answers.append(Evaluation(1.0, "empty"))
                 continue

@@ -36,7 +36,9 @@ def test_every_algorithm_has_a_preset_under_the_contract() -> None:
 
 def settings(name: str, **changes: Any) -> EvolutionConfig:
     preset = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
-    return EvolutionConfig(**{**preset.get("evolution", preset), "generations": 4, **changes})
+    own = preset.get("evolution", preset)
+    folds = 3 if own["folds"] == "auto" else own["folds"]
+    return EvolutionConfig(**{**own, "folds": folds, "generations": 4, **changes})
 
 
 def smooth(schedule: Schedule) -> float:
@@ -49,7 +51,7 @@ def search(name: str, seed: int = 0, **changes: Any) -> tuple[tuple[Generation, 
     """The generations and the number of evaluations asked for; `again` tells two of the same search apart."""
     asked = 0
 
-    def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
+    def evaluate(schedules: Sequence[Schedule], folds: Sequence[int]) -> list[Evaluation]:
         nonlocal asked
         asked += len(schedules)
         return [Evaluation(smooth(one), Status.OK, (1 - smooth(one),), trainings=1) for one in schedules]

@@ -236,6 +236,9 @@ def asked(executor: Counting) -> list[list[str]]:
     return [[f"{NAMES[trial.schedule.key]}{trial.seed}" for trial in batch] for batch in executor.batches]
 
 
+PREDICTED = Economy("predicted", True, 3, 3, 400)
+
+
 def thrifty(executor: Counting, places: int = 1, prune: str = "none", racing: bool = True) -> ScheduleFitness:
     return ScheduleFitness(executor, (1, 2), 5, LR, "data", Economy(prune, racing, places))
 
@@ -432,6 +435,51 @@ class TestFloors:
         assert g.fitness == pytest.approx(1 - 0.55)
 
 
+class TestPredictedFloors:
+    """With seed 1 the candidates a to g end at 0.1 0.2 0.3 0.5 0.47 0.46 0.4, as they begin."""
+
+    def pruned(self, executor: Counting, metric: str = "acc") -> ScheduleFitness:
+        return ScheduleFitness(executor, (1,), 5, LR, "data", Economy("predicted", finalists=2, trainings=7), metric)
+
+    def test_the_first_batch_is_cut_and_its_second_chunk_has_floors_from_the_first(self) -> None:
+        executor = Counting(by_table)
+        fitness = self.pruned(executor)
+        fitness(named("abcdefg"), 0)
+        assert asked(executor) == [["a1", "b1", "c1", "d1", "e1"], ["f1", "g1"]]
+        assert {trial.floor for trial in executor.batches[0]} == {()}
+        # 5 of 7 trainings are 2 of 2 places; the second best has 0.47
+        assert [trial.floor[-1] for trial in executor.batches[1]] == pytest.approx([0.47, 0.47])
+        assert fitness.trainings == 7
+
+    def test_chunks_are_as_large_as_all_runs_before_them(self) -> None:
+        executor = Counting(by_table)
+        fitness = self.pruned(executor)
+        for fold in range(4):
+            fitness(named("abcdefg"), fold)
+        assert [len(batch) for batch in executor.batches] == [5, 2, 7, 7, 7]
+
+    def test_a_given_up_run_counts_with_what_was_predicted_then(self) -> None:
+        executor = Counting(instead({"f1": TrialResult("pruned", (0.25,), 1.0)}))
+        fitness = self.pruned(executor)
+        *_, f, _ = fitness(named("abcdefg"), 0)
+        assert (f.status, f.scores, f.epochs) == ("pruned", (0.25,), 1)
+        # the others end at 0.3283 in the mean and have half of that after an epoch; f is ahead by 0.25 - 0.1642
+        assert f.fitness == pytest.approx(1 - (1.97 / 6 + 0.25 - 1.97 / 12))
+        again = fitness(named("f"), 0)[0]
+        assert (again.status, again.trainings, again.fitness) == ("pruned", 0, f.fitness)
+
+    def test_in_the_metric_of_the_loss_it_is_the_loss_that_is_predicted(self) -> None:
+        def lossy(trial: Trial) -> TrialResult:
+            level = NAMES[trial.schedule.key] in "ab"
+            if NAMES[trial.schedule.key] == "f":
+                return TrialResult("pruned", (0.2,), 1.0, losses=(math.log(4),))
+            return TrialResult("ok", (0.2, 0.4), 1.0, losses=(math.log(4), math.log(2 if level else 2.5)))
+
+        executor = Counting(lossy)
+        *_, f = self.pruned(executor, "loss")(named("abcdef"), 0)
+        assert f.fitness == pytest.approx(1 - (2 / 2 + 3 / 2.5) / 5)
+
+
 def by_chance(trial: Trial) -> TrialResult:
     """A quality of the schedule on the fold, a kindness of the seed and a little luck, reached in three epochs, or given up."""
 
@@ -447,7 +495,7 @@ def by_chance(trial: Trial) -> TrialResult:
     return TrialResult("ok", curve, 1.0)
 
 
-@pytest.mark.parametrize("economy", [Economy("median"), Economy(racing=True), Economy("median", True, 3)])
+@pytest.mark.parametrize("economy", [Economy("median"), Economy(racing=True), Economy("median", True, 3), PREDICTED])
 def test_a_candidate_let_go_is_in_no_hall_of_fame_but_counts_against_what_it_was_elsewhere(economy: Economy) -> None:
     fitness = ScheduleFitness(Counting(by_chance), (1, 2, 3), 5, LR, "data", economy)
     settings = EvolutionConfig("biotune", population_size=10, generations=8, elites=2, folds=2)
@@ -470,7 +518,11 @@ def test_a_candidate_let_go_is_in_no_hall_of_fame_but_counts_against_what_it_was
 def test_economy_trains_less() -> None:
     settings = EvolutionConfig("biotune", population_size=10, generations=8, elites=2, folds=1)
     epochs = {}
-    for name, economy in {"none": Economy(), "prune": Economy("median"), "racing": Economy(racing=True)}.items():
+    for name, economy in {
+        "none": Economy(),
+        "prune": Economy("predicted", finalists=3, trainings=400),
+        "racing": Economy(racing=True),
+    }.items():
         fitness = ScheduleFitness(Counting(by_chance), (1, 2, 3), 5, LR, "data", economy)
         epochs[name] = 0
         for generation in evolve(settings, BLOCKS, fitness, 3):
@@ -645,8 +697,8 @@ def walk(executor: Executor, economy: Economy) -> list[Any]:
     fitness = ScheduleFitness(executor, (1, 2, 3), 5, LR, "data", economy)
     evaluations: list[Evaluation] = []
 
-    def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
-        found = fitness(schedules, fold)
+    def evaluate(schedules: Sequence[Schedule], folds: Sequence[int]) -> list[Evaluation]:
+        found = fitness(schedules, folds)
         evaluations.extend(found)
         return found
 
@@ -662,8 +714,8 @@ def walk(executor: Executor, economy: Economy) -> list[Any]:
 
 @pytest.mark.parametrize(
     "economy",
-    [Economy(), Economy("median"), Economy(racing=True, places=3), Economy("median", True, 3)],
-    ids=["neither", "pruning", "racing", "both"],
+    [Economy(), Economy("median"), Economy(racing=True, places=3), Economy("median", True, 3), PREDICTED],
+    ids=["neither", "pruning", "racing", "both", "predicted"],
 )
 class TestSearch:
     def test_it_is_the_same_in_whatever_order_trainings_end(self, economy: Economy, tmp_path: Path) -> None:
@@ -727,3 +779,13 @@ def test_a_training_is_measured_only_against_those_whose_blocks_joined_in_the_sa
     assert floors[-2:] == [(first, (0.0, 0.0, 0.9)), (other, ())]
     fitness([Schedule(blocks, (7.0, 1.0), unfreezing=first, head_start=start) for start in ("fresh", "probe")], 0)
     assert floors[-2:] == [(first, (0.0, 0.0, 0.9)), (first, ())]  # nor against those with another head to begin with
+
+
+def test_schedules_of_one_batch_may_have_folds_of_their_own() -> None:
+    counting = Counting()
+    found = fitness_of(counting, (1,))([ONE, OTHER, ONE, ONE, EMPTY], [0, 1, 1, 0, 1])
+    assert [one.fitness for one in found] == pytest.approx([0.5, 0.55, 0.55, 0.5, 1.0])
+    assert [one.trainings for one in found] == [1, 1, 1, 0, 0]
+    assert [[(trial.schedule, trial.fold) for trial in batch] for batch in counting.batches] == [
+        [(ONE, 0), (OTHER, 1), (ONE, 1)]
+    ]

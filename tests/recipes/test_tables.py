@@ -22,7 +22,7 @@ PARAMETERS = {"stem": 10, "body": 70, "head": 20}
 SCHEDULE = decode([0.75, 0.2, 0.5, 0.3], BLOCKS)
 
 
-def evaluate(schedules: Sequence[Schedule], fold: int) -> list[Evaluation]:
+def evaluate(schedules: Sequence[Schedule], folds: Sequence[int]) -> list[Evaluation]:
     return [
         Evaluation(1.0, "empty") if schedule.is_empty else Evaluation(0.3, "ok", (0.6, 0.8), 1.5, 2, 8)
         for schedule in schedules
@@ -107,10 +107,11 @@ def test_summary_has_the_promised_columns(generations: list[Generation]) -> None
 
 def test_confirmation_row_of_a_failure_has_no_accuracy() -> None:
     trial = Trial(SCHEDULE, 1, 71, 30, LR)
-    good = tables.confirm_row(4, trial, TrialResult("ok", (0.2, 0.9, 0.5), 2.0))
-    assert list(good)[:4] == ["schedule", "fold", "seed", "macro_accuracy"]
-    assert (good["schedule"], good["fold"], good["seed"], good["macro_accuracy"], good["epochs"]) == (4, 1, 71, 0.9, 3)
-    bad = tables.confirm_row(4, trial, TrialResult("failed", (), 2.0, error="boom"))
+    good = tables.confirm_row("4", "biotune", trial, TrialResult("ok", (0.2, 0.9, 0.5), 2.0, unbiased=0.8))
+    assert list(good)[:5] == ["schedule", "strategy", "fold", "seed", "macro_accuracy"]
+    assert (good["schedule"], good["fold"], good["seed"], good["macro_accuracy"], good["epochs"]) == ("4", 1, 71, 0.9, 3)
+    assert good["unbiased_macro_accuracy"] == 0.8
+    bad = tables.confirm_row("4", "biotune", trial, TrialResult("failed", (), 2.0, error="boom"))
     assert math.isnan(bad["macro_accuracy"]) and bad["status"] == "failed"
 
 

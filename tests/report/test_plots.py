@@ -101,8 +101,8 @@ def test_the_search_score_is_the_mean_over_the_folds_it_was_measured_on(a_run: P
     table.loc[table["individual"] == 23, "val_accuracy"] = 0.8
     again = table[table["individual"] == 23].assign(fold=0, val_accuracy=0.9)
     table.loc[len(table)] = again.iloc[0]
-    assert search_score(run.search, 23) == pytest.approx(0.85)
-    assert chosen_schedule(run, run.search) == 23
+    assert search_score(run.search, "23") == pytest.approx(0.85)
+    assert chosen_schedule(run, run.search) == "23"
 
 
 def test_names_that_the_font_lacks_leave_no_warning(tmp_path: Path) -> None:
@@ -131,12 +131,12 @@ def test_schedules_that_differ_in_the_order_alone_are_told_apart(tmp_path: Path)
     assert chosen is not None
     before = search_score(run.search, chosen)
     table = run.search.generations
-    twin = table[table["individual"] == chosen].assign(individual=0, val_accuracy=0.99, unfreezing="last_to_first")
+    twin = table[table["individual"] == int(chosen)].assign(individual=0, val_accuracy=0.99, unfreezing="last_to_first")
     both = replace(run.search, generations=pd.concat([twin, table[table["individual"] > 0]], ignore_index=True))
     assert search_score(both, chosen) == pytest.approx(before)
-    assert search_score(both, 0) == pytest.approx(0.99)
+    assert search_score(both, "0") == pytest.approx(0.99)
     same_scores = pd.concat(
-        [run.search.confirm[run.search.confirm["schedule"] == chosen].assign(schedule=0), run.search.confirm]
+        [run.search.confirm[run.search.confirm["schedule"] == chosen].assign(schedule="0"), run.search.confirm]
     )
     assert chosen_schedule(run, replace(both, confirm=same_scores)) == chosen
 

@@ -127,7 +127,7 @@ def test_a_choice_that_is_not_the_best_confirmed_is_explained(tmp_path: Path) ->
     run = read_run(folder)
     assert run.search is not None
     chosen = chosen_schedule(run, run.search)
-    table.loc[table["schedule"] != chosen, "macro_accuracy"] = 0.999
+    table.loc[table["schedule"].astype(str) != chosen, "macro_accuracy"] = 0.999
     table.to_csv(folder / "confirm.csv", index=False)
     assert "Another one came to 99.9 % there" in page_of(folder).text
 

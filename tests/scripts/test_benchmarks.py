@@ -123,17 +123,20 @@ def run(trainings: int, search_epochs: int, epochs: int, seconds: float, test: f
 
 class TestPruneTable:
     def test_costs_are_ratios_of_sums_and_accuracies_paired_differences(self) -> None:
-        found = {
-            "neither": [run(100, 1000, 2000, 10.0, 0.80), run(300, 3000, 4000, 30.0, 0.60), run(0, 0, 0, 0.0, 0.70)],
-            "both": [run(100, 500, 1500, 10.0, 0.81), run(100, 1500, 3000, 20.0, 0.62), run(0, 0, 0, 0.0, 0.73)],
+        kinds = {
+            "none": [run(100, 1000, 2000, 10.0, 0.80), run(300, 3000, 4000, 30.0, 0.60), run(0, 0, 0, 0.0, 0.70)],
+            "predicted": [run(100, 500, 1500, 10.0, 0.81), run(100, 1500, 3000, 20.0, 0.62), run(0, 0, 0, 0.0, 0.73)],
         }
-        lines = script("bench_prune").table(found)
-        columns = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:4]]
+        other = {"none": [run(1, 10, 20, 1.0, 0.9), run(1, 10, 20, 1.0, 0.9), run(1, 10, 20, 1.0, 0.9)]}
+        lines = script("bench_prune").table({"digits": kinds, "noise": other})
+        columns = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:5]]
         assert len({len(cells) for cells in columns}) == 1
-        assert columns[2] == ["neither", "1.00×", "1.00×", "1.00×", "1.00×", "0.7000 ± 0.1000", ""]
+        assert columns[4] == ["noise", "none", "1.00×", "1.00×", "1.00×", "1.00×", "0.9000 ± 0.0000", ""]
+        assert columns[2] == ["digits", "none", "1.00×", "1.00×", "1.00×", "1.00×", "0.7000 ± 0.1000", ""]
         # differences 0.01, 0.02, 0.03: half width 4.3027 * 0.01 / sqrt(3) = 0.0248
         assert columns[3] == [
-            "both",
+            "digits",
+            "predicted",
             "0.50×",
             "0.50×",
             "0.75×",
@@ -444,7 +447,7 @@ class TestSearch:
     ) -> None:
         module = script("bench_search")
         (tmp_path / ".hydra").mkdir()
-        (tmp_path / ".hydra" / "config.yaml").write_text("evolution: {folds: 5, resplit: true}\n")
+        (tmp_path / ".hydra" / "config.yaml").write_text("evolution: {folds: 5, resplit: true}\nconfirm: {splits: 4}\n")
         asked: list[Any] = []
         network, data = build_network(BackboneConfig("biotune", "glyphnet"), 10), load_digits()
         inputs = SimpleNamespace(device=CPU, network=network, data=data)
@@ -458,7 +461,7 @@ class TestSearch:
         case = dataclasses.replace(module.digits(), training=TrainingConfig(lr=0.01, epochs=30, patience=4, batch_size=50))
         given = SimpleNamespace(device="cpu", seed=0, sample=9)
         seconds = module.sample(case, [{"key": trial.key} for trial in trials], given, tmp_path)
-        assert asked == [Resampling(5, anew=True)]  # the run's own splits
+        assert asked == [Resampling(5, anew=True, confirming=4)]  # the run's own splits
         assert len(seconds) == len(told) == 2
         parts = {len(data.whole.train): data.whole, len(data.folds[1].train): data.folds[1]}
         for pretrained, (train, val), given, device in told:

@@ -10,7 +10,7 @@ import torch
 from sklearn import metrics
 from torchmetrics.functional import classification
 
-from biotune.training.metrics import macro_accuracy, score_predictions
+from biotune.training.metrics import macro_accuracy, score_predictions, unbiased_accuracy
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -98,3 +98,28 @@ def test_perfect_predictions_score_one_everywhere() -> None:
     scores = score_predictions(torch.eye(2, dtype=torch.float64)[labels], labels)
     assert scores == pytest.approx(dict.fromkeys(scores, 1.0))
     assert set(scores) == {"macro_accuracy", "accuracy", "average_precision", "kappa", "f1", "roc_auc"}
+
+
+def test_the_unbiased_score_lets_each_half_be_scored_at_the_epoch_that_the_other_chooses() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])  # halves: images 0, 2, 4, 6 and 1, 3, 5, 7
+    epochs = torch.tensor(
+        [
+            [0, 1, 0, 0, 1, 1, 1, 1],  # first half 1.0, second half 0.75
+            [0, 0, 1, 0, 1, 1, 0, 0],  # first half 0.5, second half 0.75
+            [0, 0, 0, 0, 0, 1, 0, 1],  # first half 0.5, second half 1.0
+        ]
+    )
+    # the first half chooses epoch 0, where the second has 0.75; the second chooses epoch 2, where the first has 0.5
+    assert unbiased_accuracy(epochs, labels, 2) == pytest.approx((0.75 + 0.5) / 2)
+
+
+def test_the_unbiased_score_of_guesses_is_chance_however_many_epochs_there_are() -> None:
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(np.repeat([0, 1], 20))
+    guesses = [torch.from_numpy(rng.integers(0, 2, (30, 40))) for _ in range(200)]
+    assert np.mean([unbiased_accuracy(one, labels, 2) for one in guesses]) == pytest.approx(0.5, abs=0.03)
+    assert np.mean([max(macro_accuracy(epoch, labels, 2) for epoch in one) for one in guesses]) > 0.6
+
+
+def test_a_single_image_is_scored_at_the_last_epoch() -> None:
+    assert unbiased_accuracy(torch.tensor([[0], [1]]), torch.tensor([1]), 2) == 1.0

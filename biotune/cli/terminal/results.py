@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biotune.cli.terminal.view import View
+from biotune.report.verdict import EVOLVED, predicted, verdict
 
 if TYPE_CHECKING:
     from biotune.recipes.compare import CompareResult
@@ -19,7 +20,10 @@ def show_run(view: View, result: RunResult) -> None:
     """Print the generations, the layer schedule, and the test scores together with those of the baselines."""
     view.summary(result.summary, result.metric)
     view.schedule(result.schedule, result.parameters, result.base_lr)
-    view.scores({"biotune": result.document["test"], **result.document["baselines"]})
+    for sentence in (verdict(result.document["confirmed"]), predicted(result.document["confirmed"])):
+        if sentence:
+            view.line(sentence)
+    view.scores({EVOLVED: result.document["test"], **result.document["baselines"]})
 
 
 def show_train(view: View, result: TrainResult) -> None:

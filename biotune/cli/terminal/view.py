@@ -122,7 +122,8 @@ class View:
         """Count a finished training run; verbose commands print one line about it."""
         if self.mode is OutputMode.VERBOSE:
             fold = "all data" if trial.fold is None else f"fold {trial.fold}"
-            score = f"score {result.score:.4f}" if result.status == "ok" else f"failed: {result.error}"
+            score = f"failed: {result.error}" if result.status == "failed" else f"score {result.score:.4f}"
+            score += " (given up)" if result.status == "pruned" else ""
             self.line(
                 f"  {strip(trial.schedule)}  {fold}  seed {trial.seed}  {score}  "
                 f"{len(result.curve)} epochs  {result.seconds:.1f} s"

@@ -93,6 +93,9 @@ def test_help_as_json_holds_types_bounds_choices_and_commands(biotune: Callable[
     assert {item["key"] for item in every} == {item.path for schema in SCHEMAS.values() for item in keys_of(schema)}
     assert [item["key"] for item in json.loads(biotune("help", "confirm", "--json").out)["keys"]] == [
         "confirm.top_k",
+        "confirm.baselines",
+        "confirm.lr_factors",
+        "confirm.splits",
         "confirm.choose",
         "confirm.seeds",
     ]

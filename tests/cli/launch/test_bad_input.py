@@ -121,6 +121,17 @@ BAD = [
     (["compare", "compare.tune_seeds=[1]"], ["compare.tune_seeds=[1]", "must be fresh", "test.seeds"]),
     (["compare", "compare.lr_factors=[1,0]"], ["compare.lr_factors", "greater than 0"]),
     (["compare", "strategy=lora"], ["strategy=lora", "'biotune compare' has no group strategy"]),
+    (["run", "evolution.surrogate=none", "evolution.ranking=fitness"], ["evolution.screen=80", "needs evolution.surrogate=gp"]),
+    (["run", "evolution.ranking=predicted", "evolution=plain"], ["evolution.ranking=predicted", "evolution.surrogate=gp"]),
+    (["run", "evolution.resplit=false"], ["evolution.folds=auto", "evolution.resplit=true"]),
+    (
+        ["run", "evolution.resplit=false", "evolution.folds=2", "confirm.splits=3"],
+        ["confirm.splits=3", "evolution.resplit=true", "confirm.splits=0"],
+    ),
+    (["run", "evolution.folds=many"], ["evolution.folds=many", "an integer or auto"]),
+    (["run", "evolution.exploitation=true"], ["evolution.spread=true", "evolution.exploitation=false"]),
+    (["run", "confirm.baselines=[biotune]"], ["confirm.baselines=[biotune]", "no baseline"]),
+    (["run", "confirm.baselines=[linear_prob]"], ["linear_prob", "linear_probe"]),
     (["run", "evolution.surrogate=none"], ["evolution.screen=80", "needs evolution.surrogate=gp"]),
     (
         ["run", "evolution.surrogate=none", "evolution.screen=1"],

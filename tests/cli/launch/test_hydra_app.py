@@ -35,7 +35,7 @@ def test_the_composed_config_is_shown_as_yaml_and_nothing_else_happens(
 def test_one_package_can_be_shown(biotune: Callable[..., Any]) -> None:
     said = biotune("run", "--cfg", "job", "--package", "evolution")
     assert said.status == 0
-    assert "population_size: 10" in said.out
+    assert "population_size: 20" in said.out
     assert "optimizer" not in said.out
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 SMOKE = ("run", "experiment=smoke", "backbone.weights=none")
-TRAINING = r"  \S+  (?:fold \d|all data)  seed \d+  score \d\.\d{4}  \d+ epochs  [\d.]+ s"
+TRAINING = r"  \S+  (?:fold \d+|all data)  seed \d+  score \d\.\d{4}  \d+ epochs  [\d.]+ s"
 TABLES = ("generations.csv", "summary.csv", "confirm.csv", "test.csv", "predictions.csv")
 
 

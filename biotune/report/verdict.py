@@ -1,0 +1,72 @@
+"""What the confirmation found, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+EVOLVED = "biotune"
+NAMES = {
+    EVOLVED: "evolved schedule",
+    "full": "full fine-tuning",
+    "linear_probe": "linear probing",
+    "lp_ft": "linear probing then fine-tuning",
+    "gradual_last_to_first": "gradual unfreezing",
+    "layer_decay": "layer-wise decay",
+    "discriminative": "discriminative learning rates",
+}
+
+
+def method_name(strategy: str) -> str:
+    """A strategy's name in words; an unknown one as it is."""
+    return NAMES.get(strategy, strategy)
+
+
+def verdict(confirmed: Mapping[str, Any]) -> str:
+    """Say which finalist was returned and why; empty without a confirmation, or in folders of earlier versions.
+
+    Args:
+        confirmed: The entry `confirmed` of a run's `result.json`.
+    """
+    if "finalists" not in confirmed:
+        return ""
+    finalists = {one["schedule"]: one for one in confirmed["finalists"]}
+    chosen, best = finalists[confirmed["chosen"]], finalists[confirmed["best"]]
+    usual = [one for one in finalists.values() if one["strategy"] != EVOLVED]
+    alike = f"({_points(confirmed['behind'])} behind, within the standard error of {_points(confirmed['standard_error'])})"
+    if chosen["strategy"] != EVOLVED:
+        name = _capital(method_name(chosen["strategy"]))
+        if best is chosen:
+            return f"{name} is better than anything the search found; here is its schedule."
+        rival = "anything the search found" if best["strategy"] == EVOLVED else method_name(best["strategy"])
+        return f"{name} is as good as {rival} {alike}, and trains less; here is its schedule."
+    if not usual:
+        return "The evolved schedule was confirmed without baselines beside it."
+    if best["strategy"] != EVOLVED:
+        rival = method_name(best["strategy"])
+        return f"The evolved schedule is as good as {rival}, the best baseline {alike}, and trains less."
+    first = max(usual, key=lambda one: float(one["macro_accuracy"]["mean"]))
+    rival = f"{method_name(first['strategy'])}, the best baseline"
+    ahead = chosen["macro_accuracy"]["mean"] - first["macro_accuracy"]["mean"]
+    if ahead > confirmed["standard_error"]:
+        return f"The evolved schedule is better than {rival}, by {_points(ahead)} on validation images."
+    return f"The evolved schedule is as good as {rival} ({_points(abs(ahead))} apart on validation images), and trains less."
+
+
+def predicted(confirmed: Mapping[str, Any]) -> str:
+    """Say which test score is to be expected; empty where none was predicted."""
+    if "predicted" not in confirmed:
+        return ""
+    one = confirmed["predicted"]["macro_accuracy"]
+    return (
+        f"Expected on new images: {100 * one['mean']:.1f} % macro accuracy (95 % interval {100 * one['low']:.1f} to "
+        f"{100 * one['high']:.1f} %), corrected for the choice of epoch and schedule."
+    )
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:.1f} points"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

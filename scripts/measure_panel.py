@@ -1,0 +1,113 @@
+"""Run `biotune compare` on a panel of eight tasks: four on which settings may be chosen, four that are opened once at the end.
+
+Every task and seed is a comparison of its own; finished ones are not run again, interrupted ones go on. The first seed of all
+tasks comes first, so that an unfinished panel has every task.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comparisons import compare, rows_of
+from docs_tables import ROOT, write_between_marks
+from panel_tables import OURS, panel_text
+
+CHOOSING, UNOPENED = "choosing", "unopened"
+GROUPS = (CHOOSING, UNOPENED)
+# the baselines that are cheap on a network of this size
+SMALL = ("full", "linear_probe", "lp_ft", "gradual_last_to_first", "layer_decay", "discriminative", "l2_sp", "lora")
+LARGE = SMALL[:6]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the panel; `configs/experiment/panel_NAME.yaml` holds its settings.
+
+    Attributes:
+        group: choosing or unopened. Which task is in which was settled before any comparison on the unopened ones.
+        words: Its name in tables.
+        baselines: The strategies that biotune is compared with.
+        data: A path that the task needs, from where the script is started, and the script that makes it.
+    """
+
+    group: str
+    words: str
+    baselines: tuple[str, ...]
+    data: tuple[str, str] | None = None
+
+
+TASKS = {
+    "digits": Task(CHOOSING, "clean digits", SMALL),
+    "noise": Task(CHOOSING, "noisy digits, ten a class", SMALL),
+    "invert": Task(CHOOSING, "inverted digits, ten a class", SMALL),
+    "stamps": Task(CHOOSING, "stamps, eight classes", LARGE, ("data/stamps", "fetch_stamps.py")),
+    "blur": Task(UNOPENED, "blurred digits, ten a class", SMALL),
+    "mnist": Task(UNOPENED, "MNIST, ten a class", SMALL, ("data/mnist/MNIST/raw", "fetch_mnist.py")),
+    "emoji": Task(UNOPENED, "emoji, six classes", LARGE, ("data/emoji", "fetch_emoji.py")),
+    "foods": Task(UNOPENED, "photographs of foods, eight classes", LARGE, ("data/foods", "fetch_foods.py")),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compare what is missing, print the tables and write them."""
+    given = parsed(arguments)
+    names = given.tasks or [name for name, task in TASKS.items() if task.group in given.groups]
+    for name in names:
+        check_data(name)
+    folders = {(seed, name): (given.out / name / f"seed-{seed}").absolute() for seed in given.seeds for name in names}
+    for (seed, name), folder in folders.items():
+        strategies = ",".join([*TASKS[name].baselines, OURS])
+        own = [f"experiment=panel_{name}", f"strategies=[{strategies}]", f"test.seeds=[{seed}]"]
+        compare(folder, [*own, *given.overrides])
+    panel: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for (_, name), folder in folders.items():
+        panel[name] += rows_of(folder)
+    text = panel_text(panel, {name: task.words for name, task in TASKS.items()})
+    print(text)
+    if given.docs is not None:
+        write_between_marks(given.docs, text, *marks(given.groups))
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line; `groups` are those that may be opened."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--group", default=CHOOSING, choices=[*GROUPS, "all"], help="tasks to open (default: %(default)s)")
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), help="only these tasks of the group")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="seeds of splits, searches and training runs"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "measure_panel", help="folder of the comparisons")
+    parser.add_argument("--docs", type=Path, help="page to write the tables into, between the group's marks")
+    parser.add_argument("overrides", nargs="*", help="further overrides of 'biotune compare'")
+    given = parser.parse_args(arguments)
+    given.groups = GROUPS if given.group == "all" else (given.group,)
+    for name in given.tasks or []:
+        if TASKS[name].group not in given.groups:
+            parser.error(f"argument --tasks: {name} is of the group {TASKS[name].group}; give --group {TASKS[name].group}.")
+    if len(set(given.seeds)) < len(given.seeds):
+        parser.error("argument --seeds: a seed is given twice; each must be another.")
+    return given
+
+
+def check_data(name: str) -> None:
+    """Stop before any work where a task's data is missing.
+
+    Raises:
+        SystemExit: With the command that fetches it.
+    """
+    needed = TASKS[name].data
+    if needed is not None and not Path(needed[0]).is_dir():
+        raise SystemExit(f"task {name}: {needed[0]} is missing. Run: python scripts/{needed[1]}")
+
+
+def marks(groups: tuple[str, ...]) -> tuple[str, str]:
+    """The marks in the page between which the tables of a group, or of both together, stand."""
+    which = groups[0] if len(groups) == 1 else "all"
+    return f"<!-- measured by scripts/measure_panel.py, {which} -->", f"<!-- end of panel, {which} -->"
+
+
+if __name__ == "__main__":
+    main()

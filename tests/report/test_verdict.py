@@ -1,0 +1,65 @@
+"""What the confirmation found, in plain words."""
+
+from typing import Any
+
+import pytest
+
+from biotune.report.verdict import predicted, verdict
+
+
+def document(chosen: str, best: str, behind: float = 0.0, error: float = 0.01, **means: float) -> dict[str, Any]:
+    return {
+        "chosen": chosen,
+        "best": best,
+        "behind": behind,
+        "standard_error": error,
+        "finalists": [
+            {"schedule": name, "strategy": "biotune" if name == "s12" else name, "macro_accuracy": {"mean": mean}}
+            for name, mean in means.items()
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "sentence"),
+    [
+        (
+            document("linear_probe", "s12", 0.004, s12=0.75, linear_probe=0.746),
+            "Linear probing is as good as anything the search found (0.4 points behind, within the standard error of "
+            "1.0 points), and trains less; here is its schedule.",
+        ),
+        (
+            document("linear_probe", "full", 0.004, s12=0.7, full=0.75, linear_probe=0.746),
+            "Linear probing is as good as full fine-tuning (0.4 points behind, within the standard error of 1.0 points), and "
+            "trains less; here is its schedule.",
+        ),
+        (
+            document("full", "full", full=0.8, s12=0.7),
+            "Full fine-tuning is better than anything the search found; here is its schedule.",
+        ),
+        (
+            document("s12", "s12", s12=0.8, full=0.75, linear_probe=0.6),
+            "The evolved schedule is better than full fine-tuning, the best baseline, by 5.0 points on validation images.",
+        ),
+        (
+            document("s12", "s12", s12=0.755, full=0.75),
+            "The evolved schedule is as good as full fine-tuning, the best baseline (0.5 points apart on validation images), "
+            "and trains less.",
+        ),
+        (
+            document("s12", "full", 0.005, s12=0.745, full=0.75),
+            "The evolved schedule is as good as full fine-tuning, the best baseline (0.5 points behind, within the standard "
+            "error of 1.0 points), and trains less.",
+        ),
+        (document("s12", "s12", s12=0.8), "The evolved schedule was confirmed without baselines beside it."),
+        ({"macro_accuracy": None}, ""),
+    ],
+)
+def test_the_verdict_says_what_won_and_why(one: dict[str, Any], sentence: str) -> None:
+    assert verdict(one) == sentence
+
+
+def test_the_expected_score_has_its_interval() -> None:
+    one = {"predicted": {"macro_accuracy": {"mean": 0.7123, "low": 0.65, "high": 0.78}}}
+    assert predicted(one).startswith("Expected on new images: 71.2 % macro accuracy (95 % interval 65.0 to 78.0 %)")
+    assert predicted({"macro_accuracy": None}) == ""
