@@ -135,14 +135,24 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
             f"evolution.folds={AUTO}: needs evolution.resplit=true; disjoint folds of few images would be smaller yet. Give a "
             "number, or set evolution.resplit=true."
         )
-    if evolution.ranking == "predicted" and evolution.surrogate == "none":
+    if not evolution.freezing and evolution.fixed_threshold is not None:
+        yield (f"evolution.fixed_threshold={evolution.fixed_threshold}: has no effect with evolution.freezing=false; give one.")
+    yield from _parts_that_disagree(evolution)
+
+
+def _parts_that_disagree(evolution: EvolutionConfig) -> Iterator[str]:
+    """Report parts of the default search without what they rest on, or with what they replace."""
+    if evolution.algorithm not in ("biotune", MISSING):
+        for name, usual in (("ranking", "fitness"), ("offspring", "biotune")):
+            if getattr(evolution, name) != usual:
+                yield f"evolution.{name}={getattr(evolution, name)}: needs evolution=biotune, not {evolution.algorithm}."
+        return
+    if evolution.ranking == "predicted" and evolution.surrogate == "none" and evolution.screen == 1:
         yield "evolution.ranking=predicted: needs evolution.surrogate=gp, which predicts; give evolution.ranking=fitness."
     if evolution.offspring == "schedules":
         for name in ("momentum", "adoption"):
             if getattr(evolution, name):
                 yield f"evolution.{name}=true: does not go with evolution.offspring=schedules; give evolution.{name}=false."
-    if not evolution.freezing and evolution.fixed_threshold is not None:
-        yield (f"evolution.fixed_threshold={evolution.fixed_threshold}: has no effect with evolution.freezing=false; give one.")
 
 
 def _confirmation_that_disagrees(confirm: ConfirmConfig, evolution: EvolutionConfig) -> Iterator[str]:

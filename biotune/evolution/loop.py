@@ -158,7 +158,8 @@ class Search:
         """Generation 0 in one batch: random genes, and in a seeded search warm starts before them."""
         size = self._settings.population_size
         newborn = self._population.newborn
-        first = warm_starts(num_blocks, self._population.orders)[: size - 2] if self._settings.seeded else []
+        usual = warm_starts(num_blocks, self._population.orders, self._settings.fixed_threshold)
+        first = usual[: size - 2] if self._settings.seeded else []
         individuals = [newborn(own.genes, Origin.INITIAL, self._population.manner_in_turn(own.unfreezing)) for own in first]
         individuals += [newborn(self._toolbox.genes(), Origin.INITIAL) for _ in range(size - len(first))]
         yield individuals

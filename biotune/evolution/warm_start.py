@@ -13,7 +13,7 @@ from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER
 
 FACTORS = (3.0, 1.0, 10.0, 0.3)  # multiples of the base learning rate, the most promising first
 DECAY = 0.75  # of layer-wise decay, as `strategy.decay`
-_THRESHOLD = 0.3  # leaves the learning rates from 0.4 to ten times the base learning rate
+THRESHOLD = 0.3  # leaves the learning rates from 0.4 to ten times the base learning rate
 _ABOVE = 1e-3  # how far the importance of a trained block stays above the threshold
 
 
@@ -29,19 +29,21 @@ class WarmStart(NamedTuple):
     unfreezing: str
 
 
-def warm_starts(num_blocks: int, orders: Sequence[str] = (TOGETHER,)) -> list[WarmStart]:
+def warm_starts(num_blocks: int, orders: Sequence[str] = (TOGETHER,), threshold: float | None = THRESHOLD) -> list[WarmStart]:
     """Return full fine-tuning, layer-wise decay, gradual unfreezing and linear probing, each at `FACTORS`, best factor first.
 
-    Sources: `biotune.strategies.fixed`. Learning rates below 0.4 times the base learning rate become that, and those above ten
-    times it become ten times it.
+    Sources: `biotune.strategies.fixed`. Learning rates become the nearest ones that the threshold leaves, which are 0.4 to 10
+    times the base learning rate with the usual one.
 
     Args:
         num_blocks: Number of blocks, the head included.
         orders: The orders of unfreezing that a schedule can have; without last_to_first there is no gradual unfreezing.
+        threshold: Of all of them, below 1; None takes the usual one.
 
     Returns:
         Distinct ones, of `num_blocks` + 1 genes each.
     """
+    threshold = THRESHOLD if threshold is None else threshold
     place = np.arange(num_blocks)
     alike, head = np.ones(num_blocks), (place == num_blocks - 1).astype(float)
     decaying = DECAY ** (num_blocks - 1.0 - place)
@@ -50,15 +52,15 @@ def warm_starts(num_blocks: int, orders: Sequence[str] = (TOGETHER,)) -> list[Wa
     for factor in FACTORS:
         for weights, order in methods:
             if order in orders or order == TOGETHER:
-                one = WarmStart(_genes_of(factor * weights), order if order in orders else orders[0])
+                one = WarmStart(_genes_of(factor * weights, threshold), order if order in orders else orders[0])
                 found.setdefault((one.genes.tobytes(), one.unfreezing if num_blocks > 1 else TOGETHER), one)
     return list(found.values())
 
 
-def _genes_of(lr_weights: np.ndarray) -> Genes:
+def _genes_of(lr_weights: np.ndarray, threshold: float) -> Genes:
     """Genes that decode to multiples of the base learning rate, within what the threshold leaves; 0 is frozen."""
     importances = [
-        min(max(0.5 + math.log10(weight) / 2, _THRESHOLD + _ABOVE), 1.0) if weight > 0 else _THRESHOLD / 2
+        min(max(0.5 + math.log10(weight) / 2, threshold + _ABOVE), 1.0) if weight > 0 else threshold / 2
         for weight in lr_weights.tolist()
     ]
-    return np.array([*importances, _THRESHOLD])
+    return np.array([*importances, threshold])

@@ -49,3 +49,14 @@ def test_the_first_ones_differ_in_method() -> None:
     first = warm_starts(6, ORDERS)[:4]
     assert len({(one.genes.tobytes(), one.unfreezing) for one in first}) == 4
     assert len({max(one.genes[:-1]) for one in first}) == 1  # all at the same learning rate
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7])
+def test_they_train_the_same_blocks_whatever_the_threshold(threshold: float) -> None:
+    own = blocks_of(6)
+    selected = {decode(one.genes.tolist(), own).selected for one in warm_starts(6, ORDERS, threshold)}
+    assert selected == {(True,) * 6, (False,) * 5 + (True,)}
+    lowest = min(
+        weight for one in warm_starts(6, ORDERS, threshold) for weight in decode(one.genes.tolist(), own).lr_weights if weight
+    )
+    assert lowest == pytest.approx(10 ** (2 * (threshold + 1e-3 - 0.5)), rel=0.01) or threshold == 0.0

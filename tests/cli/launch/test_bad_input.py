@@ -132,6 +132,17 @@ BAD = [
     (["run", "evolution.exploitation=true"], ["evolution.spread=true", "evolution.exploitation=false"]),
     (["run", "confirm.baselines=[biotune]"], ["confirm.baselines=[biotune]", "no baseline"]),
     (["run", "confirm.baselines=[linear_prob]"], ["linear_prob", "linear_probe"]),
+    (["run", "evolution.surrogate=none"], ["evolution.screen=80", "needs evolution.surrogate=gp"]),
+    (
+        ["run", "evolution.surrogate=none", "evolution.screen=1"],
+        ["evolution.ranking=predicted", "give evolution.ranking=fitness"],
+    ),
+    (["run", "evolution.momentum=true"], ["evolution.momentum=true", "evolution.offspring=schedules"]),
+    (
+        ["run", "evolution=random", "evolution.offspring=schedules"],
+        ["evolution.offspring=schedules", "needs evolution=biotune"],
+    ),
+    (["run", "evolution.population_size=10"], ["evolution.elites=16", "smaller than evolution.population_size=10"]),
     (["run", "evolution.screen=1"], ["evolution.surrogate=gp", "evolution.screen=1", "2 or more"]),
     (["run", "evolution.mating=sequential"], ["evolution.screen=80", "needs evolution.mating=brood"]),
     (["run", "evolution=genetic", "evolution.surrogate=gp", "evolution.screen=5"], ["evolution.screen=5", "evolution=biotune"]),
