@@ -8,7 +8,7 @@ import importlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -33,18 +33,6 @@ LR = 3e-3  # the base learning rate of trials
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 BENCHMARKS = sorted(path.stem for path in SCRIPTS.glob("bench_*.py"))
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _scripts_on_the_path() -> Iterator[None]:
-    """As if the scripts were started where they lie; what is imported so is forgotten again."""
-    before = set(sys.modules)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield
-    for name in set(sys.modules) - before:
-        if (SCRIPTS / f"{name}.py").is_file():
-            del sys.modules[name]
 
 
 def script(name: str) -> ModuleType:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
@@ -15,17 +13,6 @@ import pytest
 from PIL import Image
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _scripts_on_the_path() -> Iterator[None]:
-    before = set(sys.modules)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield
-    for name in set(sys.modules) - before:
-        if (SCRIPTS / f"{name}.py").is_file():
-            del sys.modules[name]
 
 
 @pytest.fixture

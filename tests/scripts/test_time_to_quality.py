@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,17 +19,6 @@ from biotune.schedule.schedule import Schedule
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 BLOCKS = (Block("body", ("body",)), Block("head", ("head",)))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _scripts_on_the_path() -> Iterator[None]:
-    before = set(sys.modules)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield
-    for name in set(sys.modules) - before:
-        if (SCRIPTS / f"{name}.py").is_file():
-            del sys.modules[name]
 
 
 @pytest.fixture
