@@ -37,7 +37,10 @@ def verdict(confirmed: Mapping[str, Any]) -> str:
     if chosen["strategy"] != EVOLVED:
         name = _capital(method_name(chosen["strategy"]))
         if best is chosen:
-            return f"{name} is better than anything the search found; here is its schedule."
+            ahead = _mean(chosen) - max((_mean(one) for one in finalists.values() if one["strategy"] == EVOLVED), default=0.0)
+            if ahead > confirmed["standard_error"]:
+                return f"{name} is better than anything the search found; here is its schedule."
+            return f"{name} is as good as anything the search found ({_apart(ahead)}); here is its schedule."
         rival = "anything the search found" if best["strategy"] == EVOLVED else method_name(best["strategy"])
         return f"{name} is as good as {rival} {alike}, and trains less; here is its schedule."
     if not usual:
@@ -45,12 +48,13 @@ def verdict(confirmed: Mapping[str, Any]) -> str:
     if best["strategy"] != EVOLVED:
         rival = method_name(best["strategy"])
         return f"The evolved schedule is as good as {rival}, the best baseline {alike}, and trains less."
-    first = max(usual, key=lambda one: float(one["macro_accuracy"]["mean"]))
+    first = max(usual, key=_mean)
     rival = f"{method_name(first['strategy'])}, the best baseline"
-    ahead = chosen["macro_accuracy"]["mean"] - first["macro_accuracy"]["mean"]
+    ahead = _mean(chosen) - _mean(first)
     if ahead > confirmed["standard_error"]:
         return f"The evolved schedule is better than {rival}, by {_points(ahead)} on validation images."
-    return f"The evolved schedule is as good as {rival} ({_points(abs(ahead))} apart on validation images), and trains less."
+    less = ", and trains less" if chosen["trainable_params"] < first["trainable_params"] else ""
+    return f"The evolved schedule is as good as {rival} ({_apart(ahead)}){less}."
 
 
 def predicted(confirmed: Mapping[str, Any]) -> str:
@@ -62,6 +66,14 @@ def predicted(confirmed: Mapping[str, Any]) -> str:
         f"Expected on new images: {100 * one['mean']:.1f} % macro accuracy (95 % interval {100 * one['low']:.1f} to "
         f"{100 * one['high']:.1f} %), corrected for the choice of epoch and schedule."
     )
+
+
+def _mean(finalist: Mapping[str, Any]) -> float:
+    return float(finalist["macro_accuracy"]["mean"])
+
+
+def _apart(difference: float) -> str:
+    return f"{_points(abs(difference))} apart on validation images"
 
 
 def _points(difference: float) -> str:

@@ -7,6 +7,9 @@ import pytest
 from biotune.report.verdict import predicted, verdict
 
 
+SIZES = {"linear_probe": 1, "full": 90}  # an evolved schedule is named for the parameters it trains
+
+
 def document(chosen: str, best: str, behind: float = 0.0, error: float = 0.01, **means: float) -> dict[str, Any]:
     return {
         "chosen": chosen,
@@ -14,7 +17,12 @@ def document(chosen: str, best: str, behind: float = 0.0, error: float = 0.01, *
         "behind": behind,
         "standard_error": error,
         "finalists": [
-            {"schedule": name, "strategy": "biotune" if name == "s12" else name, "macro_accuracy": {"mean": mean}}
+            {
+                "schedule": name,
+                "strategy": name if name in SIZES else "biotune",
+                "macro_accuracy": {"mean": mean},
+                "trainable_params": SIZES.get(name) or int(name.removeprefix("s")),
+            }
             for name, mean in means.items()
         ],
     }
@@ -50,6 +58,15 @@ def document(chosen: str, best: str, behind: float = 0.0, error: float = 0.01, *
             document("s12", "full", 0.005, s12=0.745, full=0.75),
             "The evolved schedule is as good as full fine-tuning, the best baseline (0.5 points behind, within the standard "
             "error of 1.0 points), and trains less.",
+        ),
+        (
+            document("s90", "s90", s90=0.755, full=0.75),
+            "The evolved schedule is as good as full fine-tuning, the best baseline (0.5 points apart on validation images).",
+        ),
+        (
+            document("full", "full", full=0.755, s12=0.75),
+            "Full fine-tuning is as good as anything the search found (0.5 points apart on validation images); here is its "
+            "schedule.",
         ),
         (document("s12", "s12", s12=0.8), "The evolved schedule was confirmed without baselines beside it."),
         ({"macro_accuracy": None}, ""),
