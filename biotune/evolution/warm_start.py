@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from biotune.evolution.individual import Genes
+from biotune.schedule.genotype import importance
 from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER
 
 FACTORS = (3.0, 1.0, 10.0, 0.3)  # multiples of the base learning rate, the most promising first
@@ -60,7 +60,6 @@ def warm_starts(num_blocks: int, orders: Sequence[str] = (TOGETHER,), threshold:
 def _genes_of(lr_weights: np.ndarray, threshold: float) -> Genes:
     """Genes that decode to multiples of the base learning rate, within what the threshold leaves; 0 is frozen."""
     importances = [
-        min(max(0.5 + math.log10(weight) / 2, threshold + _ABOVE), 1.0) if weight > 0 else threshold / 2
-        for weight in lr_weights.tolist()
+        min(max(importance(weight), threshold + _ABOVE), 1.0) if weight > 0 else threshold / 2 for weight in lr_weights.tolist()
     ]
     return np.array([*importances, threshold])
