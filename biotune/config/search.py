@@ -144,8 +144,8 @@ class ConfirmConfig:
     choose: str = key(
         "simplest",
         "Choose by the mean score of the confirmation (score), with a regression over it and all evaluations of the search for "
-        "the evolved schedules (smoothed), or likewise, but of those within a standard error of the best the one that trains "
-        "the fewest parameters (simplest).",
+        "the evolved schedules (smoothed), or likewise, but a finalist within a standard error of the best wins that trains at "
+        "most half as many parameters (simplest).",
         choices=("simplest", "smoothed", "score"),
     )
     seeds: list[int] = key([71, 72, 73], "Training seeds of the confirmation, none of training.seeds.", ge=0, le=2**63 - 1)

@@ -6,7 +6,6 @@ import pytest
 
 from biotune.report.verdict import predicted, verdict
 
-
 SIZES = {"linear_probe": 1, "full": 90}  # an evolved schedule is named for the parameters it trains
 
 
