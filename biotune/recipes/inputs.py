@@ -18,7 +18,7 @@ from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, Trai
 from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
-from biotune.errors import ConfigError, ScheduleError, shown
+from biotune.errors import ConfigError, ScheduleError, did_you_mean, shown
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import PROBE, Schedule
@@ -71,6 +71,9 @@ class Prepared:
             plans_to_compare(config, network)
         if isinstance(config, RunConfig | CompareConfig):
             for name in config.confirm.baselines:
+                if name not in STRATEGIES:
+                    meant = did_you_mean(name, STRATEGIES)
+                    raise ConfigError(f"confirm.baselines: {name} is no strategy.{meant} Known: {', '.join(STRATEGIES)}.")
                 plans(StrategyConfig(name), network.blocks, network.fresh_head)
         if isinstance(config, EvaluateConfig):
             read_genotypes(config.genotypes, network.blocks)
@@ -161,7 +164,7 @@ def _plan_of_file(config: TrainConfig | CompareConfig, network: Network) -> Plan
     strategy = schedule.header.get("strategy")
     if strategy is None:
         return Plan(schedule)
-    if strategy not in STRATEGIES:
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
         raise ScheduleError(f"schedule={config.schedule}: strategy is {shown(strategy)}, which is none of biotune's.")
     (plan, *_) = plans(StrategyConfig(strategy), network.blocks, network.fresh_head)
     return Plan(schedule, plan.method)

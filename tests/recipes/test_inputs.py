@@ -14,7 +14,7 @@ from biotune.errors import ScheduleError
 from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on
 from biotune.recipes.progress import SILENCE
 from biotune.schedule.block import Block
-from biotune.schedule.plan import Plan
+from biotune.schedule.plan import Method, Plan
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import save_text
 
@@ -55,6 +55,19 @@ def test_a_file_that_starts_from_the_probe_does_not_go_with_a_kept_head(tmp_path
     assert plans_to_train(settings, network)[0].schedule.head_start == "probe"
     with pytest.raises(ScheduleError, match=r"found.yaml: says head_start: probe, which needs backbone.head=new"):
         plans_to_train(settings, replace(network, fresh_head=False))
+
+
+def test_a_file_that_names_a_strategy_is_trained_with_its_hooks(tmp_path: Path) -> None:
+    network = build_network(BackboneConfig("biotune", "glyphnet"), 10)
+    file = tmp_path / "found.yaml"
+    settings = replace(config(), schedule=str(file), strategy=StrategyConfig("schedule"))
+    schedule = Schedule(network.blocks, (1.0,) * 6)
+    file.write_text(save_text(schedule, 0.003, {"strategy": "lp_ft"}))
+    assert plans_to_train(settings, network) == [Plan(schedule, Method("lp_ft"))]
+    for wrong in ("lp_tf", "[lp_ft]", "{}"):
+        file.write_text(save_text(schedule, 0.003, {}).replace("blocks:", f"strategy: {wrong}\nblocks:", 1))
+        with pytest.raises(ScheduleError, match="found.yaml: strategy is .*none of biotune's"):
+            plans_to_train(settings, network)
 
 
 def test_what_the_check_has_built_is_taken_once_and_its_images_again() -> None:

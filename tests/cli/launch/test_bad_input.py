@@ -131,7 +131,7 @@ BAD = [
     (["run", "evolution.folds=many"], ["evolution.folds=many", "an integer or auto"]),
     (["run", "evolution.exploitation=true"], ["evolution.spread=true", "evolution.exploitation=false"]),
     (["run", "confirm.baselines=[biotune]"], ["confirm.baselines=[biotune]", "no baseline"]),
-    (["run", "confirm.baselines=[linear_prob]"], ["linear_prob", "linear_probe"]),
+    (["run", "confirm.baselines=[linear_prob]"], ["confirm.baselines", "linear_prob ", "Did you mean linear_probe"]),
     (["run", "evolution.surrogate=none"], ["evolution.screen=80", "needs evolution.surrogate=gp"]),
     (
         ["run", "evolution.surrogate=none", "evolution.screen=1"],
