@@ -57,7 +57,7 @@ def draw_score(axes: Axes, place: float, score: Score, colour: str) -> None:
 
 
 def draw_fitness(search: Search) -> Drawing:
-    """Best, mean and worst survivor by generation, one marker per fold, and the confirmed score."""
+    """Best, mean and worst survivor by generation, one marker per fold where a generation has one, and the confirmed score."""
     figure, axes = figure_with_axes(NARROW, 3.3, _MARGINS | {"top": 0.62})
     summary = search.summary
     generation = summary["generation"]
@@ -65,9 +65,10 @@ def draw_fitness(search: Search) -> Drawing:
     axes.fill_between(generation, worst, best, color=SERIES[5], alpha=0.22, linewidth=0, label="worst to best")
     axes.plot(generation, mean, "--", color=VERMILION, linewidth=1.3, label="mean")
     axes.plot(generation, best, "-", color=BLUE, linewidth=1.3, label="best")
-    folds = sorted(summary["fold"].unique())
+    shared = summary["fold"] * (not search.spread)  # spread candidates have no fold in common
+    folds = sorted(shared.unique())
     for fold, marker in zip(folds, "os^DvP*X" * len(folds), strict=False):
-        at = summary["fold"] == fold
+        at = shared == fold
         name = f"on fold {fold}" if len(folds) > 1 else None
         axes.plot(generation[at], mean[at], marker, color=VERMILION, markersize=4)
         axes.plot(generation[at], best[at], marker, color=BLUE, markersize=5)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from biotune.config.search import FitnessConfig
+from biotune.config.search import EvolutionConfig, FitnessConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.report.verdict import EVOLVED, method_name
 from biotune.schedule.schedule import Schedule
@@ -61,6 +61,7 @@ class Search:
         confirmed: The chosen schedule's score over the folds with fresh seeds.
         costs: evaluations, trainings, epochs and seconds of the search itself.
         metric: The metric of the fitness, see `fitness_by`.
+        spread: Whether the candidates of each generation were spread over all folds.
     """
 
     summary: pd.DataFrame
@@ -69,6 +70,7 @@ class Search:
     confirmed: Score | None
     costs: dict[str, float]
     metric: str = "acc"
+    spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -274,14 +276,14 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         test=test,
         predictions=read_predictions(folder),
         classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
-        # runs of the first versions had no such key
-        search=_search(folder, result, schedule, config.get("fitness", {}).get("metric", FitnessConfig.metric))
-        if is_search
-        else None,
+        search=_search(folder, result, schedule, config) if is_search else None,
     )
 
 
-def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, metric: str) -> Search:
+def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, config: Mapping[str, Any]) -> Search:
+    # runs of the first versions had no such keys
+    metric = config.get("fitness", {}).get("metric", FitnessConfig.metric)
+    spread = config.get("evolution", {}).get("spread", EvolutionConfig.spread)
     summary = _table(
         folder / SUMMARY,
         {"generation", "fold", "best_fitness", "mean_fitness", "worst_fitness", "trainings", "cache_hits", "seconds"},
@@ -296,7 +298,7 @@ def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, metric:
     confirm = _table(folder / CONFIRM, {"fold", "seed", "seconds"}, {"macro_accuracy"}, texts=("schedule",), may_be_empty=True)
     confirmed = result["confirmed"]["macro_accuracy"]
     costs = {name: float(result["search"][name]) for name in ("evaluations", "trainings", "epochs", "seconds")}
-    return Search(summary, generations, confirm, None if confirmed is None else _score(confirmed), costs, metric)
+    return Search(summary, generations, confirm, None if confirmed is None else _score(confirmed), costs, metric, spread)
 
 
 def _score(value: Mapping[str, Any]) -> Score:

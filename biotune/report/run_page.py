@@ -182,8 +182,13 @@ def _confirmation(run: Run, search: Search) -> str:
     if search.confirmed is None or chosen is None:
         return "The best schedule of the search was taken without confirming it on other seeds and folds."
     before, after = search_score(search, chosen), search.confirmed
-    if math.isnan(before):
+    if run.returned != EVOLVED:
         return f"The chosen baseline scored {score_text(after)} in the confirmation, with fresh seeds."
+    if math.isnan(before):
+        return (
+            f"The chosen schedule scored {score_text(after)} in the confirmation, with fresh seeds; in the search its training "
+            "runs were given up before the end, and it was chosen by prediction."
+        )
     best = search.confirm.groupby("schedule")["macro_accuracy"].mean().max()
     sentence = (
         f"The chosen schedule scored {percent(before)} in the search and {score_text(after)} in the confirmation, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -14,7 +15,7 @@ import pytest
 from made_up import change_json, make_run
 from PIL import Image
 
-from biotune.report.plots import chosen_schedule, search_score
+from biotune.report.plots import chosen_schedule, draw_fitness, search_score
 from biotune.report.read import Run, read_run
 from biotune.report.run import draw, write_report
 from biotune.report.strip import colour_of, widths
@@ -153,3 +154,15 @@ def test_a_search_by_another_metric_shows_that_metric_and_confirms_accuracy(tmp_
     run.search.generations["fitness"] = 0.5
     chosen = chosen_schedule(run, run.search)
     assert chosen is not None and search_score(run.search, chosen) != pytest.approx(0.5)
+
+
+def test_spread_candidates_are_drawn_without_markers_of_folds(a_run: Path) -> None:
+    search = read_run(a_run).search
+    assert search is not None
+    of_one_fold = replace(search, summary=search.summary.assign(fold=0))
+    # the ids of an SVG are drawn anew each time
+    spread, plain, one = (
+        re.sub("fitness-[mp][0-9a-f]{10}", "", draw_fitness(own).inline())
+        for own in (replace(search, spread=True), search, of_one_fold)
+    )
+    assert spread == one != plain

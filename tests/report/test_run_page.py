@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -240,3 +241,38 @@ def test_reports_need_no_torch(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(folder), "--out", str(out)], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.splitlines() == [str(out), "False"]
+
+
+def with_confirmation(folder: Path, **entries: object) -> Path:
+    file = folder / "result.json"
+    result = json.loads(file.read_text())
+    result["confirmed"] |= entries
+    file.write_text(json.dumps(result))
+    return folder
+
+
+def test_a_chosen_baseline_has_no_score_in_the_search(tmp_path: Path) -> None:
+    page = page_of(with_confirmation(make_run(tmp_path / "run"), chosen="full", strategy="full"))
+    assert "The chosen baseline scored" in page.text
+    assert "Full fine-tuning reaches" in page.text
+
+
+def test_an_evolved_schedule_that_was_given_up_in_the_search_is_no_baseline(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    table = pd.read_csv(folder / "generations.csv")
+    chosen = int(table["individual"].max())
+    table.loc[table["individual"] == chosen, "status"] = "pruned"
+    table.to_csv(folder / "generations.csv", index=False)
+    page = page_of(with_confirmation(folder, chosen=str(chosen), strategy="biotune"))
+    assert "in the search its training runs were given up before the end" in page.text
+    assert "baseline scored" not in page.text
+
+
+def test_spread_candidates_are_not_said_to_share_a_fold(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    assert "compare like markers" in page_of(folder).text
+    config = folder / ".hydra/config.yaml"
+    config.write_text(config.read_text() + "evolution: {spread: true}\n")
+    page = page_of(folder)
+    assert "each on the validation data of its own split" in page.text
+    assert "compare like markers" not in page.text
