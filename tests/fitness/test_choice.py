@@ -85,6 +85,13 @@ def test_the_prediction_of_a_lucky_choice_among_equals_is_not_lucky() -> None:
     assert np.mean(predicted) == pytest.approx(0.7, abs=4 * 0.05 / math.sqrt(6 * 200))
 
 
+def test_one_standard_error_is_the_limit() -> None:
+    # paired differences of 0.03 and 0.01: the standard error is 0.01, the smaller one is 0.02 behind
+    choice = choose_simplest({"full": (0.83, 0.81), "probe": (0.80, 0.80)}, SIZES)
+    assert (choice.chosen, choice.best) == ("full", "full")
+    assert choice.error == pytest.approx(0.01)
+
+
 def test_among_equally_large_ones_the_best_is_chosen_and_a_little_smaller_is_no_reason() -> None:
     scores = {"full": (0.70, 0.64, 0.66), "gradual": (0.72, 0.66, 0.66), "most": (0.67, 0.67, 0.69)}
     sizes = {"full": 100.0, "gradual": 100.0, "most": 60.0}

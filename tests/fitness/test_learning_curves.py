@@ -60,6 +60,13 @@ class TestFloor:
         # of a lack of 0.2 STEADY leaves 0.1, all plus 0.005; to leave 0.205 a run may lack 0.205 · 0.205 / 0.105
         assert floor_towards(0.8, curves, "together", EPOCHS) == pytest.approx((0, 0, 1.005 - 0.205**2 / 0.105, 0.8))
 
+    def test_the_better_half_is_that_of_schedules_not_that_of_an_easier_fold(self) -> None:
+        steady, slow = [curve(0.9, 0.9, 0.9, 0.9)] * 3, [curve(0.0, 0.0, 0.0, 0.8)] * 3
+        hard = [curve(0.0, 0.0, 0.0, 0.5, fold=1)] * 3 + [curve(0.4, 0.4, 0.4, 0.4, fold=1)] * 3
+        # the best three of either fold are alike; those of the hard one made up for half of what they lacked
+        floor = floor_towards(0.9, [*steady, *slow, *hard], "together", EPOCHS)[2]
+        assert floor == pytest.approx(1 - 0.1 / 0.5, abs=0.02)
+
     def test_bad_curves_do_not_lower_it(self) -> None:
         good = [curve(*self.FAST)] * 10
         assert floor_towards(0.8, [*self.SLOW, *good], "together", EPOCHS) == floor_towards(0.8, good, "together", EPOCHS)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import copytree, ignore_patterns
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,10 @@ import pytest
 import yaml
 
 from biotune.cli import main
+from biotune.config.schema import RunConfig
+from biotune.errors import SearchError
+from biotune.recipes import search as recipe
+from biotune.recipes.progress import SILENCE
 
 DIGITS = [
     "executor=in_process",
@@ -119,3 +124,16 @@ def test_a_comparisons_fixed_strategies_start_fresh_where_it_evolves_and_from_th
         fixed = [key for key in found if key.startswith("1.0|1.0|1.0|1.0|1.0|1.0") and "/test/" in key][:2]
         assert len(fixed) == 2 and [" probe@" in key for key in fixed] == [setting == "probe"] * 2
         assert {" probe@" in key for key in found if "@fold0" in key} == ({True} if setting == "probe" else {True, False})
+
+
+@pytest.mark.parametrize(("fresh_head", "start"), [(True, "evolved"), (False, "fresh")])
+def test_a_head_that_is_kept_has_its_start_already(fresh_head: bool, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(recipe, "evolve", lambda *arguments: iter(told.append(arguments[-1]) or ()))
+    config = RunConfig()
+    config.training.head_start = "evolved"
+    network, data = SimpleNamespace(blocks=(), fresh_head=fresh_head), SimpleNamespace(fingerprint="")
+    session = SimpleNamespace(network=network, data=data, executor=None)
+    with pytest.raises(SearchError, match="no candidate"):
+        recipe.search(session, config, 1e-3, SILENCE)  # type: ignore[arg-type]
+    assert told == [start]
