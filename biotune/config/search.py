@@ -92,9 +92,7 @@ class EvolutionConfig:
         Raises:
             ConfigError: It is auto and has not been computed from the data yet.
         """
-        if self.folds == AUTO:
-            raise ConfigError(f"evolution.folds={AUTO}: is computed from the number of validation images; give a number here.")
-        return int(self.folds)
+        return _settled("evolution.folds", self.folds)
 
 
 @dataclass
@@ -157,6 +155,11 @@ class ConfirmConfig:
         Raises:
             ConfigError: It is auto and has not been computed from the data yet.
         """
-        if self.splits == AUTO:
-            raise ConfigError(f"confirm.splits={AUTO}: is computed from the number of validation images; give a number here.")
-        return int(self.splits)
+        return _settled("confirm.splits", self.splits)
+
+
+def _settled(path: str, value: int | str) -> int:
+    """The value of a key as a number, unless it is still to be computed from the data."""
+    if value == AUTO:
+        raise ConfigError(f"{path}={AUTO}: is computed from the number of images; give a number here.")
+    return int(value)
