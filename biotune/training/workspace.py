@@ -106,7 +106,7 @@ class Workspace:
         # images are stored as (N, H, W, C), so this memory layout needs no copy
         network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         initial = {name: value.clone() for name, value in network.module.state_dict().items()}
-        dtype = autocast_type(training.precision, device, sum(network.parameters.values()))
+        dtype = autocast_type(training.precision, device, network.module)
         autocast = nullcontext if dtype is None else lambda: torch.autocast(device.type, dtype)
         workspace = Workspace(network, data, training, device, initial, autocast, Placement(device))
         if scratch is not None and max_gb > 0:

@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from biotune.errors import ConfigError
 from biotune.training import device as device_module
 from biotune.training.device import _cpu_flags, autocast_type, describe, has_bf16, resolve_device
+
+
+def network_of(parameters: int) -> nn.Module:
+    """A network of this many parameters, without memory for them."""
+    return nn.Linear(parameters, 1, bias=False, device="meta")
 
 
 @pytest.fixture
@@ -77,8 +83,8 @@ class TestPrecision:
     @pytest.mark.parametrize("parameters", [1, 100_000_000])
     def test_a_precision_that_is_asked_for_is_taken(self, parameters: int, there: bool, instructions) -> None:
         instructions(there)
-        assert autocast_type("fp32", torch.device("cpu"), parameters) is None
-        assert autocast_type("bf16", torch.device("cpu"), parameters) is torch.bfloat16
+        assert autocast_type("fp32", torch.device("cpu"), network_of(parameters)) is None
+        assert autocast_type("bf16", torch.device("cpu"), network_of(parameters)) is torch.bfloat16
 
     @pytest.mark.parametrize(
         ("there", "parameters", "expected"),
@@ -94,7 +100,25 @@ class TestPrecision:
         self, there: bool, parameters: int, expected: torch.dtype | None, instructions
     ) -> None:
         instructions(there)
-        assert autocast_type("auto", torch.device("cpu"), parameters) is expected
+        assert autocast_type("auto", torch.device("cpu"), network_of(parameters)) is expected
+
+    @pytest.mark.parametrize(
+        ("convolution", "on_a_cpu"),
+        [
+            (nn.Conv2d(1024, 1024, 3, groups=1024), None),  # depthwise
+            (nn.Conv2d(1024, 2048, 3, groups=1024), None),  # with a multiplier of two channels
+            (nn.Conv2d(1024, 1024, 3, groups=32), torch.bfloat16),  # grouped, as in ResNeXt
+            (nn.Conv2d(1, 64, 3), torch.bfloat16),  # of one channel
+        ],
+    )
+    def test_auto_does_not_cast_depthwise_convolutions_on_a_cpu(
+        self, convolution: nn.Conv2d, on_a_cpu: torch.dtype | None, instructions
+    ) -> None:
+        instructions(True)
+        network = nn.Sequential(convolution, network_of(1_000_000))
+        assert autocast_type("auto", torch.device("cpu"), network) is on_a_cpu
+        assert autocast_type("auto", torch.device("cuda:0"), network) is torch.bfloat16
+        assert autocast_type("bf16", torch.device("cpu"), network) is torch.bfloat16
 
     @pytest.mark.parametrize(
         ("flags", "expected"),
@@ -125,8 +149,8 @@ class TestPrecision:
         capabilities = {torch.device("cuda:0"): (7, 5), torch.device("cuda:1"): (9, 0)}
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[device])
         monkeypatch.setattr(device_module, "_cpu_flags", lambda: frozenset({"avx512_bf16"}))
-        assert autocast_type("auto", torch.device("cuda:0"), 25_000_000) is None
-        assert autocast_type("auto", torch.device("cuda:1"), 25_000_000) is torch.bfloat16
+        assert autocast_type("auto", torch.device("cuda:0"), network_of(25_000_000)) is None
+        assert autocast_type("auto", torch.device("cuda:1"), network_of(25_000_000)) is torch.bfloat16
 
     @pytest.mark.parametrize(
         ("cpuinfo", "expected"),
