@@ -206,3 +206,9 @@ class ComparisonConfig:
     )
     lr_factors: list[float] = key([0.3, 1.0, 3.0, 10.0], "Multiples of training.lr that compare.tune_lr tries.", gt=0, le=1e6)
     tune_seeds: list[int] = key([71], "Training seeds of the trials that choose the base learning rates.", ge=0, le=2**63 - 1)
+    restarts: int = key(
+        1,
+        "Final training runs of each strategy and seed, with seeds of their own; the one with the best validation score "
+        "counts, as biotune run chooses its final model.",
+        ge=1,
+    )

@@ -26,6 +26,8 @@ from biotune.store.files import COMPARISON, PLOTS, REPORT, RESULT, write_json, w
 from biotune.training.size import trainable_parameters
 from biotune.trial import Trial, TrialResult
 
+_APART = 1_000_003  # between the seeds of restarts: further than the seeds of a comparison lie from each other
+
 
 @dataclass(frozen=True)
 class CompareResult:
@@ -105,6 +107,11 @@ def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, 
     return measure(session, config, name, seed, found, costs, progress)
 
 
+def restart_seeds(seed: int, count: int) -> list[int]:
+    """The training seeds of the final training runs of one seed of a comparison: the seed itself, then distant ones."""
+    return [(seed + number * _APART) % 2**63 for number in range(count)]
+
+
 @dataclass
 class Costs:
     """Counts the trials of an executor, each one once.
@@ -134,13 +141,15 @@ class Costs:
 def measure(
     session: Session, config: CompareConfig, name: str, seed: int, found: Sequence[Plan], costs: Costs, progress: Progress
 ) -> dict[str, Any]:
-    """Measure one strategy with one seed: choose its learning rate by validation scores, then make one final training run.
+    """Measure one strategy with one seed: choose its learning rate by validation scores, then make the final training runs.
+
+    The model with the best validation score counts, as `biotune run` chooses its final model.
 
     Args:
         session: The session that runs the trials; its data are split by the seed.
         config: The comparison's settings.
         name: The strategy's name.
-        seed: The seed of the comparison and of the final training run.
+        seed: The seed of the comparison and of the first final training run.
         found: The plans to choose from.
         costs: The cost of finding them; `session.executor.on_result` adds the strategy's own trials.
         progress: Receives the progress.
@@ -151,10 +160,15 @@ def measure(
     # a search has chosen learning rates already; another noisy choice among their multiples would not improve them
     rates = [config.training.base_lr] if name == "biotune" else rates_to_try(config)
     plan, rate = choose(session, found, rates, config.compare.tune_seeds, progress)
-    final = Trial(plan.schedule, None, seed, config.training.epochs, plan.lr(rate), test=True, method=plan.method)
-    (result,) = session.executor.run([final])
-    if result.status != "ok":
-        progress.line(f"{name}, seed {seed}: the final training run failed: {result.error}")
+    finals = [
+        Trial(plan.schedule, None, one, config.training.epochs, plan.lr(rate), test=True, method=plan.method)
+        for one in restart_seeds(seed, config.compare.restarts)
+    ]
+    results = session.executor.run(finals)
+    for trial, result in zip(finals, results, strict=True):
+        if result.status != "ok":
+            progress.line(f"{name}, seed {trial.seed}: the final training run failed: {result.error}")
+    result = max(results, key=lambda one: mean_score([one]))
     share = trainable_parameters(plan, session.network, session.data.pixels.shape[1]) / session.total_parameters
     return {
         "strategy": name,

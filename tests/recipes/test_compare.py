@@ -67,6 +67,22 @@ def test_the_result_holds_means_and_paired_differences(compared: Path) -> None:
     assert entry["over_full"]["mean"] == pytest.approx((rows["l2_sp"] - rows["full"]).mean())
 
 
+def test_of_several_final_training_runs_the_one_that_validates_best_counts(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["biotune"])
+    few = ["experiment=smoke", "training.epochs=2", "test.seeds=[1,2]", "compare.tune_lr=false", "strategies=[full]"]
+    assert main(["compare", *few, "compare.restarts=4", "hydra.run.dir=several"]) == 0
+    rows = table(Path("several"))
+    assert list(rows["trainings"]) == [4, 4]
+    for row in rows.itertuples():
+        lines = Path(f"several/seed-{row.seed}/journal.jsonl").read_text(encoding="utf-8").splitlines()
+        finals = [record for record in map(json.loads, lines) if record["kind"] == "trial"]
+        assert len({tuple(final["curve"]) for final in finals}) == 4  # each has a seed of its own
+        best = max(finals, key=lambda final: max(final["curve"]))
+        assert row.val_macro_accuracy == pytest.approx(max(best["curve"]))
+        assert row.test_macro_accuracy == pytest.approx(best["scores"]["macro_accuracy"])
+
+
 def test_split_seeds_vary(compared: Path) -> None:
     pinned = []
     for seed in (1, 2):
