@@ -20,6 +20,8 @@ GROUPS = (CHOOSING, UNOPENED)
 # the baselines that are cheap on a network of this size
 SMALL = ("full", "linear_probe", "lp_ft", "gradual_last_to_first", "layer_decay", "discriminative", "l2_sp", "lora")
 LARGE = SMALL[:6]
+# final training runs of each strategy and seed: `biotune run` hands over the model that validates best, and so may the others
+RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     folders = {(seed, name): (given.out / name / f"seed-{seed}").absolute() for seed in given.seeds for name in names}
     for (seed, name), folder in folders.items():
         strategies = ",".join([*TASKS[name].baselines, OURS])
-        own = [f"experiment=panel_{name}", f"strategies=[{strategies}]", f"test.seeds=[{seed}]"]
+        own = [f"experiment=panel_{name}", f"strategies=[{strategies}]", f"test.seeds=[{seed}]", f"compare.restarts={RESTARTS}"]
         compare(folder, [*own, *given.overrides])
     panel: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for (_, name), folder in folders.items():
