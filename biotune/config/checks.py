@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from biotune.config.key import MISSING, Key, keys_of, show
+from biotune.config.key import MISSING, Key, keys_of, numbers_of, show
 from biotune.config.schema import Section, value_at
 from biotune.config.search import ConfirmConfig, EvolutionConfig
 from biotune.config.sections import AUTO, EVOLVED, STRATEGY_KEYS, DatasetConfig, StrategyConfig
@@ -32,6 +32,9 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
         return
     if value == "":
         yield f"{item.path}=: must not be empty" + (", give null for none." if item.default is None else ".")
+        return
+    if item.metadata["pair"] and value != AUTO and numbers_of(value) is None:
+        yield f"{item.path}={value}: must be auto, or two ascending numbers LOW,HIGH such as 0,4095."
         return
     rules = {
         "ge": ("at least", lambda number, bound: number >= bound),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ def key(
     usual: tuple[str, ...] = (),
     words: tuple[str, ...] = (),
     path: str = "",
+    pair: bool = False,
 ) -> Any:
     """Declare a configuration key as a field of a dataclass.
 
@@ -39,12 +41,14 @@ def key(
         usual: Values that completion offers where others are allowed too.
         words: Texts that are allowed in place of a number.
         path: `files` or `folders` where the value is a path, else empty.
+        pair: Whether the value is auto or two ascending numbers with a comma between them.
 
     Returns:
         A `dataclasses.field` with these facts as its metadata.
     """
     bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
-    metadata: dict[str, Any] = {"meaning": meaning, "choices": choices, "usual": usual, "words": words, "path": path}
+    metadata: dict[str, Any] = {"meaning": meaning, "choices": choices, "usual": usual, "words": words}
+    metadata |= {"path": path, "pair": pair}
     metadata |= {name: bound for name, bound in bounds.items() if bound is not None}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -120,6 +124,16 @@ def near_keys(name: str, paths: Iterable[str], others: Iterable[str] = ()) -> st
     known = list(paths)
     same_leaf = [path for path in known if path.rpartition(".")[2] == name.rpartition(".")[2]]
     return f" Did you mean {' or '.join(same_leaf)}?" if same_leaf else did_you_mean(name, [*known, *others])
+
+
+def numbers_of(text: str) -> tuple[float, float] | None:
+    """Read `LOW,HIGH`, also in brackets; None if it is anything else or the numbers do not ascend."""
+    parts = text.strip().removeprefix("[").removesuffix("]").split(",")
+    try:
+        low, high = map(float, parts)
+    except ValueError:
+        return None
+    return (low, high) if -math.inf < low < high < math.inf else None
 
 
 def is_bool(item: Key) -> bool:

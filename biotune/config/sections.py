@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from biotune.config.key import MISSING, key
+from biotune.config.key import MISSING, key, numbers_of
 from biotune.errors import ConfigError
 
 AUTO = "auto"  # found before the search
@@ -25,9 +25,18 @@ class DatasetConfig:
         None, "Largest number of validation images, and of test images, per class; null uses all.", ge=1
     )
     val_fraction: float = key(0.2, "Share held out as validation set where the dataset has none.", gt=0, lt=1)
+    val_from_train: bool = key(
+        False, "Hold the validation set out of the training images although the dataset has one, whose images join them."
+    )
     test_fraction: float = key(0.2, "Share held out as test set where the dataset has none.", gt=0, lt=1)
     split_seed: int = key(0, "Seed of the hold-outs, folds and subsets.", ge=0, le=2**32 - 2)
     skip_broken: bool = key(False, "Leave out images that cannot be decoded instead of refusing the dataset.")
+    value_range: str = key(
+        AUTO,
+        "Values LOW,HIGH that become black and white in images of more than 8 bits; auto takes the type's range, or that of "
+        "the training images where they leave most of it unused.",
+        pair=True,
+    )
     shift: str = key(
         "none",
         "Distribution shift applied to all images (digits only).",
@@ -38,6 +47,11 @@ class DatasetConfig:
     source_size: int | None = key(
         None, "Side in pixels of the images as published (medmnist only).", choices=(28, 64, 128, 224)
     )
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The two numbers of `value_range`; None for auto."""
+        return None if self.value_range == AUTO else numbers_of(self.value_range)
 
 
 @dataclass

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import Facts
+from biotune.datasets.copies import Copies, digest_of_image, sets_of_copies
 from biotune.datasets.decoded import in_parallel
-from biotune.datasets.images import bombs_refused, to_rgb
+from biotune.datasets.images import bombs_refused, is_hidden
 from biotune.datasets.registry import facts_of, load_source
 from biotune.datasets.source import SPLITS
 from biotune.errors import one_line
+
+HIDDEN = "hidden"
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,16 @@ class Finding:
     Attributes:
         counts: Classes and images of each split.
         broken: Name of an image → the reason why it cannot be decoded.
+        copies: Sets of images with the same pixels.
+        names: Name of each image.
+        passed_over: Kind of file below the root that is no image of the dataset → how many: `hidden`, or the file's ending.
     """
 
     counts: tuple[Count, ...]
     broken: dict[str, str]
+    copies: tuple[Copies, ...]
+    names: tuple[str, ...]
+    passed_over: dict[str, int]
 
     @property
     def is_whole(self) -> bool:
@@ -69,15 +80,18 @@ def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = 
     """
     source, facts = load_source(config), facts_of(config)
     broken: dict[str, str] = {}
+    digests = [b""] * len(source.names)
 
-    def decoded(index: int) -> None:
+    def decoded(index: int) -> bytes:
         with source.read(index) as image:
-            to_rgb(image)
+            return digest_of_image(image)
 
     with bombs_refused():
         for index, outcome in in_parallel(decoded, len(source.names)):
             if isinstance(outcome, Exception):
                 broken[source.names[index]] = one_line(outcome) or type(outcome).__name__
+            else:
+                digests[index] = outcome
             on_progress(index + 1, len(source.names))
     used = int(np.unique(source.labels).size)
     counts = [Count("classes", used, len(source.classes) if facts is None or facts.classes is None else facts.classes)]
@@ -86,7 +100,13 @@ def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = 
     counts += [
         Count(split, sizes[split], _official(facts, split)) for split in SPLITS if sizes[split] or _official(facts, split)
     ]
-    return Finding(tuple(counts), broken)
+    copies = sets_of_copies(digests, source.splits.tolist(), source.labels.tolist())
+    return Finding(tuple(counts), broken, tuple(copies), source.names, dict(Counter(map(_kind, source.passed_over()))))
+
+
+def _kind(name: str) -> str:
+    path = Path(name)
+    return HIDDEN if any(map(is_hidden, path.parts)) else path.suffix.lower() or "no ending"
 
 
 def _official(facts: Facts | None, split: str) -> int | None:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from biotune.config.sections import DatasetConfig
+from biotune.datasets.copies import Copies, sets_of_copies, with_copies
 from biotune.datasets.decoded import Pixels, decode
-from biotune.datasets.images import Geometry
+from biotune.datasets.images import Geometry, ValueRange
 from biotune.datasets.registry import load_source
-from biotune.datasets.source import Indices, Source
+from biotune.datasets.source import SPLITS, Indices, Source
 from biotune.datasets.splits import AS_GIVEN, Fold, Resampling, SplitIndices, check_classes, draw_folds, partition
+from biotune.datasets.value_range import find_range
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Data:
         fingerprint: Changes whenever images, labels or splits do.
         skipped: Names of the images left out because they could not be decoded.
         resampling: How the folds were drawn; its numbers are settled.
+        value_range: The values that became 0 and 255 in images of more than 8 bits; None is the range of their type.
+        copies: Sets of images with the same pixels, as rows.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Data:
     fingerprint: str
     skipped: tuple[str, ...] = ()
     resampling: Resampling = AS_GIVEN
+    value_range: ValueRange | None = None
+    copies: tuple[Copies, ...] = ()
 
     def part(self, fold: int | None) -> Part:
         """Return the training and validation rows of a fold, or all of them for None."""
@@ -91,12 +97,17 @@ class FoundDataset:
         return tuple(self.source.classes[label] for label in self.kept)
 
 
-def find_dataset(config: DatasetConfig, resampling: Resampling = AS_GIVEN) -> FoundDataset:
-    """Find a dataset, split it and draw its folds, without decoding any image.
+def find_dataset(
+    config: DatasetConfig,
+    resampling: Resampling = AS_GIVEN,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> FoundDataset:
+    """Find a dataset, split it and draw its folds; copies among images that are divided stay together.
 
     Args:
         config: The dataset's config.
         resampling: How folds are drawn from the training and validation images.
+        on_progress: Called with the number of images compared and the number of all images, where copies are looked for.
 
     Returns:
         The dataset as indices of images.
@@ -105,6 +116,8 @@ def find_dataset(config: DatasetConfig, resampling: Resampling = AS_GIVEN) -> Fo
         DataError: The data is missing, malformed or too small.
     """
     source = load_source(config)
+    if resampling.anew or config.val_from_train or not {"train", "val", "test"} <= set(source.splits.tolist()):
+        source = with_copies(source, on_progress)
     cut = partition(source, config)
     resampling = resampling.settled(len(cut.train), len(cut.val))
     folds = draw_folds(source, cut, resampling, config.split_seed)
@@ -131,7 +144,8 @@ def load_dataset(
     """
     source, config, cut, folds = plan.source, plan.config, plan.cut, plan.folds
     members = np.sort(np.concatenate([cut.train, cut.val, cut.test]))
-    decoded = decode(source, members, geometry.scaled_to(config.image_size), config.skip_broken, on_progress)
+    value_range = config.limits or find_range(source, cut.train)
+    decoded = decode(source, members, geometry.scaled_to(config.image_size), config.skip_broken, on_progress, value_range)
     if decoded.broken:
         good = np.setdiff1d(members, members[list(decoded.broken)])
         cut = SplitIndices(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
@@ -140,25 +154,32 @@ def load_dataset(
     label_of = np.full(len(source.classes), -1, dtype=np.int64)
     label_of[plan.kept] = np.arange(len(plan.kept))
     train, val, test = (np.searchsorted(members, part) for part in (cut.train, cut.val, cut.test))
+    lies_in = np.full(len(members), "", dtype="<U5")
+    for name, part in zip(SPLITS, (train, val, test), strict=True):
+        lies_in[part] = name
+    labels = label_of[source.labels[members]]
     return Data(
         name=config.name,
         classes=plan.classes,
         pixels=decoded.pixels,
-        labels=label_of[source.labels[members]],
+        labels=labels,
         names=tuple(source.names[index] for index in members),
         whole=Part(train, val),
         folds=tuple(Part(*(np.searchsorted(members, part) for part in fold)) for fold in folds),
         test=test,
-        fingerprint=_fingerprint(source, cut, plan.resampling),
+        fingerprint=_fingerprint(source, cut, plan.resampling, value_range),
         skipped=tuple(source.names[members[row]] for row in decoded.broken),
         resampling=plan.resampling,
+        value_range=value_range,
+        copies=tuple(sets_of_copies(decoded.digests, lies_in.tolist(), labels.tolist())),
     )
 
 
-def _fingerprint(source: Source, cut: SplitIndices, resampling: Resampling) -> str:
+def _fingerprint(source: Source, cut: SplitIndices, resampling: Resampling, value_range: ValueRange | None) -> str:
     kind = " resplits" if resampling.anew else ""
     further = f" and {resampling.confirming}" if resampling.confirming else ""
-    digest = hashlib.sha256(f"{source.fingerprint}/{resampling.splits}{kind}{further}".encode())
+    values = "" if value_range is None else f" values {value_range}"
+    digest = hashlib.sha256(f"{source.fingerprint}/{resampling.splits}{kind}{further}{values}".encode())
     for part in (cut.train, cut.val, cut.test):
         digest.update(part.tobytes())
         # the same images may have other labels

@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+ValueRange = tuple[float, float]  # what becomes black, and what becomes white
+EIGHT_BIT, WIDE, FLOAT = "8-bit", "16-bit", "float"  # kinds of values
+TYPE_RANGE: ValueRange = (0.0, 65535.0)  # of 16-bit integers
 
 # suffixes of image files: torchvision's IMG_EXTENSIONS, copied because its import takes two seconds
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+# what systems and programs leave among images, besides names that begin with a dot (.ipynb_checkpoints, ._image.jpg)
+_LEFTOVERS = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is no data but something that a system or a program has left."""
+    return name.startswith(".") or name.lower() in _LEFTOVERS
+
+
+def files_below(folder: Path, hidden: bool = False) -> Iterator[Path]:
+    """Yield the files in a folder and in the folders in it; links to folders are not followed.
+
+    Args:
+        folder: The folder.
+        hidden: Whether hidden files, and those in hidden folders, are among them.
+    """
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if hidden or not is_hidden(name)]
+        for name in files:
+            path = Path(place, name)
+            if (hidden or not is_hidden(name)) and path.is_file():
+                yield path
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The image files in a folder and in the folders in it, sorted; hidden ones are no data."""
+    return sorted(path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 @contextmanager
@@ -64,16 +100,79 @@ def open_image(path: Path) -> Image.Image:
     return image
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Decode to 8-bit RGB: rotated by EXIF, transparency over white, 16-bit and float values scaled to 0 to 255."""
+def kind_of(image: Image.Image) -> str:
+    """The kind of an opened image's values: `8-bit`, `16-bit` (also wider integers) or `float`; decodes nothing."""
+    if image.mode == "F":
+        return FLOAT
+    if image.mode.startswith("I") or _is_deep_colour(image):
+        return WIDE
+    return EIGHT_BIT
+
+
+def _layout(image: Image.Image) -> str:
+    """The layout of an opened, undecoded image's values in its file, such as RGB;16B; empty if unknown or decoded."""
+    arguments = next((tile[3] for tile in getattr(image, "tile", [])), "")
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments or "")
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether an opened, undecoded image has 16 bits a channel, of which Pillow keeps the upper eight."""
+    return len(image.getbands()) > 1 and ";16" in _layout(image)
+
+
+def values_of(image: Image.Image) -> NDArray[Any]:
+    """The values of an opened image of more than 8 bits, (H, W) or (H, W, channels), in their own range.
+
+    Raises:
+        ValueError: It has 16 bits a channel, of which Pillow cannot read the lower eight.
+    """
+    if not _is_deep_colour(image):
+        return np.asarray(image)
+    stream = getattr(image, "fp", None)
+    if stream is None:
+        raise ValueError("the lower eight bits of its values cannot be read")
+    stream.seek(0)
+    encoded = stream.read()
+    with Image.open(io.BytesIO(encoded)) as upper, Image.open(io.BytesIO(encoded)) as lower:
+        _swap_bytes(lower)
+        try:
+            low = np.asarray(lower).astype(np.uint16)
+        except (ValueError, OSError) as error:  # a layout that Pillow knows in one order of bytes only
+            raise ValueError(f"only the upper eight bits of {_layout(upper)} can be read; save it as 16-bit RGB") from error
+        return np.asarray(upper).astype(np.uint16) * 256 + low
+
+
+def _swap_bytes(image: Image.Image) -> None:
+    """Make Pillow, which keeps the first of the two bytes of a value that matters most, keep the other one."""
+    natives = {"little": "B", "big": "L"}
+    layout = _layout(image)
+    swapped = layout[:-1] + {"B": "L", "L": "B", "N": natives[sys.byteorder]}[layout[-1]]
+    tiles = []
+    for tile in image.tile:  # type: ignore[attr-defined]
+        arguments = (swapped, *tile[3][1:]) if isinstance(tile[3], tuple) else swapped
+        tiles.append(type(tile)(*tile[:3], arguments) if hasattr(tile, "_fields") else (*tile[:3], arguments))
+    image.tile = tiles  # type: ignore[attr-defined]
+
+
+def to_rgb(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
+    """Decode to 8-bit RGB: rotated by EXIF, transparency over white, values of more than 8 bits scaled to 0 to 255.
+
+    Args:
+        image: The opened image.
+        value_range: The values that become 0 and 255, where an image has more than 8 bits; what lies outside is clipped. None
+            is the range of the type: 0 to 65,535 for integers; 0 to 1 for floats of at most 1, and 0 to 255 for others.
+    """
+    exif = image.info.get("exif")
+    if value_range is not None and _is_deep_colour(image):
+        image = _scaled(values_of(image), value_range)
+        if exif is not None:
+            image.info["exif"] = exif
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
-        return Image.fromarray(np.clip(values * scale, 0, 255).round().astype(np.uint8)).convert("RGB")
-    if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.asarray(image).astype(np.float64)
-        return Image.fromarray(np.clip(values / 257.0, 0, 255).round().astype(np.uint8)).convert("RGB")
+        values = np.asarray(image)
+        return _scaled(values, value_range or ((0.0, 1.0) if values.max(initial=0.0) <= 1.0 else (0.0, 255.0))).convert("RGB")
+    if image.mode.startswith("I"):
+        return _scaled(np.asarray(image), value_range or TYPE_RANGE).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -81,20 +180,31 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _scaled(values: NDArray[Any], value_range: ValueRange) -> Image.Image:
+    """An 8-bit image of which 0 is the lower and 255 the upper end of a range; values that are no numbers become 0."""
+    low, high = value_range
+    exact = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    scaled = np.clip((exact - low) * (255.0 / (high - low)), 0, 255).round().astype(np.uint8)
+    if scaled.ndim == 3 and scaled.shape[2] in (2, 4):  # opacity has the range of its type
+        scaled[..., -1] = values[..., -1] >> 8
+    return Image.fromarray(scaled)
+
+
 _LONGEST_RATIO = 16
 
 
-def prepare(image: Image.Image, geometry: Geometry) -> Image.Image:
+def prepare(image: Image.Image, geometry: Geometry, value_range: ValueRange | None = None) -> Image.Image:
     """Resize the shorter side of an image and crop its centre, as torchvision's presets do.
 
     Args:
         image: The opened image.
         geometry: Size, crop and interpolation.
+        value_range: See `to_rgb`.
 
     Returns:
         An RGB image of crop × crop pixels.
     """
-    rgb = to_rgb(image)
+    rgb = to_rgb(image, value_range)
     if rgb.size == (geometry.crop, geometry.crop) and geometry.resize == geometry.crop:
         return rgb
     # takes seconds to import, and is not needed where images are cached or have the right size

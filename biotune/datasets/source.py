@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,11 @@ class Source:
         read: Returns image i opened by PIL, undecoded where possible.
         fingerprint: A text that changes whenever the images change.
         groups: (N,) id of the group of each image, such as a patient; a split never separates the images of a group.
-        on_disk: Whether decoded images are kept in the cache.
+        on_disk: Whether the images lie in files of the user's: decoded ones are kept in the cache, and copies among them are
+            looked for. Bundled images need neither.
+        passed_over: Lists the files below the root that are not among the images, relative to it.
+        copies: (N,) id of each image's content, the same for copies; a split never separates them. None before they are looked
+            for.
     """
 
     name: str
@@ -40,3 +44,5 @@ class Source:
     fingerprint: str
     groups: NDArray[np.int64] | None = None
     on_disk: bool = True
+    passed_over: Callable[[], Sequence[str]] = tuple
+    copies: NDArray[np.int64] | None = None

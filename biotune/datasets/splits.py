@@ -124,6 +124,8 @@ def partition(source: Source, config: DatasetConfig) -> SplitIndices:
         DataError: A class has too few images, or the shares leave none to train on.
     """
     train, val, test = (np.flatnonzero(source.splits == split) for split in SPLITS)
+    if config.val_from_train:
+        train, val = np.union1d(train, val), val[:0]
     unassigned = np.flatnonzero(source.splits == "")
     train = np.union1d(train, unassigned)
     whole = len(train)
@@ -168,6 +170,7 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
     if source.groups is not None:
         return _hold_out_groups(source, source.groups, members, max(2, round(1 / share)), seed)
     rng = np.random.default_rng(seed)
+    sides: dict[int, bool] = {}  # content → whether it is held out; of images in two classes the first one decides
     held_parts = []
     for label in np.unique(source.labels[members]):
         own = members[source.labels[members] == label]
@@ -177,9 +180,33 @@ def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple
                 "left to train on after one was held out. Add images to it, or give train, val and test folders."
             )
         count = min(max(1, round(share * len(own))), len(own) - 1)
-        held_parts.append(rng.permutation(own)[:count])
+        shuffled = rng.permutation(own)
+        together = shuffled[:count] if source.copies is None else _without_parting(shuffled, source.copies, count, sides)
+        # a class that consists of copies of one image cannot be divided otherwise; whoever reads the scores is told
+        held_parts.append(together if 0 < len(together) < len(own) else shuffled[:count])
     held = np.sort(np.concatenate(held_parts))
     return np.setdiff1d(members, held), held
+
+
+def _without_parting(shuffled: Indices, copies: Indices, count: int, sides: dict[int, bool]) -> Indices:
+    """Of a class's images, those to hold out: `count` or nearly as many, with all of their copies.
+
+    Args:
+        shuffled: The images of the class.
+        copies: Id of the content of every image of the dataset.
+        count: How many images to hold out.
+        sides: By content, whether it is held out, as far as another class has decided; receives what is decided here.
+    """
+    contents, sizes = np.unique(copies[shuffled], return_counts=True)
+    size_of = dict(zip(contents.tolist(), sizes.tolist(), strict=True))
+    room = count - sum(size for one, size in size_of.items() if sides.get(one))
+    undecided = [one for one in dict.fromkeys(copies[shuffled].tolist()) if one not in sides]
+    for one in undecided:
+        sides[one] = size_of[one] <= room
+        room -= size_of[one] if sides[one] else 0
+    if undecided and not any(sides[one] for one in size_of):  # all are larger than what is to be held out
+        sides[min(undecided, key=lambda one: size_of[one])] = True
+    return shuffled[[sides[one] for one in copies[shuffled].tolist()]]
 
 
 def _hold_out_groups(source: Source, groups: Indices, members: Indices, num_parts: int, seed: int) -> tuple[Indices, Indices]:

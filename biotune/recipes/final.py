@@ -93,6 +93,7 @@ def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -
         "backbone": {"library": config.backbone.library, "name": config.backbone.name},
         "classes": list(session.data.classes),
         "preprocessing": asdict(preprocessing),
+        "value_range": session.data.value_range,
         "seed": best.seed,
         "training": best.key,
     }

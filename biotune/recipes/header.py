@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from biotune.config.schema import CompareConfig, RunConfig
 from biotune.config.sections import AUTO
+from biotune.datasets.data import Data
 from biotune.evolution.generation import most_evaluations
 from biotune.recipes.base_rate import rates_to_try
 from biotune.recipes.baselines import baseline_plans, trials_to_tune
@@ -13,6 +16,8 @@ from biotune.recipes.confirm import confirming_trials
 from biotune.recipes.final import BASELINES
 from biotune.recipes.session import Session
 from biotune.training.device import describe
+
+_SHOWN = 3  # names of copies of an image
 
 
 def facts(session: Session) -> list[tuple[str, str]]:
@@ -22,6 +27,7 @@ def facts(session: Session) -> list[tuple[str, str]]:
     skipped = f", {len(data.skipped)} broken ones left out" if data.skipped else ""
     return [
         ("dataset", f"{data.name}: {len(data.classes)} classes, {images}{skipped}"),
+        *remarks_on_data(data),
         (
             "backbone",
             f"{config.backbone.name}, weights {config.backbone.weights}, {len(session.network.blocks)} blocks, "
@@ -31,6 +37,27 @@ def facts(session: Session) -> list[tuple[str, str]]:
         ("folder", shown_path(session.folder)),
         *([("resumed", f"{known} trials are known already")] if (known := session.executor.known) else []),
     ]
+
+
+def remarks_on_data(data: Data) -> list[tuple[str, str]]:
+    """What a reader of the scores should know of the images: their range, classes without test images, and copies."""
+    remarks = []
+    if data.value_range is not None:
+        low, high = data.value_range
+        remarks.append(
+            ("values", f"{low:g} to {high:g} in images of more than 8 bits are black to white (dataset.value_range)")
+        )
+    if lacking := np.setdiff1d(np.unique(data.labels[data.whole.train]), data.labels[data.test]).tolist():
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        remarks.append(("test", f"no test images of class {data.classes[lacking[0]]}{more}"))
+    for found, what in (
+        ([one for one in data.copies if one.across], "in more than one of training, validation and test set"),
+        ([one for one in data.copies if one.disagree], "in more than one class"),
+    ):
+        if found:
+            shown = " = ".join(data.names[row] for row in found[0].images[:_SHOWN])
+            remarks.append(("copies", f"{len(found)} images lie {what}, the first: {shown}"))
+    return remarks
 
 
 def comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tuple[str, str]]:

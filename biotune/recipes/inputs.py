@@ -99,7 +99,7 @@ class Prepared:
         device = resolve_device(config.device)
         find_architecture(config.backbone)
         resampling = resampling_of(config)
-        found = find_dataset(config.dataset, resampling)
+        found = find_dataset(config.dataset, resampling, on_decoded)
         network = build_network(config.backbone, len(found.classes))
         key = repr((config.dataset, network.preprocessing, resampling, found.source.fingerprint))
         if self._decoded is None or self._decoded[0] != key:

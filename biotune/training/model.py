@@ -22,7 +22,7 @@ from biotune.backbones.network import Preprocessing, main_output
 from biotune.backbones.registry import build_network
 from biotune.backbones.weights_file import load_weights
 from biotune.config.sections import BackboneConfig
-from biotune.datasets.images import IMAGE_SUFFIXES, bombs_refused, prepare
+from biotune.datasets.images import ValueRange, bombs_refused, images_below, prepare
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS, UNFINISHED, write_table, write_whole
 from biotune.training.device import resolve_device
@@ -127,16 +127,19 @@ class Model:
         preprocessing: The resizing, cropping and normalisation of images.
         classes: Names of the classes.
         device: The device that holds the network.
+        value_range: The values that become black and white in images of more than 8 bits, as in training; None is the range of
+            their type.
     """
 
     module: nn.Module
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     device: torch.device
+    value_range: ValueRange | None = None
 
     def prepare(self, image: Image.Image) -> Tensor:
         """Resize, crop and normalise an image into the network's input, (3, H, W) float."""
-        pixels = np.array(prepare(image, self.preprocessing))
+        pixels = np.array(prepare(image, self.preprocessing, self.value_range))
         return self.preprocessing.normalise(torch.from_numpy(pixels)[None])[0]
 
     @torch.inference_mode()
@@ -199,7 +202,9 @@ def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target:
     preprocessing = Preprocessing(
         stated["resize"], stated["crop"], tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"]
     )
-    return Model(network.module.to(target).eval(), preprocessing, tuple(facts["classes"]), target)
+    limits = facts.get("value_range")  # of earlier versions it has none
+    value_range = None if limits is None else (float(limits[0]), float(limits[1]))
+    return Model(network.module.to(target).eval(), preprocessing, tuple(facts["classes"]), target, value_range)
 
 
 def image_files(paths: Iterable[str]) -> list[Path]:
@@ -211,8 +216,7 @@ def image_files(paths: Iterable[str]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-            files += sorted(file for file in found if not file.name.startswith("."))
+            files += images_below(path)
         elif path.is_file():
             files.append(path)
         else:

@@ -91,12 +91,12 @@ def test_an_image_size_scales_resize_and_crop_alike(tmp_path: Path, cache: Path)
     assert load_dataset(find_dataset(config), preprocessing).pixels.shape == (8, 32, 32, 3)
 
 
-def test_finding_decodes_nothing(tmp_path: Path, cache: Path) -> None:
+def test_finding_keeps_no_pixels_and_leaves_broken_images_to_the_decoder(tmp_path: Path, cache: Path) -> None:
     root = folder_tree(tmp_path / "images", {"a": 4, "b": 4})
     for path in root.rglob("*.png"):
         path.write_text("no image")
     assert find_dataset(folder_config(root)).classes == ("a", "b")
-    assert not cache.exists()
+    assert [path.name for path in cache.iterdir()] == ["copies"]
 
 
 def test_an_unknown_loader_is_refused_with_the_nearest() -> None:

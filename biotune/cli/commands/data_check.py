@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.view import View
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import DataConfig
 from biotune.errors import DataError
+
+if TYPE_CHECKING:
+    from biotune.datasets.check import Finding
+
+_SHOWN = 10  # sets of copies by name
 
 
 def check_dataset(config: DataConfig, mode: OutputMode) -> bool:
@@ -51,6 +58,11 @@ def check_dataset(config: DataConfig, mode: OutputMode) -> bool:
         )
         for name, reason in finding.broken.items():
             view.line(f"broken: {name} ({reason})")
+        _tell_of_copies(view, finding)
+        if finding.passed_over:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(finding.passed_over.items()))
+            view.line(f"Passed over, as they are no images of the dataset: {kinds}.")
+        view.fact("passed_over", finding.passed_over)
         if finding.is_whole:
             view.line("Every image can be decoded; the copy is complete.")
         else:
@@ -58,3 +70,24 @@ def check_dataset(config: DataConfig, mode: OutputMode) -> bool:
             counts = f" Counts differ from the official ones: {differing}." if differing else ""
             view.line(f"{len(finding.broken):,} broken images.{counts}")
     return finding.is_whole
+
+
+def _tell_of_copies(view: View, finding: Finding) -> None:
+    """Print sets of images with the same pixels: those that spoil scores by name, of the others the number."""
+    view.fact(
+        "copies",
+        [
+            {"pictures": [finding.names[at] for at in one.images], "across_splits": one.across, "labels_differ": one.disagree}
+            for one in finding.copies
+        ],
+    )
+    harmful = [one for one in finding.copies if one.across or one.disagree]
+    for one in harmful[:_SHOWN]:
+        where = [*(["in several splits"] if one.across else []), *(["with different labels"] if one.disagree else [])]
+        view.line(f"copies {' and '.join(where)}: {', '.join(finding.names[at] for at in one.images)}")
+    if len(harmful) > _SHOWN:
+        view.line(f"and {len(harmful) - _SHOWN} more of these; --json names all")
+    if rest := len(finding.copies) - len(harmful):
+        view.line(f"{rest:,} images are there more than once in their class; what is held out keeps copies on one side.")
+    if across := sum(one.across for one in finding.copies):
+        view.line(f"{across:,} images lie in more than one split, so that scores are too good. Keep one copy of each.")

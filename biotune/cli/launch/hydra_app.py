@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from biotune.cli.launch.compose import CONFIGS, register
 from biotune.cli.launch.hydra_internals import run_single
 from biotune.cli.launch.interrupts import end_cleanly
+from biotune.cli.launch.overrides import with_pairs_quoted
 from biotune.cli.launch.perform import perform, perform_apart
 from biotune.cli.launch.precheck import flags_first, precheck
 from biotune.cli.launch.sweep import summarise_sweep
@@ -44,7 +45,7 @@ def run_command(command: str, arguments: list[str]) -> int:
     register()
     # Hydra does not know the flags of the output modes, so they are removed here
     arguments, mode = take_output_mode(arguments, *COMMANDS[command].modes)
-    arguments = flags_first(command, arguments)
+    arguments = with_pairs_quoted(command, flags_first(command, arguments))
     if command == "train":
         arguments = _with_implied_strategy(arguments)
     checked = precheck(command, arguments, mode)

@@ -16,11 +16,27 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from biotune.cli.registry import COMMANDS, LIST_OF, SCHEMAS
-from biotune.config.key import Key, keys_of, near_keys
+from biotune.config.key import Key, keys_of, near_keys, numbers_of
 from biotune.config.unused import unused_keys
 from biotune.errors import ConfigError, did_you_mean, one_line
 
 _ALL_KEYS = " 'biotune run --cfg job' shows all keys."
+
+
+def with_pairs_quoted(command: str, arguments: Sequence[str]) -> list[str]:
+    """Quote values of two numbers, such as `0,4095`, which Hydra would take for two jobs of a sweep.
+
+    Args:
+        command: A command with a schema.
+        arguments: The words after it.
+    """
+    pairs = {item.path for item in keys_of(SCHEMAS[command]) if item.metadata["pair"]}
+
+    def quoted(argument: str) -> str:
+        name, _, value = argument.partition("=")
+        return f'{name}="{value}"' if name.lstrip("+") in pairs and numbers_of(value) is not None else argument
+
+    return [quoted(argument) for argument in arguments]
 
 
 def parse_overrides(given: list[str], loader: ConfigLoader) -> list[Override]:

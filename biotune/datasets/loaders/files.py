@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from biotune.config.sections import DatasetConfig
+from biotune.datasets.images import files_below
 from biotune.errors import DataError
 
 
@@ -46,3 +47,18 @@ def fingerprint(root: Path, names: Sequence[str]) -> str:
         facts = (root / name).stat()
         digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def passed_over(root: Path, names: Collection[str]) -> list[str]:
+    """List the files below a folder that are not among a dataset's images, hidden ones too, sorted.
+
+    Args:
+        root: The folder of the local copy.
+        names: Paths of the images, relative to the root.
+
+    Returns:
+        Paths relative to the root.
+    """
+    taken = set(names)
+    found = (str(path.relative_to(root)) for path in files_below(root, hidden=True))
+    return sorted(name for name in found if name not in taken)

@@ -1,13 +1,14 @@
 """Loader of the user's images: one folder per class, optionally inside train, val and test folders."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from biotune.config.sections import DatasetConfig
-from biotune.datasets.images import IMAGE_SUFFIXES, open_image
-from biotune.datasets.loaders.files import fingerprint, local_root
+from biotune.datasets.images import IMAGE_SUFFIXES, images_below, is_hidden, open_image
+from biotune.datasets.loaders.files import fingerprint, local_root, passed_over
 from biotune.datasets.source import SPLITS, Source
 from biotune.errors import DataError
 
@@ -36,19 +37,25 @@ def load(config: DatasetConfig) -> Source:
     if folders and "train" not in folders:
         raise DataError(f"dataset.root={config.root}: has a {next(iter(folders.values())).name} folder but no train folder.")
     found = {part: _classes(place, config) for part, place in (folders or {"": root}).items()}
+    if config.val_from_train and "val" in found:
+        found["train"] = _joined(found["train"], found.pop("val"))
     parts = list(found)
     classes = tuple(sorted(found[parts[0]]))
     if len(classes) < 2:
         raise DataError(f"dataset.root={config.root}: holds {len(classes)} class folders, needs at least two: {_LAYOUT}.")
+    for name in classes:
+        if not found[parts[0]][name]:
+            raise DataError(
+                f"dataset.root={config.root}: class folder {_shown(root, folders, parts[0], name)} holds no images "
+                f"({', '.join(extension[1:] for extension in IMAGE_SUFFIXES)}). Add some, or remove the folder."
+            )
     for part in parts[1:]:
-        if odd := sorted(found[part].keys() ^ set(classes)):
-            has, lacks = (part, "train") if odd[0] in found[part] else ("train", part)
-            raise DataError(f"dataset.root={config.root}: class {odd[0]} is in {has} but not in {lacks}.")
+        _check_agreement(config, part, found[part], classes)
     rows = [
         (str(path.relative_to(root)), classes.index(name), part)
         for part in parts
         for name in classes
-        for path in found[part][name]
+        for path in found[part].get(name, ())
     ]
     names = tuple(row[0] for row in rows)
     return Source(
@@ -59,7 +66,36 @@ def load(config: DatasetConfig) -> Source:
         names=names,
         read=lambda index: open_image(root / names[index]),
         fingerprint=fingerprint(root, names),
+        passed_over=partial(passed_over, root, names),
     )
+
+
+def _joined(train: dict[str, list[Path]], val: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    return {name: [*train.get(name, ()), *val.get(name, ())] for name in sorted(train | val)}
+
+
+def _shown(root: Path, folders: dict[str, Path], part: str, name: str) -> Path:
+    return (folders.get(part, root) / name).relative_to(root)
+
+
+def _check_agreement(config: DatasetConfig, part: str, found: dict[str, list[Path]], classes: tuple[str, ...]) -> None:
+    """Reject a validation or test folder with other classes than the train folder; only the test folder may lack one.
+
+    Raises:
+        DataError: With the class and the remedies.
+    """
+    words = {"val": "validation", "test": "test"}[part]
+    own = {name for name, images in found.items() if images}
+    if strange := sorted(own - set(classes)):
+        raise DataError(
+            f"dataset.root={config.root}: class {strange[0]} is in {part} but not in train. Move some of its images to "
+            f"train, or take its folder out of {part}" + (", or set dataset.val_from_train=true." if part == "val" else ".")
+        )
+    if part == "val" and (lacking := sorted(set(classes) - own)):
+        raise DataError(
+            f"dataset.root={config.root}: class {lacking[0]} is in train but not in {part}. Move some of its images to "
+            f"{part}, or set dataset.val_from_train=true, which holds the {words} set out of the images of both folders."
+        )
 
 
 def _split_folders(root: Path, config: DatasetConfig) -> dict[str, Path]:
@@ -79,22 +115,13 @@ def _visible(folder: Path, config: DatasetConfig) -> list[Path]:
     """The folders in a folder, sorted, without hidden ones."""
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DataError(f"dataset.root={config.root}: {folder} cannot be read (no permission).")
-    return [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")]
+    return [child for child in sorted(folder.iterdir()) if child.is_dir() and not is_hidden(child.name)]
 
 
 def _classes(folder: Path, config: DatasetConfig) -> dict[str, list[Path]]:
-    """The images of each class folder, sorted by path; hidden files and other file types are ignored."""
+    """The images of each class folder, sorted by path; hidden files and other file types are passed over."""
     classes: dict[str, list[Path]] = {}
     for child in _visible(folder, config):
         _visible(child, config)  # a class folder without read permission must not be reported as one without images
-        classes[child.name] = sorted(
-            path
-            for path in child.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-        )
-        if not classes[child.name]:
-            raise DataError(
-                f"dataset.root={config.root}: class folder {child.relative_to(Path(str(config.root)).expanduser())} holds no "
-                f"images ({', '.join(extension[1:] for extension in IMAGE_SUFFIXES)})."
-            )
+        classes[child.name] = images_below(child)
     return classes

@@ -36,11 +36,44 @@ def test_train_and_test_folders_alone_leave_validation_to_be_held_out(tmp_path: 
     assert [len(part) for part in (plan.cut.train, plan.cut.val, plan.cut.test)] == [8, 2, 4]
 
 
-def test_hidden_files_other_types_and_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+LEFT_BY_PROGRAMS = (
+    "a/.hidden.png",
+    "a/._000.png",
+    "b/.ipynb_checkpoints/000-checkpoint.png",
+    "b/@eaDir/000.png/SYNOFILE_THUMB_M.jpg",
+    "b/deeper/.thumbnails/000.png",
+    "__MACOSX/a/._000.png",
+    ".git/x.png",
+    "a/Thumbs.db",
+)
+
+
+def test_what_systems_and_programs_leave_behind_is_no_data(tmp_path: Path) -> None:
     root = folder_tree(tmp_path, {"a": 2, "b": 2})
-    for name in ("a/.hidden.png", "a/notes.txt", "a/Thumbs.db", ".git/x.png", "loose.png"):
-        write_image(root / name.replace(".txt", ".png").replace(".db", ".png")).rename(root / name)
-    assert folder.load(folder_config(root)).names == ("a/000.png", "a/001.png", "b/000.png", "b/001.png")
+    for name in (*LEFT_BY_PROGRAMS, "a/notes.txt", "loose.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / "any.png").rename(root / name)
+    found = folder.load(folder_config(root))
+    assert found.classes == ("a", "b")
+    assert found.names == ("a/000.png", "a/001.png", "b/000.png", "b/001.png")
+    assert found.passed_over() == sorted((*LEFT_BY_PROGRAMS, "a/notes.txt", "loose.png"))
+
+
+def test_a_class_without_test_images_is_used(tmp_path: Path, cache: Path) -> None:
+    root = folder_tree(tmp_path, {"train/a": 4, "train/b": 4, "val/a": 1, "val/b": 1, "test/a": 2})
+    found = find_dataset(folder_config(root))
+    assert found.classes == ("a", "b")
+    assert [len(part) for part in (found.cut.train, found.cut.val, found.cut.test)] == [8, 2, 2]
+
+
+def test_validation_images_can_be_held_out_again_where_a_folder_lacks_a_class(tmp_path: Path, cache: Path) -> None:
+    root = folder_tree(tmp_path, {"train/a": 4, "train/c": 4, "val/a": 4, "val/b": 8, "test/a": 2, "test/b": 2, "test/c": 2})
+    found = find_dataset(folder_config(root, val_from_train=True, val_fraction=0.25))
+    labels = found.source.labels
+    assert found.classes == ("a", "b", "c")
+    assert np.bincount(labels[found.cut.val]).tolist() == [2, 2, 1]
+    assert np.bincount(labels[found.cut.train]).tolist() == [6, 6, 3]
+    assert np.bincount(labels[found.cut.test]).tolist() == [2, 2, 2]
 
 
 def test_names_with_spaces_quotes_and_unicode_work_down_to_the_pixels(
@@ -71,7 +104,18 @@ def test_a_class_whose_name_is_that_of_a_split_needs_its_train_folder(tmp_path: 
         ({"cat": 2}, "holds 1 class folders, needs at least two"),
         ({}, "holds 0 class folders"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "val/c": 1}, "class c is in val but not in train"),
-        ({"train/a": 1, "train/b": 1, "test/a": 1}, "class b is in train but not in test"),
+        (
+            {"train/a": 1, "train/b": 1, "val/a": 1},
+            "class b is in train but not in val. Move .* or set dataset.val_from_train=true",
+        ),
+        (
+            {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 0},
+            "class b is in train but not in val. Move .*val_from_train=true",
+        ),
+        (
+            {"train/a": 1, "train/b": 1, "test/a": 1, "test/c": 1},
+            "class c is in test but not in train. Move .* take its folder",
+        ),
     ],
 )
 def test_a_tree_that_cannot_be_used_names_the_root_and_the_class(tmp_path: Path, tree: dict[str, int], words: str) -> None:

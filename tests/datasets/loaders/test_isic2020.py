@@ -28,9 +28,9 @@ def tree(root: Path, rows: list[tuple[str, str, int]], duplicates: list[tuple[st
     pairs = [f"{one},{other}" for one, other in duplicates]
     (root / "ISIC_2020_Training_Duplicates.csv").write_text("\n".join(["image_name_1,image_name_2", *pairs]) + "\n")
     (root / "train").mkdir(exist_ok=True)
-    for name, _, target in rows:
+    for number, (name, _, target) in enumerate(rows):
         if name not in {other for _, other in duplicates}:
-            write_image(root / "train" / f"{name}.jpg", 80 + 60 * target, (24, 16))
+            write_image(root / "train" / f"{name}.jpg", 40 + 60 * target + number, (24, 16))
     return root
 
 
