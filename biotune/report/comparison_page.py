@@ -18,6 +18,7 @@ from biotune.report.runs_page import apart
 from biotune.report.statistics import COLUMNS, notes, seeds_text, summarise, table_rows
 from biotune.report.style import BLUE, MUTED, WIDE, Drawing, biotune_style, figure_with_axes, finish, label
 from biotune.store.files import write_text
+from biotune.store.folders import make_folder
 
 _APART = 0.045  # smallest distance of two labels, as a fraction of the axis' height
 
@@ -89,7 +90,7 @@ def write_strategies(compared: Sequence[Compared], page: Path, plots: Path | Non
     with biotune_style():
         drawings = [draw_cost_accuracy(entry, f"cost-{number}") for number, entry in enumerate(compared)]
     if plots is not None:
-        plots.mkdir(exist_ok=True)
+        make_folder(plots)
         for drawing in drawings:
             drawing.save(plots)
     text = template("comparison.html").render(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -231,8 +232,8 @@ def is_comparison(folder: Path) -> bool:
 
 
 def _check_is_run(folder: Path) -> None:
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder}: {'is a file' if folder.exists() else 'no such folder'}; give a run's folder.")
+    if not os.path.isdir(folder):  # unlike Path.is_dir, it takes a name that is too long
+        raise RunFolderError(f"{folder}: {'is a file' if os.path.exists(folder) else 'no such folder'}; give a run's folder.")
     if (folder / STATUS).is_file():
         return
     jobs = sorted(path.parent.name for path in folder.glob(f"*/{STATUS}"))
