@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
@@ -75,6 +76,13 @@ class View:
         """Print one line of the result; quiet commands print it too, `--json` does not."""
         if self.mode is not OutputMode.JSON:
             self.console.print(Text(text, style=style))
+
+    def warning(self, text: str) -> None:
+        """Print a line that the user must see while the command runs; quiet commands and `--json` print it to stderr."""
+        if self.mode in (OutputMode.QUIET, OutputMode.JSON):
+            print(f"biotune: {text}", file=sys.stderr, flush=True)
+        else:
+            self.line(text, "yellow")
 
     def fact(self, name: str, value: Any) -> None:
         """Add a value to the JSON object; without `--json` it is part of a line or a title."""
