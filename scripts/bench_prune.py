@@ -80,7 +80,7 @@ def table(found: Found) -> list[str]:
     """Sums over the seeds against the first kind of each case, and the paired difference in test accuracy."""
     lines = [
         "| search | pruning, racing | trainings of a search | epochs of a search | epochs of a whole run | wall time "
-        "| test macro accuracy | over none (95 % interval) |",
+        "| test macro accuracy | over none (pointwise 95 % interval) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for case, by_kind in found.items():

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from biotune.report.statistics import by_seed
+from biotune.report.statistics import shared_by_seed
 
 METRIC = "test_macro_accuracy"
 Rows = Sequence[Mapping[str, Any]]
@@ -72,9 +72,9 @@ def chosen_baseline(rows: Rows) -> dict[int, float]:
 
 
 def best_on_average(rows: Rows, metric: str = "val_macro_accuracy") -> str:
-    """The strategy other than biotune with the best score on average over the seeds; ties to the first."""
-    names = dict.fromkeys(str(row["strategy"]) for row in rows if row["strategy"] != "biotune")
-    return max(names, key=lambda name: mean(by_seed(rows, name, metric)))
+    """The strategy other than biotune with the best score on average over the seeds that all have; ties to the first."""
+    scores = shared_by_seed([row for row in rows if row["strategy"] != "biotune"], metric)
+    return max(scores, key=lambda name: mean(scores[name]))
 
 
 def mean(scores: Mapping[int, float]) -> float:
@@ -88,6 +88,8 @@ def mean_of(rows: Rows, column: str) -> float:
 
 
 def spread(scores: Mapping[int, float]) -> str:
-    """Mean ± standard deviation over the seeds."""
+    """Mean ± standard deviation over the seeds; `failed` where there are none."""
+    if not scores:
+        return "failed"
     values = pd.Series(list(scores.values()))
     return f"{values.mean():.4f} ± {values.std():.4f}"

@@ -34,12 +34,12 @@ def write_between_marks(page: Path, text: str, begin: str, end: str) -> None:
 
 
 def shown(over: Difference) -> str:
-    """A paired difference with its 95 % interval, as text."""
+    """A paired difference with its interval, as text."""
     return f"{over.mean:+.4f} ({over.low:+.4f} to {over.high:+.4f})"
 
 
 def paired_interval(own: Sequence[float], other: Sequence[float]) -> str:
-    """Mean of the differences of paired values and its 95 % interval by Student's t, as text.
+    """Mean of the differences of paired values and its pointwise 95 % interval by Student's t, as text.
 
     Args:
         own: A value for each seed.

@@ -296,7 +296,7 @@ def table(answers: dict[str, list[Answer]]) -> list[str]:
     """A row a shift."""
     lines = [
         "| shift | best block alone (times) | evolved fastest is it | or as good | it is trained | trainable share | "
-        "test, evolved | best block alone | evolved over the chosen baseline (95 % interval) |",
+        "test, evolved | best block alone | evolved over the chosen baseline (pointwise 95 % interval) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for shift, rows in answers.items():

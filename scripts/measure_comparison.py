@@ -11,7 +11,7 @@ from pathlib import Path
 from comparisons import METRIC, Rows, best_on_average, chosen_baseline, compare, mean, mean_of, rows_of, spread
 from docs_tables import ROOT, shown, write_between_marks
 
-from biotune.report.statistics import best_of, by_seed, difference
+from biotune.report.statistics import best_of, by_seed, difference, differences, seeds_of, shared_by_seed, strategies_of
 
 BEGIN, END = "<!-- measured by scripts/measure_comparison.py -->", "<!-- end of comparison -->"
 TASKS = {
@@ -43,36 +43,47 @@ def main() -> None:
 
 def table(title: str, rows: Rows) -> list[str]:
     """A task's table, best first."""
-    names = list(dict.fromkeys(row["strategy"] for row in rows))
-    scores = {name: by_seed(rows, name, METRIC) for name in names}
+    names, seeds = strategies_of(rows), seeds_of(rows)
+    failed = {name: count for name in names if (count := len(seeds) - len(by_seed(rows, name, METRIC)))}
+    scores = shared_by_seed(rows, METRIC)
+    over = differences({name: own for name, own in scores.items() if name != "full"}, scores.get("full", {}))
     chosen = chosen_baseline(rows)
     best = best_of(rows)
-    ranked = sorted(names, key=lambda name: -mean(scores[name]))
+    ranked = sorted(names, key=lambda name: -mean(scores.get(name, {})))
     lines = [
         f"**{title}**",
         "",
-        "| strategy | test macro accuracy | over full fine-tuning (95 % interval) | trained | trainings | epochs |",
+        "| strategy | test macro accuracy | over full fine-tuning (simultaneous 95 % interval) "
+        "| trained | trainings | epochs |",
         "|---|---|---|---|---|---|",
     ]
     for name in ranked:
         own = [row for row in rows if row["strategy"] == name]
-        over = "" if name == "full" else shown(difference(scores[name], scores["full"]))
         share, trainings, epochs = (mean_of(own, column) for column in ("trainable_share", "trainings", "epochs"))
         star = " *" if name == best else ""
         lines.append(
-            f"| {name}{star} | {spread(scores[name])} | {over} | {100 * share:.0f} % | {trainings:.0f} | {epochs:.0f} |"
+            f"| {name}{star} | {spread(scores.get(name, {}))} | {shown(over[name]) if name in over else ''} "
+            f"| {100 * share:.0f} % | {trainings:.0f} | {epochs:.0f} |"
         )
     lines.append("")
-    if "biotune" in scores and chosen:
-        steady = best_on_average(rows)
+    if "biotune" in scores and len(scores) > 1:
+        steady = best_on_average([row for row in rows if row["strategy"] in scores])
+        beside = {seed: chosen[seed] for seed in scores["biotune"]}
         lines.append(
             f"Over {steady}, the baseline with the best mean validation score, biotune is "
             f"{shown(difference(scores['biotune'], scores[steady]))}. Keeping in each seed whichever of the "
-            f"{len(names) - 1} baselines' models validates best reaches {spread(chosen)}; biotune's one model over that: "
-            f"{shown(difference(scores['biotune'], chosen))}."
+            f"{len(names) - 1} baselines' models validates best reaches {spread(beside)}; biotune's one model over that: "
+            f"{shown(difference(scores['biotune'], beside))} (95 % intervals of each difference alone)."
         )
     marked = "* better than every other, all paired intervals above 0" if best else "no strategy is better than every other"
-    lines += [f"{len(scores['full'])} seeds, each with its own splits, search and training; {marked}.", ""]
+    counted = len(next(iter(scores.values()), {}))
+    over_seeds = (
+        f"{len(seeds)} seeds" if counted == len(seeds) else f"{counted} of {len(seeds)} seeds on which all have a score"
+    )
+    lines.append(f"{over_seeds}, each with its own splits, search and training; {marked}.")
+    if failed:
+        lines.append(f"Failed: {', '.join(f'{name} on {count} of {len(seeds)} seeds' for name, count in failed.items())}.")
+    lines.append("")
     return lines
 
 

@@ -49,17 +49,23 @@ def run(seed: int, out: Path, overrides: list[str]) -> dict[str, list[float]]:
 
 
 def result_of(command: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """The result of one biotune command in its own folder."""
+    """The result of one biotune command in its own folder.
+
+    Raises:
+        SystemExit: A final training run failed.
+    """
     result = folder / "result.json"
     if not result.is_file():
         subprocess.run([sys.executable, "-m", "biotune", command, f"hydra.run.dir={folder}", *overrides], check=True)
     content: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    if failed := sum(content.get("failed", {}).values()):
+        raise SystemExit(f"{folder}: {failed} final training runs failed, so means would be over other seeds; delete it.")
     return content
 
 
 def table(results: list[dict[str, list[float]]]) -> str:
-    """Mean and spread over the runs, and the paired difference to full fine-tuning with its 95 % interval."""
-    rows = ["| method | test macro accuracy | over full fine-tuning (95 % interval) |", "|---|---|---|"]
+    """Mean and spread over the runs, and the paired difference to full fine-tuning with its pointwise 95 % interval."""
+    rows = ["| method | test macro accuracy | over full fine-tuning (pointwise 95 % interval) |", "|---|---|---|"]
     reference = [statistics.fmean(result["full"]) for result in results]
     for method, words in METHODS.items():
         means = [statistics.fmean(result[method]) for result in results]

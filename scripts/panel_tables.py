@@ -12,7 +12,7 @@ from comparisons import METRIC, Rows, best_on_average, chosen_baseline, chosen_r
 from docs_tables import shown
 from scipy.stats import rankdata
 
-from biotune.report.statistics import Difference, by_seed, difference
+from biotune.report.statistics import Difference, by_seed, difference, seeds_of, shared_by_seed, strategies_of
 
 OURS, PROBE = "biotune", "linear_probe"
 PREDICTED, LOW, HIGH, UNCORRECTED = "predicted_macro_accuracy", "predicted_low", "predicted_high", "val_macro_accuracy"
@@ -26,7 +26,7 @@ def differences_by_seed(rows: Rows) -> dict[int, float]:
 
 
 def estimate(values: Iterable[float]) -> Difference:
-    """Mean of differences and its 95 % interval by Student's t."""
+    """Mean of differences and its pointwise 95 % interval by Student's t."""
     numbered = dict(enumerate(values))
     return difference(numbered, dict.fromkeys(numbered, 0.0))
 
@@ -47,17 +47,10 @@ def over_tasks(panel: Panel) -> Difference:
 
 def mean_ranks(panel: Panel) -> dict[str, float]:
     """Mean rank over the tasks by mean test score, 1 the best, ties averaged; of the strategies that every task has."""
-    shared = [name for name in names_of(next(iter(panel.values()), [])) if all(name in names_of(r) for r in panel.values())]
-    ranks = []
-    for rows in panel.values():
-        scores = [mean(by_seed(rows, name, METRIC)) for name in shared]
-        ranks.append(rankdata([-score for score in scores]).tolist())
+    found = [shared_by_seed(rows, METRIC) for rows in panel.values()]
+    shared = [name for name in found[0] if all(name in scores for scores in found)] if found else []
+    ranks = [rankdata([-mean(scores[name]) for name in shared]).tolist() for scores in found]
     return {name: statistics.fmean(own) for name, own in zip(shared, zip(*ranks, strict=True), strict=True)}
-
-
-def names_of(rows: Rows) -> list[str]:
-    """The strategies of a comparison."""
-    return list(dict.fromkeys(str(row["strategy"]) for row in rows))
 
 
 def panel_text(panel: Panel, words: Mapping[str, str]) -> str:
@@ -74,21 +67,38 @@ def panel_text(panel: Panel, words: Mapping[str, str]) -> str:
 
 
 def task_lines(panel: Panel, words: Mapping[str, str]) -> list[str]:
-    """A row per task: biotune against the baseline that validation chooses."""
+    """A row per task: biotune against the baseline that validation chooses, over the seeds that both have."""
     lines = [
-        "| task | seeds | biotune | chosen by validation | which, in seeds | biotune over it (95 % interval) | best on test |",
+        "| task | seeds | biotune | chosen by validation | which, in seeds | biotune over it (pointwise 95 % interval) "
+        "| best on test |",
         "|---|---|---|---|---|---|---|",
     ]
     for task, rows in panel.items():
         own, chosen = by_seed(rows, OURS, METRIC), chosen_baseline(rows)
-        counted = Counter(str(row["strategy"]) for row in chosen_rows(rows).values())
+        own, chosen = ({seed: one[seed] for seed in own if seed in chosen} for one in (own, chosen))
+        counted = Counter(str(row["strategy"]) for seed, row in chosen_rows(rows).items() if seed in own)
         which = ", ".join(f"{name} {count}" for name, count in counted.most_common())
-        best = max(names_of(rows), key=lambda name: mean(by_seed(rows, name, METRIC)))
+        scores = shared_by_seed(rows, METRIC)
+        best = max(scores, key=lambda name: mean(scores[name]), default="")
+        count = str(len(own)) if len(own) == len(seeds_of(rows)) else f"{len(own)} of {len(seeds_of(rows))}"
         lines.append(
-            f"| {words[task]} | {len(own)} | {spread(own)} | {spread(chosen)} | {which} "
+            f"| {words[task]} | {count} | {spread(own)} | {spread(chosen)} | {which} "
             f"| {shown(estimate(differences_by_seed(rows).values()))} | {best} |"
         )
-    return lines
+    return lines + failure_lines(panel, words)
+
+
+def failure_lines(panel: Panel, words: Mapping[str, str]) -> list[str]:
+    """A sentence that counts the seeds on which strategies failed; nothing where none did."""
+    counts = [
+        f"{name} on {failed} of {len(seeds_of(rows))} seeds of {words[task]}"
+        for task, rows in panel.items()
+        for name in strategies_of(rows)
+        if (failed := len(seeds_of(rows)) - len(by_seed(rows, name, METRIC)))
+    ]
+    if not counts:
+        return []
+    return ["", f"Failed: {', '.join(counts)}. Strategies are compared over the seeds that they share."]
 
 
 def pooled_lines(panel: Panel) -> list[str]:

@@ -166,8 +166,8 @@ class ExecutorConfig:
     workers_per_gpu: int = key(1, "Worker processes that share a GPU.", ge=1, le=64)
     trial_timeout: float | None = key(
         None,
-        "Seconds after which a trial counts as hung and its worker is replaced; null waits for ever. A worker has the "
-        "same time to set itself up, at least ten minutes.",
+        "Seconds after which a trial counts as hung and its worker is replaced; null waits for ever, and says once of "
+        "a trial that it takes ten times as long as usual. A worker has the same time to set itself up, at least ten minutes.",
         gt=0,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,7 +41,7 @@ class CacheEntry:
 def entries() -> list[CacheEntry]:
     """Return all entries of the cache, sorted by dataset, the most recently used first."""
     folder = cache_folder() / "decoded"
-    found = [_entry(child) for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
+    found = [_entry(child) for child in folder.iterdir() if child.is_dir()] if os.path.isdir(folder) else []
     return sorted(found, key=lambda entry: (entry.dataset, -entry.used.timestamp()))
 
 

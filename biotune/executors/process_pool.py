@@ -2,10 +2,12 @@
 
 A worker that dies, hangs or has a corrupt state is replaced. A death counts as the machine's fault: the trial goes to another
 worker, up to three times. A trial that fails or hangs is tried once more. The pool survives every failure of a worker.
+Without a limit on trials, a worker that takes far longer than usual is reported.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import time
@@ -23,6 +25,7 @@ from biotune.executors.base import ATTEMPTS, OnResult, failure, shortened
 from biotune.executors.processes import how_it_ended
 from biotune.executors.setup import Setup
 from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
+from biotune.executors.stalls import Durations
 from biotune.executors.worker import BROKEN, CORRUPT, FOLDER, HELLO, READY, serve
 from biotune.store.files import LOG
 from biotune.trial import Trial, TrialResult
@@ -33,9 +36,11 @@ if TYPE_CHECKING:
     from biotune.backbones.network import Network
 
 DEATHS = 3  # number of workers that may die during one trial before it fails
-_LONGEST_WAIT = 3600.0  # seconds; the system takes a wait in milliseconds as a C int
+_LONGEST_WAIT = 10.0  # seconds; so that little goes unnoticed when this process itself is stopped for a while
+_LATE = 1.0  # seconds by which a wait may be late before this process counts as having been stopped
 _SETUP_SECONDS = 600.0  # limit of a worker's set-up, or executor.trial_timeout if that is longer
 _STARTS = 3  # number of workers in a row that may die before they are set up
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -49,6 +54,8 @@ class Worker:
         ready: Whether the worker is set up.
         task: Index of the trial it is running, or None.
         deadline: Time at which its set-up or trial counts as hung, in monotonic seconds, or None.
+        begun: Time at which it got its trial.
+        reported: Whether its trial was reported for taking long.
     """
 
     slot: Slot
@@ -57,6 +64,8 @@ class Worker:
     ready: bool = False
     task: int | None = None
     deadline: float | None = None
+    begun: float = 0.0
+    reported: bool = False
 
     def end(self) -> None:
         """Kill the process, even during a trial."""
@@ -107,13 +116,14 @@ class ProcessPool:
         Args:
             setup: The description from which each worker sets itself up.
             slots: One slot per worker.
-            trial_timeout: Seconds after which a trial counts as hung; None never interrupts a trial.
+            trial_timeout: Seconds after which a trial counts as hung; None never interrupts a trial, but reports it once.
         """
         self._setup = setup
         self._free = list(slots)
         self._timeout = trial_timeout
         self._workers: list[Worker] = []
         self._dead_starts = 0
+        self._durations = Durations()
 
     @staticmethod
     def of(setup: Setup, config: TrialsConfig, device: torch.device, network: Network) -> ProcessPool:
@@ -189,19 +199,22 @@ class ProcessPool:
         for worker in self._workers:
             if worker.ready and worker.task is None and batch.waiting:
                 task = batch.waiting.pop(0)
-                worker.task = task
-                worker.deadline = None if self._timeout is None else time.monotonic() + self._timeout
+                worker.task, worker.begun, worker.reported = task, time.monotonic(), False
+                worker.deadline = None if self._timeout is None else worker.begun + self._timeout
                 with suppress(OSError):  # a worker that died just now is found by its sentinel
                     worker.pipe.send(batch.trials[task])
 
     def _listen(self, batch: _Batch) -> None:
         """Wait for the next message, death or deadline, and handle it."""
-        deadlines = [worker.deadline for worker in self._workers if worker.deadline is not None]
-        patience = min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT) if deadlines else None
+        before = time.monotonic()
+        moments = [worker.deadline for worker in self._workers if worker.deadline is not None]
+        moments += [moment for _, moment in self._watched(batch)]
+        patience = min(max(0.0, min(moments) - before), _LONGEST_WAIT) if moments else _LONGEST_WAIT
         known = {worker.pipe: worker for worker in self._workers} | {
             worker.process.sentinel: worker for worker in self._workers
         }
         heard = {id(known[source]): known[source] for source in wait(list(known), patience)}  # type: ignore[index]
+        self._forgive(time.monotonic() - before - patience)
         for worker in heard.values():
             self._hear(worker, batch)
         for worker in list(self._workers):
@@ -213,6 +226,27 @@ class ProcessPool:
                 self._count_dead_start("hung")
             else:
                 batch.fail(task, f"it took longer than executor.trial_timeout={self._timeout:g} seconds")
+        for worker, moment in self._watched(batch):
+            now = time.monotonic()
+            if now >= moment and worker.task is not None:
+                worker.reported = True
+                _log.warning(self._durations.report(batch.trials[worker.task], worker.process.pid, now - worker.begun))
+
+    def _watched(self, batch: _Batch) -> list[tuple[Worker, float]]:
+        """The workers whose trials have no limit and are not reported yet, each with the time at which it is to be reported."""
+        return [
+            (worker, worker.begun + self._durations.patience(batch.trials[worker.task]))
+            for worker in self._workers
+            if worker.task is not None and worker.deadline is None and not worker.reported
+        ]
+
+    def _forgive(self, late: float) -> None:
+        """Do not count the time for which this process was stopped, as by Ctrl-Z, which stops its workers too."""
+        if late < _LATE:
+            return
+        for worker in self._workers:
+            worker.begun += late
+            worker.deadline = None if worker.deadline is None else worker.deadline + late
 
     def _hear(self, worker: Worker, batch: _Batch) -> None:
         try:
@@ -244,6 +278,7 @@ class ProcessPool:
         if task is None:
             return
         if isinstance(content, TrialResult):
+            self._durations.add(batch.trials[task], content, time.monotonic() - worker.begun)
             batch.finish(task, content)
         else:
             batch.fail(task, str(content))

@@ -23,6 +23,7 @@ from biotune.report.statistics import summarise
 from biotune.report.verdict import verdict
 from biotune.schedule.plan import Plan
 from biotune.store.files import COMPARISON, PLOTS, REPORT, RESULT, write_json, write_table
+from biotune.store.folders import make_folder
 from biotune.training.size import trainable_parameters
 from biotune.trial import Trial, TrialResult
 
@@ -66,7 +67,7 @@ def compare(
                 continue
             progress.line(f"seed {seed}, {number} of {len(config.test.seeds)}", "bold")
             place = folder / f"seed-{seed}"
-            place.mkdir(exist_ok=True)
+            make_folder(place)
             with open_session("compare", settings_of(config, seed), place, progress, prepared) as session:
                 for _, remark in remarks_on_data(session.data):
                     progress.line(f"remark: {remark}.")

@@ -19,6 +19,7 @@ from biotune.report.mistakes import surest_mistakes
 from biotune.report.read import read_predictions
 from biotune.schedule.plan import Plan
 from biotune.store.files import MISTAKES, MODEL_FACTS, TEST, write_json, write_table, write_whole
+from biotune.store.folders import make_folder
 from biotune.strategies.registry import fixed_schedule
 from biotune.training.model import MODEL_FORMAT, choose_model, is_kept, model_origin
 from biotune.training.size import trainable_parameters
@@ -111,7 +112,7 @@ def _keep_images_of_mistakes(session: Session) -> None:
         image = session.data.test[row]
         if root is not None and (Path(root).expanduser() / session.data.names[image]).is_file():
             continue
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         write_whole(folder / f"{row}.png", partial(Image.fromarray(session.data.pixels[image]).save, format="PNG"))
 
 

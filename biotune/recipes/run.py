@@ -74,13 +74,13 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
         write_text(folder / SCHEDULE, save_text(winner.schedule, winner.lr(base_lr), origin(config, winner)))
         plans = {EVOLVED: winner, **final_baselines(session, tuned.plans)}
         finals = final_trainings(session, config, plans, base_lr, progress)
+        beside = tables.side_by_side(finals)
         document = {
             "search": found.costs,
             "confirmed": confirmed.document,
-            "test": tables.spreads([outcome for _, outcome in finals[EVOLVED]]),
-            "baselines": {
-                name: tables.spreads([outcome for _, outcome in finals[name]]) for name in BASELINES if name in finals
-            },
+            "test": tables.spreads(beside[EVOLVED]),
+            "baselines": {name: tables.spreads(beside[name]) for name in BASELINES if name in beside},
+            "failed": tables.failures(finals, plans, len(config.test.seeds)),
             **size(session, winner),
             "base_lr": winner.lr(base_lr),
             "schedule": tables.schedule_entry(winner.schedule, winner.lr(base_lr), session.network.parameters),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from biotune.evolution.generation import Candidate, Generation
-from biotune.report.statistics import spread
+from biotune.report.statistics import shared_scores, spread
 from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
 from biotune.trial import Evaluation, Trial, TrialResult
 
@@ -125,6 +125,33 @@ def prediction_columns(confirmed: Mapping[str, Any]) -> dict[str, Any]:
 def spreads(results: Sequence[TrialResult]) -> dict[str, Any]:
     """Every test score of several training runs as {mean, sd, values}."""
     return {name: spread([result.scores[name] for result in results]) for name in results[0].scores}
+
+
+def side_by_side(finals: Mapping[str, Sequence[tuple[Trial, TrialResult]]]) -> dict[str, list[TrialResult]]:
+    """The final training runs whose scores can be set side by side: those with the seeds that all methods have.
+
+    A method that lacks more than half of the first one's seeds is left out; the first one never is.
+
+    Args:
+        finals: By name, the final training runs that ended well; the command's own method first.
+    """
+    own = next(iter(finals))
+    scores = {name: {trial.seed: result.score for trial, result in pairs} for name, pairs in finals.items()}
+    shared = shared_scores(scores, list(scores[own]))
+    if not shared[own]:  # each of the others lacks other seeds
+        shared = {own: scores[own]}
+    return {name: [result for trial, result in finals[name] if trial.seed in seeds] for name, seeds in shared.items()}
+
+
+def failures(finals: Mapping[str, Sequence[object]], names: Iterable[str], seeds: int) -> dict[str, int]:
+    """Number of failed final training runs of each method.
+
+    Args:
+        finals: By name, those that ended well.
+        names: All methods.
+        seeds: Number of final training runs of each.
+    """
+    return {name: seeds - len(finals.get(name, ())) for name in names}
 
 
 def schedule_entry(schedule: Schedule, base_lr: float, parameters: Mapping[str, int]) -> dict[str, Any]:

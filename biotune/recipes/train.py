@@ -67,6 +67,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
         document = {
             "strategy": name,
             "test": tables.spreads([outcome for _, outcome in finals[name]]),
+            "failed": tables.failures(finals, [name], len(config.test.seeds)),
             **size(session, plan),
             "base_lr": base_lr,
             "schedule": tables.schedule_entry(plan.schedule, base_lr, session.network.parameters),

@@ -15,9 +15,10 @@ from biotune.errors import RunFolderError
 from biotune.report.read import read_rows, read_state
 from biotune.report.run_page import template
 from biotune.report.runs_page import apart
-from biotune.report.statistics import COLUMNS, summarise, table_rows
+from biotune.report.statistics import COLUMNS, notes, seeds_text, summarise, table_rows
 from biotune.report.style import BLUE, MUTED, WIDE, Drawing, biotune_style, figure_with_axes, finish, label
 from biotune.store.files import write_text
+from biotune.store.folders import make_folder
 
 _APART = 0.045  # smallest distance of two labels, as a fraction of the axis' height
 
@@ -31,7 +32,7 @@ class Compared:
         dataset: The dataset's name.
         backbone: The backbone's name.
         result: The output of `summarise` for its rows.
-        seeds: Number of seeds.
+        seeds: Number of seeds, including those on which some failed.
     """
 
     folder: Path
@@ -42,7 +43,7 @@ class Compared:
 
     @property
     def means(self) -> dict[str, float]:
-        """Mean test macro accuracy by strategy; those that failed are left out."""
+        """Mean test macro accuracy by strategy over the seeds that all have; those without a mean are left out."""
         entries = self.result["strategies"].items()
         return {name: score["mean"] for name, entry in entries if (score := entry["test"].get("macro_accuracy"))}
 
@@ -89,7 +90,7 @@ def write_strategies(compared: Sequence[Compared], page: Path, plots: Path | Non
     with biotune_style():
         drawings = [draw_cost_accuracy(entry, f"cost-{number}") for number, entry in enumerate(compared)]
     if plots is not None:
-        plots.mkdir(exist_ok=True)
+        make_folder(plots)
         for drawing in drawings:
             drawing.save(plots)
     text = template("comparison.html").render(
@@ -97,6 +98,8 @@ def write_strategies(compared: Sequence[Compared], page: Path, plots: Path | Non
         compared=compared,
         columns=COLUMNS,
         rows=[list(table_rows(entry.result, in_percent=True)) for entry in compared],
+        seeds=[seeds_text(entry.result, entry.seeds) for entry in compared],
+        notes=[notes(entry.result) for entry in compared],
         images=[Markup(drawing.inline()) for drawing in drawings],
         ranks=average_ranks(compared) if len(compared) > 1 else {},
     )
@@ -105,7 +108,7 @@ def write_strategies(compared: Sequence[Compared], page: Path, plots: Path | Non
 
 
 def draw_cost_accuracy(compared: Compared, name: str) -> Drawing:
-    """Test macro accuracy (mean ± sd over seeds) against a strategy's epochs, including the choice of its learning rate."""
+    """Test macro accuracy (mean ± sd) against a strategy's epochs, including the choice of its learning rate."""
     figure, axes = figure_with_axes(WIDE, 4.6, {"left": 0.62, "right": 1.9, "bottom": 0.5, "top": 0.14})
     points = []
     for strategy, entry in compared.result["strategies"].items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -91,7 +93,8 @@ class Run:
         scores: Every test score by method and metric, the run's own method first.
         returned: The strategy whose schedule is returned: biotune, or in a run the baseline that won the confirmation.
         confirmed: What a run's `result.json` says about its confirmation; empty for other commands.
-        test: One row per final training run.
+        test: One row per final training run that did not fail.
+        failed: By method, the number of final training runs that failed.
         predictions: One row per test image.
         classes: Names of the classes in the model's order.
         search: The results of the search; None for a run without one.
@@ -111,6 +114,7 @@ class Run:
     returned: str
     confirmed: Mapping[str, Any]
     test: pd.DataFrame
+    failed: Mapping[str, int]
     predictions: pd.DataFrame
     classes: tuple[str, ...]
     search: Search | None
@@ -196,8 +200,8 @@ def read_rows(folder: Path, command: str) -> list[dict[str, Any]]:
     if command == "compare":
         table = _table(folder / COMPARISON, {"seed", "base_lr", *costs}, {"test_macro_accuracy"}, texts=("strategy",))
         return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-    run = read_run(folder)
-    scores = [name for name in run.test.columns if name not in ("strategy", "seed", "epochs", "seconds", "val_macro_accuracy")]
+    run, finals = read_run(folder), _finals(folder)
+    scores = [name for name in finals.columns if name not in ("strategy", "seed", "epochs", "seconds", "val_macro_accuracy")]
     search = run.search
     extra = {"trainings": 0.0, "epochs": 0.0, "seconds": 0.0} if search is None else search.costs
     head = 0.0 if run.parameters is None else run.parameters[run.schedule.names[-1]] / sum(run.parameters.values())
@@ -213,7 +217,7 @@ def read_rows(folder: Path, command: str) -> list[dict[str, Any]]:
             "epochs": row["epochs"] + (extra["epochs"] if row["strategy"] == run.method else 0.0),
             "seconds": row["seconds"] + (extra["seconds"] if row["strategy"] == run.method else 0.0),
         }
-        for row in run.test.to_dict("records")
+        for row in finals.to_dict("records")
     ]
 
 
@@ -228,8 +232,8 @@ def is_comparison(folder: Path) -> bool:
 
 
 def _check_is_run(folder: Path) -> None:
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder}: {'is a file' if folder.exists() else 'no such folder'}; give a run's folder.")
+    if not os.path.isdir(folder):  # unlike Path.is_dir, it takes a name that is too long
+        raise RunFolderError(f"{folder}: {'is a file' if os.path.exists(folder) else 'no such folder'}; give a run's folder.")
     if (folder / STATUS).is_file():
         return
     jobs = sorted(path.parent.name for path in folder.glob(f"*/{STATUS}"))
@@ -250,10 +254,12 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
     confirmed = result["confirmed"] if is_search else {}
     methods = {own: result["test"], **(result["baselines"] if is_search else {})}
     scores = {name: {metric: _score(value) for metric, value in metrics.items()} for name, metrics in methods.items()}
-    test = _table(folder / TEST, {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
-    test = test[test["macro_accuracy"].notna()]  # a final training run that failed has no scores
+    finals = _finals(folder)
+    failed = finals["macro_accuracy"].isna()
+    test = finals[~failed]
     for name, metrics in scores.items():
-        if (test["strategy"] == name).sum() != len(metrics["macro_accuracy"].values):
+        # those with seeds that another method lacks are in the table alone
+        if Counter(metrics["macro_accuracy"].values) - Counter(test["macro_accuracy"][test["strategy"] == name]):
             raise RunFolderError(f"{folder / 'test.csv'}: is damaged (its trainings of {name} are not those of {RESULT}).")
     blocks = result["schedule"]["blocks"]
     sizes = {name: blocks[name].get("parameters") for name in schedule.names}
@@ -274,10 +280,16 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         returned=str(confirmed.get("strategy", own)),  # runs of the first versions returned what the search had found
         confirmed=confirmed,
         test=test,
+        failed={str(name): int(count) for name, count in failed.groupby(finals["strategy"], sort=False).sum().items()},
         predictions=read_predictions(folder),
         classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
         search=_search(folder, result, schedule, config) if is_search else None,
     )
+
+
+def _finals(folder: Path) -> pd.DataFrame:
+    """The table of the final training runs; those that failed have no scores."""
+    return _table(folder / TEST, {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
 
 
 def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, config: Mapping[str, Any]) -> Search:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biotune.store.files import PLOTS, REPORT, write_text
+from biotune.store.folders import make_folder
 
 if TYPE_CHECKING:
     from biotune.report.read import Run
@@ -31,7 +32,7 @@ def write_report(run: Run, page: Path | None = None) -> Path:
 
     drawings = draw(run)
     plots = run.folder / PLOTS
-    plots.mkdir(exist_ok=True)
+    make_folder(plots)
     for drawing in drawings.values():
         if drawing.png:
             drawing.save(plots)

@@ -17,7 +17,7 @@ from biotune.report.plots import chosen_schedule, search_score
 from biotune.report.read import Run, Score, Search
 from biotune.report.strip import colour_of
 from biotune.report.style import Drawing
-from biotune.report.verdict import EVOLVED, predicted, verdict
+from biotune.report.verdict import EVOLVED, failures_text, predicted, verdict
 
 _SHOWN_CONFUSIONS = 10
 
@@ -137,7 +137,8 @@ def _facts(run: Run) -> str:
     spread = f"Mean ± sd over {seeds} training seeds" if seeds > 1 else "One training seed, so no spread is known"
     tested = f"{len(run.predictions):,} test images of {len(run.classes)} classes"
     rest = ", which the search never saw" if run.search else ""
-    return f"{spread}; {tested}{rest}."
+    failed = failures_text({run.name_of(name): count for name, count in run.failed.items()})
+    return f"{spread}; {tested}{rest}. {failed}".rstrip()
 
 
 def _tiles(run: Run) -> list[tuple[str, str]]:

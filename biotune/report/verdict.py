@@ -68,6 +68,19 @@ def predicted(confirmed: Mapping[str, Any]) -> str:
     )
 
 
+def failures_text(failed: Mapping[str, int]) -> str:
+    """Say how many final training runs failed and what the means are over; empty where none failed.
+
+    Args:
+        failed: By method, the number of failed final training runs.
+    """
+    said = [f"{count} of {method_name(name)}" for name, count in failed.items() if count]
+    if not said:
+        return ""
+    beside = "; means are over the seeds that all methods shown have" if len(failed) > 1 else ""
+    return f"Failed final training runs: {', '.join(said)}{beside}."
+
+
 def _mean(finalist: Mapping[str, Any]) -> float:
     return float(finalist["macro_accuracy"]["mean"])
 

@@ -62,6 +62,25 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise RunFolderError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
+def check_writable(path: Path) -> None:
+    """Try whether `write_whole` could write a file, before the work whose result it is to hold; nothing is left.
+
+    Args:
+        path: The final path.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    if os.path.isdir(path):
+        raise RunFolderError(f"{path}: cannot be written (it is a folder).")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}")
+        os.close(handle)
+        Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

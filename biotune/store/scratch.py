@@ -13,18 +13,40 @@ from filelock import FileLock, Timeout
 
 from biotune.errors import RunFolderError
 from biotune.store.files import LOCK
+from biotune.store.folders import why_not_writable
+
+_REMEDY = "Set BIOTUNE_CACHE_DIR to another."
 
 
 def cache_folder() -> Path:
-    """The folder of decoded images: $BIOTUNE_CACHE_DIR, or `biotune` in the user's cache folder."""
+    """The folder of decoded images: $BIOTUNE_CACHE_DIR, or `biotune` in the user's cache folder.
+
+    Raises:
+        RunFolderError: None is named, and the user has no home folder.
+    """
     if own := os.environ.get("BIOTUNE_CACHE_DIR"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "biotune"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "biotune"
+    except RuntimeError:  # as in a container with a user that it does not know
+        raise RunFolderError(
+            "the cache folder is not known, as you have no home folder. Set BIOTUNE_CACHE_DIR to one."
+        ) from None
 
 
 def scratch_root() -> Path:
     """The folder that holds the scratch folders of all runs."""
     return cache_folder() / "scratch"
+
+
+def check_cache() -> None:
+    """Try whether the cache folder can be made and written; nothing is left.
+
+    Raises:
+        RunFolderError: It cannot.
+    """
+    if reason := why_not_writable(scratch_root()):
+        raise RunFolderError(f"the cache folder {cache_folder()} cannot be written ({reason}). {_REMEDY}")
 
 
 @contextmanager
@@ -45,9 +67,7 @@ def scratch() -> Iterator[Path]:
             lock = FileLock(folder / LOCK)
             lock.acquire()
     except OSError as error:
-        raise RunFolderError(
-            f"the cache folder {root.parent} cannot be written ({error.strerror}). Set BIOTUNE_CACHE_DIR to another."
-        ) from error
+        raise RunFolderError(f"the cache folder {root.parent} cannot be written ({error.strerror}). {_REMEDY}") from error
     try:
         yield folder
     finally:

@@ -172,3 +172,30 @@ def test_the_journal_of_a_search_without_an_order_is_as_it_was_before_there_was_
     several = [sum(one.schedule.selected) > 1 for one in generation.candidates]
     orders = [one.get("unfreezing") for one in tables.journal_record(generation)["candidates"]]
     assert any(several) and orders == ["last_to_first" if many else None for many in several]
+
+
+def final(name: str, seed: int, score: float) -> tuple[Trial, TrialResult]:
+    schedule = Schedule((Block("head", ("head",)),), (1.0,))
+    return Trial(schedule, None, seed, 1, 0.01, test=True), TrialResult("ok", (score,), 1.0, {"macro_accuracy": score})
+
+
+def test_final_training_runs_are_set_side_by_side_over_the_seeds_that_all_have() -> None:
+    own = [final("biotune", seed, score) for seed, score in ((1, 0.9), (2, 0.9), (3, 0.5))]
+    finals = {"biotune": own, "full": [final("full", 1, 0.8), final("full", 2, 0.85)], "linear_probe": [final("p", 1, 0.7)]}
+    beside = tables.side_by_side(finals)
+    assert {name: [result.score for result in results] for name, results in beside.items()} == {
+        "biotune": [0.9, 0.9],
+        "full": [0.8, 0.85],
+    }, "the hard third seed, on which full failed, counts for neither; the probe failed on most"
+    assert tables.failures(finals, finals, 3) == {"biotune": 0, "full": 1, "linear_probe": 2}
+
+
+def test_the_own_final_training_runs_count_even_where_no_seed_is_shared() -> None:
+    finals = {
+        "biotune": [final("b", 1, 0.9), final("b", 2, 0.8)],
+        "full": [final("f", 1, 0.7)],
+        "linear_probe": [final("p", 2, 0.6)],
+    }
+    assert {name: len(results) for name, results in tables.side_by_side(finals).items()} == {"biotune": 2}
+    alone = {"biotune": [final("b", 3, 0.9)], "full": [final("f", 1, 0.7), final("f", 2, 0.7)]}
+    assert list(tables.side_by_side(alone)) == ["biotune"]

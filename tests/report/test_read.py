@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from made_up import change_json, change_table, make_run
 
 from biotune.errors import RunFolderError
-from biotune.report.read import read_finished_run, read_run
+from biotune.report.read import read_finished_run, read_rows, read_run
+from biotune.report.run import write_report
+from biotune.report.statistics import summarise
 
 
 @pytest.fixture
@@ -111,3 +116,31 @@ def test_results_of_the_wrong_shape_are_damage_not_a_traceback(folder: Path) -> 
     assert "result.json: is damaged" in refusal(folder)
     change_json(folder / "result.json", test=None)
     assert "result.json: is damaged" in refusal(folder)
+
+
+def fail(folder: Path, method: str, row: int) -> None:
+    """Make a final training run of a method a failed one, as a run would have left it."""
+    table = pd.read_csv(folder / "test.csv")
+    place = table.index[table["strategy"] == method][row]
+    table.loc[place, [name for name in table.columns if name not in ("strategy", "seed", "epochs", "seconds")]] = math.nan
+    table.to_csv(folder / "test.csv", index=False)
+    result = json.loads((folder / "result.json").read_text())
+    for scores in (result["test"], *result["baselines"].values()):
+        for score in scores.values():
+            del score["values"][row]
+    change_json(folder / "result.json", **result)
+
+
+def test_failed_final_training_runs_are_counted_and_their_seed_is_left_out_for_all(folder: Path) -> None:
+    fail(folder, "full", 2)
+    run = read_finished_run(folder)
+    assert run.failed == {"biotune": 0, "full": 1, "linear_probe": 0}
+    assert len(run.test) == 8
+    assert "Failed final training runs: 1 of full fine-tuning; means are over the seeds that all" in write_report(
+        run
+    ).read_text(encoding="utf-8")
+    rows = read_rows(folder, "run")
+    assert len(rows) == 9
+    found = summarise(rows)
+    assert found["strategies"]["full"]["failed"] == 1
+    assert len(found["strategies"]["biotune"]["test"]["macro_accuracy"]["values"]) == 2

@@ -50,3 +50,11 @@ def test_the_table_is_ranked_and_holds_paired_differences(script: ModuleType) ->
     assert "25 % | 5 | 60" in lines[4]
     assert any("biotune's one model over that: +0.2500" in line for line in lines)
     assert any(line.startswith("Over lora, ") and "biotune is +0.1000" in line for line in lines)
+
+
+def test_a_strategy_that_failed_on_a_hard_seed_is_compared_over_the_others_and_counted(script: ModuleType) -> None:
+    hard = [row("full", 3, 0.10, 0.10), row("lora", 3, float("nan"), float("nan")), row("biotune", 3, 0.20, 0.20)]
+    lines = script.table("made up", [*ROWS, *hard])
+    assert [line.split("|")[2].strip() for line in lines[4:7]] == ["0.7500 ± 0.0707", "0.6500 ± 0.3536", "0.5500 ± 0.0707"]
+    assert any(line.startswith("2 of 3 seeds on which all have a score, each") for line in lines)
+    assert "Failed: lora on 1 of 3 seeds." in lines

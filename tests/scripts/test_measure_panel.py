@@ -237,3 +237,11 @@ class TestScript:
         real = (ROOT / "docs" / "evidence" / "panel.md").read_text(encoding="utf-8")
         for groups in [("choosing",), ("unopened",), script.GROUPS]:
             assert all(real.count(mark) == 1 for mark in script.marks(groups))
+
+
+def test_a_task_in_which_a_strategy_failed_is_ranked_over_the_seeds_that_all_have(tables: ModuleType) -> None:
+    nan = float("nan")
+    hard = [row("full", 3, nan, nan), row("linear_probe", 3, 0.0, 0.0), row("biotune", 3, 0.1, 0.1)]
+    panel = {"a": [*PANEL["a"], *hard]}
+    assert tables.mean_ranks(panel) == tables.mean_ranks({"a": PANEL["a"]}) == {"biotune": 1, "linear_probe": 2, "full": 3}
+    assert tables.task_lines(panel, WORDS)[-1].startswith("Failed: full on 1 of 3 seeds of task a.")

@@ -83,6 +83,7 @@ FAULTS: dict[str, Callable[[], object]] = {
     "sleeps": lambda: time.sleep(1000),
     "spins": spin,
     "stands still": lambda: end_by(signal.SIGSTOP),
+    "pauses": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "speaks": say,
     "naps": lambda: time.sleep(2.0),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.view import Cell, View
 from biotune.config.plugins import load_plugins
 from biotune.errors import ConfigError, DataError
-from biotune.store.files import write_table
+from biotune.store.files import check_writable, write_table
 
 if TYPE_CHECKING:
     from biotune.training.model import Model
@@ -49,8 +50,10 @@ def predict(arguments: list[str]) -> int:
     load_plugins([name for name in options.plugins.split(",") if name])
     from biotune.training.model import image_files, load_model
 
-    if options.csv and not options.csv.parent.is_dir():
+    if options.csv and not os.path.isdir(options.csv.parent):
         raise ConfigError(f"--csv {options.csv}: {options.csv.parent} is not a folder.")
+    if options.csv:
+        check_writable(options.csv)
     model = load_model(options.folder, options.device)
     rows, broken = _classified(model, image_files(options.images), options.top)
     cells = [

@@ -48,7 +48,10 @@ def report(arguments: list[str]) -> int:
         raise ConfigError(f"{twice[0]}: is named twice; name each run once.")
     from biotune.report.read import is_comparison, read_finished_run
     from biotune.report.run import write_report
-    from biotune.store.files import REPORT
+    from biotune.store.files import REPORT, check_writable
+
+    if options.out is not None:
+        check_writable(options.out)  # before the folders are read and drawn
 
     if any(is_comparison(folder) for folder in folders):
         from biotune.report.comparison_page import check_comparable, read_compared, write_strategies

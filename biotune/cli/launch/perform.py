@@ -6,8 +6,8 @@ import logging
 import multiprocessing
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from biotune.store.files import LOG
 from biotune.store.status import record_end
 
 if TYPE_CHECKING:
+    from biotune.cli.terminal.view import View
     from biotune.recipes.inputs import Prepared
 
 _FAILED = 1
@@ -51,7 +52,7 @@ def perform(
     recipe: Callable[..., Any] = load(str(COMMANDS[command].job))
     handler = _log_to(folder)
     try:
-        with View(mode=mode) as view:
+        with View(mode=mode) as view, _warnings_shown(view):
             if title is not None:
                 view.final(title, "bold")
             show_result(view, command, recipe(config, folder, view, prepared), folder)
@@ -117,6 +118,27 @@ def _alone(command: str, config: Any, folder: Path, mode: OutputMode, title: str
         status = INTERRUPTED
     sys.stdout.flush()
     sys.exit(status)
+
+
+@contextmanager
+def _warnings_shown(view: View) -> Iterator[None]:
+    """Show the warnings that go to the log, such as one about a worker that stands still; errors are printed by others."""
+    shown = _Shown(view)
+    _log.addHandler(shown)
+    try:
+        yield
+    finally:
+        _log.removeHandler(shown)
+
+
+class _Shown(logging.Handler):
+    def __init__(self, view: View) -> None:
+        super().__init__(logging.WARNING)
+        self._view = view
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            self._view.warning(one_line(record.getMessage()))
 
 
 def _log_to(folder: Path) -> logging.Handler:

@@ -27,6 +27,7 @@ from biotune.cli.terminal.output_mode import OutputMode
 from biotune.config.checks import check
 from biotune.config.key import keys_of
 from biotune.errors import ConfigError, one_line
+from biotune.store.scratch import check_cache
 
 if TYPE_CHECKING:
     from biotune.recipes.inputs import Prepared
@@ -80,8 +81,14 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
     for number, (config, whole) in enumerate(composed):
         check(config)
         if command in WITH_FOLDER:
-            check_folder(whole.hydra, number if options.multirun else None, config)
-    prepared = _check_inputs(configs, mode) if command in WITH_FOLDER else None
+            if options.multirun:
+                check_folder(_numbered(whole, number), number, config)
+            else:
+                check_folder(whole.hydra, None, config)
+    if command not in WITH_FOLDER:
+        return Checked(None, None if options.multirun else (composed[0][1], loader))
+    check_cache()
+    prepared = _check_inputs(configs, mode)
     return Checked(prepared, None if options.multirun else (composed[0][1], loader))
 
 
@@ -150,6 +157,15 @@ def _compose(command: str, name: str, overrides: list[str]) -> tuple[Any, DictCo
         raise ConfigError(f"the config cannot be composed: {one_line(error)}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"a config file is not plain YAML: {one_line(error)}") from None
+
+
+def _numbered(whole: DictConfig, number: int) -> DictConfig:
+    """Hydra's part of the config of a sweep's job, with the job's number, on which the name of its folder depends."""
+    numbered = copy.deepcopy(whole)
+    with read_write(numbered.hydra), open_dict(numbered.hydra):
+        numbered.hydra.job.num, numbered.hydra.job.id = number, str(number)
+    hydra: DictConfig = numbered.hydra
+    return hydra
 
 
 def _check_mode(overrides: list[Override]) -> None:

@@ -25,6 +25,7 @@ from biotune.recipes.resuming import EXTENDABLE, pin_config
 from biotune.store.files import JOURNAL, write_text
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
+from biotune.store.scratch import check_cache
 from biotune.store.status import state_of
 
 CONFIG = Path(".hydra") / "config.yaml"
@@ -60,6 +61,7 @@ def resume(arguments: list[str]) -> int:
     check_use(command, overrides, [config])
     check(config)
     _refuse_what_is_over(folder, options.folder, overrides)
+    check_cache()
     with sole_user(folder):
         _check_settings(folder, config)
         if overrides:
@@ -71,7 +73,7 @@ def resume(arguments: list[str]) -> int:
 
 def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
     """The command and the composed config of a run folder."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike Path.is_dir, it takes a name that is too long
         raise RunFolderError(f"{named}: no such folder.")
     if not (folder / CONFIG).is_file():
         if any(folder.glob(f"*/{CONFIG}")):

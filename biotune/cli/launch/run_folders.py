@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from biotune.errors import ConfigError, RunFolderError
+from biotune.errors import ConfigError, RunFolderError, one_line
 from biotune.recipes.resuming import pin_config
 from biotune.store.files import JOURNAL, STATUS
+from biotune.store.folders import why_not_writable
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
 
@@ -19,7 +21,7 @@ def check_folder(hydra_config: DictConfig, job: int | None, config: Any) -> None
     """Reject a folder that holds a run, or that cannot be written. A sweep may continue in its own folder.
 
     Args:
-        hydra_config: Hydra's part of the composed config.
+        hydra_config: Hydra's part of the composed config; in a sweep with the job's number.
         job: Number of the job in a sweep; None for a single run.
         config: The typed config of the job.
 
@@ -38,27 +40,30 @@ def check_folder(hydra_config: DictConfig, job: int | None, config: Any) -> None
     if holds_run(folder):
         hint = f" 'biotune resume {named}' finishes it, if it was interrupted." if job is None else ""
         raise RunFolderError(f"{key}={folder}: already holds a run; choose another folder or delete it.{hint}")
+    what = ""
     if job is not None:
         raw: Any = OmegaConf.to_container(hydra_config.sweep, resolve=False)
         _check_earlier_job(folder, job, config, str(raw["subdir"]))
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not nearest.is_dir():
-        raise RunFolderError(f"{key}={folder}: cannot be written: {nearest} is a file.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise RunFolderError(f"{key}={folder}: cannot be written: no permission in {nearest}.")
+        try:
+            subfolder = str(hydra_config.sweep.subdir)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"hydra.sweep.subdir: cannot be resolved ({one_line(error)}).") from None
+        folder, what = folder / subfolder, f"the folder {one_line(subfolder)} of a job "
+    if reason := why_not_writable(folder / hydra_config.output_subdir):
+        raise RunFolderError(f"{key}={one_line(named)}: {what}cannot be written: {reason}. Choose another folder.")
 
 
 def _check_earlier_job(sweep: Path, job: int, config: Any, subfolder: str) -> None:
     """Check that each job of a continued sweep has the settings it was started with."""
     if subfolder != "${hydra.job.num}":
-        if any(holds_run(folder) for folder in sweep.glob("*")):
+        if os.path.isdir(sweep) and any(holds_run(folder) for folder in sweep.iterdir()):
             raise RunFolderError(
                 f"hydra.sweep.dir={sweep}: already holds a sweep, and only a sweep with numbered jobs can be continued; "
                 "choose another folder or delete it."
             )
         return
     folder = sweep / str(job)
-    if not (folder / JOURNAL).is_file():
+    if not os.path.isfile(folder / JOURNAL):
         return
     with sole_user(folder):
         journal = Journal(folder)
@@ -70,4 +75,4 @@ def _check_earlier_job(sweep: Path, job: int, config: Any, subfolder: str) -> No
 
 def holds_run(folder: Path) -> bool:
     """Return whether a folder holds a run, finished or not."""
-    return any((folder / name).exists() for name in (".hydra/config.yaml", JOURNAL, STATUS))
+    return any(os.path.exists(folder / name) for name in (".hydra/config.yaml", JOURNAL, STATUS))

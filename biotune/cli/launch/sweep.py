@@ -40,12 +40,15 @@ def summarise_sweep(folder: Path) -> int:
             row["state"],
             _shown(row, "test") or row["error"] or "",
             _shown(row, "full"),
+            row["failed"],
         ]
         for row in rows
     ]
     finished = [job for job, row in zip(jobs, rows, strict=True) if row["state"] == "finished"]
     with View() as view:
-        view.table(f"Sweep {folder}", ["job", "overrides", "state", "test macro accuracy", "full fine-tuning"], cells)
+        view.table(
+            f"Sweep {folder}", ["job", "overrides", "state", "test macro accuracy", "full fine-tuning", "failed finals"], cells
+        )
         if page := _write_page(folder, finished):
             view.line(f"Page: {page}")
     return 0 if len(finished) == len(jobs) else 1
@@ -64,6 +67,7 @@ def _row(job: Path) -> dict[str, Any]:
         "state": status.get("state"),
         "error": status.get("error"),
     }
+    row["failed"] = sum(result.get("failed", {}).values()) if result else None  # of the final training runs
     for name in ("test", "full", "linear_probe"):
         score = scores.get(name, {}).get("macro_accuracy", {})
         row |= {f"{name}_macro_accuracy": score.get("mean"), f"{name}_macro_accuracy_sd": score.get("sd")}

@@ -23,13 +23,13 @@ def show_run(view: View, result: RunResult) -> None:
     for sentence in (verdict(result.document["confirmed"]), predicted(result.document["confirmed"])):
         if sentence:
             view.line(sentence)
-    view.scores({EVOLVED: result.document["test"], **result.document["baselines"]})
+    view.scores({EVOLVED: result.document["test"], **result.document["baselines"]}, result.document["failed"])
 
 
 def show_train(view: View, result: TrainResult) -> None:
     """Print the layer schedule and the test scores."""
     view.schedule(result.schedule, result.parameters, result.base_lr)
-    view.scores({result.strategy: result.document["test"]})
+    view.scores({result.strategy: result.document["test"]}, result.document["failed"])
 
 
 def show_compare(view: View, result: CompareResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
@@ -19,6 +20,7 @@ from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.sparklines import duration, strip
 from biotune.evolution.generation import Generation
 from biotune.fitness.fitness import METRICS
+from biotune.report.verdict import failures_text
 from biotune.schedule.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -74,6 +76,13 @@ class View:
         """Print one line of the result; quiet commands print it too, `--json` does not."""
         if self.mode is not OutputMode.JSON:
             self.console.print(Text(text, style=style))
+
+    def warning(self, text: str) -> None:
+        """Print a line that the user must see while the command runs; quiet commands and `--json` print it to stderr."""
+        if self.mode in (OutputMode.QUIET, OutputMode.JSON):
+            print(f"biotune: {text}", file=sys.stderr, flush=True)
+        else:
+            self.line(text, "yellow")
 
     def fact(self, name: str, value: Any) -> None:
         """Add a value to the JSON object; without `--json` it is part of a line or a title."""
@@ -250,11 +259,12 @@ class View:
             ),
         )
 
-    def scores(self, methods: Mapping[str, Mapping[str, Any]]) -> None:
+    def scores(self, methods: Mapping[str, Mapping[str, Any]], failed: Mapping[str, int] = MappingProxyType({})) -> None:
         """Print test scores, one line per method.
 
         Args:
             methods: Method → score's name → {mean, sd, values}.
+            failed: Method → number of its final training runs that failed.
         """
         first = next(iter(methods.values()))
         self.table(
@@ -262,6 +272,8 @@ class View:
             ["method", *(name.replace("_", " ") for name in first)],
             ([method, *(mean_sd(scores[name]) for name in first)] for method, scores in methods.items()),
         )
+        if said := failures_text(failed):
+            self.final(said)
 
     def comparison(self, result: Mapping[str, Any], seeds: int) -> None:
         """Print the comparison of strategies, one line per strategy.
@@ -270,19 +282,16 @@ class View:
             result: The content of the comparison's result file.
             seeds: Number of seeds that each strategy was trained with.
         """
-        from biotune.report.statistics import COLUMNS, table_rows
+        from biotune.report.statistics import COLUMNS, notes, seeds_text, table_rows
 
         self.table(
-            f"Test set (mean ± sd over {seeds} seeds; costs per seed, including the choice of the base learning rate)",
+            f"Test set (mean ± sd over {seeds_text(result, seeds)}; costs per seed, including the choice of the base learning "
+            "rate)",
             list(COLUMNS),
             table_rows(result),
         )
-        best = result["best"]
-        self.line(
-            f"* {best} is better than every other: all paired 95 % intervals lie above 0."
-            if best
-            else "None is marked as the best: at least one paired 95 % interval of every strategy reaches 0."
-        )
+        for note in notes(result):
+            self.line(note)
 
 
 def mean_sd(score: dict[str, float]) -> str:

@@ -63,6 +63,7 @@ def test_a_sweep_leaves_a_table_and_a_page_over_what_has_finished(here: Path, ca
         make_run(here / "sweep" / str(job), generations=1, seed=job, overrides=["x=1", f"seed={job}"])
     change_json(here / "sweep/3/status.json", state="failed", error="the disk is gone.")
     (here / "sweep/3/result.json").unlink()
+    change_json(here / "sweep/4/result.json", failed={"biotune": 0, "full": 2, "linear_probe": 1})
     assert summarise_sweep(here / "sweep") == 1
     table = pd.read_csv(here / "sweep/sweep.csv")
     assert table["job"].tolist() == list(range(11))
@@ -70,6 +71,7 @@ def test_a_sweep_leaves_a_table_and_a_page_over_what_has_finished(here: Path, ca
     result = json.loads((here / "sweep/10/result.json").read_text())
     assert table["test_macro_accuracy"][10] == result["test"]["macro_accuracy"]["mean"]
     assert table["state"].value_counts().to_dict() == {"finished": 10, "failed": 1}
+    assert (table["failed"][4], table["failed"][5]) == (3, 0)
     assert table["error"][3] == "the disk is gone."
     page = (here / "sweep/sweep.html").read_text(encoding="utf-8")
     assert "10 runs side by side" in page

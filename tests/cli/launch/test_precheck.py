@@ -11,7 +11,7 @@ import pytest
 
 from biotune.cli.launch.compose import register
 from biotune.cli.launch.hydra_app import _with_implied_strategy
-from biotune.cli.launch.precheck import precheck
+from biotune.cli.launch.precheck import flags_first, precheck
 from biotune.errors import BiotuneError, ConfigError, RunFolderError
 from biotune.store.files import LOCK
 from biotune.store.journal import Journal
@@ -59,7 +59,7 @@ def test_an_empty_folder_that_is_there_already_is_taken(here: Path) -> None:
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="an administrator may write everywhere")
 def test_a_folder_without_permission_is_refused(here: Path) -> None:
     (here / "locked").mkdir(mode=0o500)
-    with pytest.raises(RunFolderError, match="no permission"):
+    with pytest.raises(RunFolderError, match="Permission denied"):
         precheck("run", ["experiment=smoke", "hydra.run.dir=locked/run"])
 
 
@@ -92,3 +92,51 @@ def test_a_schedule_file_alone_says_which_strategy_is_meant(typed: list[str], pa
 def test_a_value_that_cannot_be_resolved_names_its_key() -> None:
     with pytest.raises(ConfigError, match=r"dataset\.root"):
         precheck("run", ["dataset.root=${nothing}"])
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hydra.run.dir=file"], r"^hydra\.run\.dir=file: cannot be written: .*file is a file\. Choose another folder\.$"),
+        (["hydra.run.dir=dangling/run"], "dangling is a link to nothing"),
+        ([f"hydra.run.dir={LONG}"], "File name too long"),
+        (["hydra.run.dir=odd"], r"odd/\.hydra is a file"),
+        (["-m", "hydra.sweep.dir=file"], r"^hydra\.sweep\.dir=file: the folder 0 of a job cannot be written: .*file is a file"),
+        (["-m", "hydra.sweep.subdir=${hydra.job.num}" + LONG], "the folder 0xxx.*File name too long"),
+        (["-m", "hydra.sweep.subdir=${hydra.job.nom}"], r"^hydra\.sweep\.subdir: cannot be resolved"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_loaded(
+    arguments: list[str], message: str, here: Path, snapshot: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "file").touch()
+    (here / "dangling").symlink_to("nowhere")
+    (here / "odd").mkdir()
+    (here / "odd/.hydra").touch()
+    before = snapshot(here)
+    monkeypatch.setattr("biotune.recipes.inputs.Prepared.check", lambda *_: pytest.fail("inputs were loaded"))
+    with pytest.raises(BiotuneError, match=message) as refused:
+        precheck("run", flags_first("run", ["experiment=smoke", *arguments]))
+    assert "\n" not in str(refused.value)
+    assert snapshot(here) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+@pytest.mark.parametrize("arguments", [["hydra.run.dir=/proc/x"], ["-m", "hydra.sweep.dir=/proc/x"]])
+def test_a_folder_on_a_file_system_that_makes_none_is_refused(arguments: list[str], here: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"cannot be written: .* in /proc\."):
+        precheck("run", flags_first("run", ["experiment=smoke", *arguments]))
+
+
+def test_a_cache_folder_that_cannot_be_made_is_refused_before_anything_is_loaded(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "file").touch()
+    monkeypatch.setenv("BIOTUNE_CACHE_DIR", str(here / "file"))
+    monkeypatch.setattr("biotune.recipes.inputs.Prepared.check", lambda *_: pytest.fail("inputs were loaded"))
+    with pytest.raises(RunFolderError, match=r"the cache folder .*file cannot be written \(.*\)\. Set BIOTUNE_CACHE_DIR"):
+        precheck("run", ["experiment=smoke"])
+    assert [path.name for path in here.iterdir()] == ["file"]

@@ -1,0 +1,57 @@
+"""Whether folders and files can be written, found out by trying: permission bits say nothing of /proc or a read-only disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from biotune.errors import RunFolderError, one_line
+
+_TRIED = ".biotune-"  # in the names of folders that are made only to try
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Try to make a folder and to write into it; nothing is left, and folders that others may be making are not touched.
+
+    The folders that are missing, and a file in the last of them, are made below a temporary name in the nearest folder that
+    exists, and removed. To make them under their own names and remove them could take them from another run.
+
+    Args:
+        folder: The folder, which need not exist.
+
+    Returns:
+        The reason why it cannot be made or written; None if it can.
+    """
+    folder = Path(os.path.abspath(folder))
+    nearest = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    if not nearest.is_dir():
+        what = "a file" if nearest.exists() else "a link to nothing"
+        return f"{one_line(nearest)} is {what}"
+    tried = None
+    try:
+        tried = tempfile.mkdtemp(prefix=_TRIED, dir=nearest)
+        last = Path(tried, folder.relative_to(nearest))
+        last.mkdir(parents=True, exist_ok=True)
+        (last / "file").write_bytes(b"")
+    except OSError as error:
+        return f"{error.strerror} in {one_line(nearest)}"
+    except ValueError as error:  # a NUL character in the name
+        return f"its name holds an {error}"
+    finally:
+        if tried is not None:
+            shutil.rmtree(tried, ignore_errors=True)
+    return None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder in one that exists, unless it is there already.
+
+    Raises:
+        RunFolderError: It cannot be made.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{one_line(folder)}: cannot be made ({error.strerror}).") from error
