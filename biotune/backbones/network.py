@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +121,12 @@ def skeleton(build: Callable[[], nn.Module]) -> nn.Module:
     except NotImplementedError:
         with torch.random.fork_rng(devices=[]):
             return build()
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """The first three names, for a message that suggests other networks."""
+    first, second, third = names[:3]
+    return f"{first}, {second} or {third}"
 
 
 def main_output(output: Any) -> Tensor:
