@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from biotune.backbones.network import Architecture, Preprocessing
-from biotune.backbones.weights_file import read_weights
 from biotune.schedule.block import Block
 
 IMAGE_SIZE = 16
@@ -146,7 +146,7 @@ def _preprocessing(weights: str) -> Preprocessing:
 
 
 def _pretrained(weights: str) -> dict[str, torch.Tensor]:
-    return read_weights(WEIGHTS)
+    return load_file(WEIGHTS)
 
 
 ARCHITECTURES = {

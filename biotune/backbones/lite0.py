@@ -55,7 +55,7 @@ def _pretrained(weights: str) -> dict[str, torch.Tensor]:
         folder = Path(str(files(_PACKAGE))) / "models"
     except ModuleNotFoundError as error:
         raise BackboneError(f"backbone={NAME}: {_EXTRA}") from error
-    original = read_weights(next(iter(sorted(folder.glob("*.pth"))), folder / "efficientnet-lite0.pth"))
+    original = read_weights(next(iter(sorted(folder.glob("*.pth"))), folder / "efficientnet-lite0.pth"))[""]
     row = timm.find(_TIMM_NAME)
     if row is None:
         raise BackboneError(f"backbone={NAME}: {_EXTRA}")

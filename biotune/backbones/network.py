@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,7 @@ class Network:
         parameters: Number of parameters per block.
         steps: The steps of the blocks (see `chain`), or None if the network is not a chain of them.
         fresh_head: Whether every trial begins with a new head; False if a pre-trained head is kept.
+        remarks: Remarks for the user on how the weights were found in their file.
     """
 
     module: nn.Module
@@ -109,6 +110,7 @@ class Network:
     parameters: dict[str, int]
     fresh_head: bool = True
     steps: Mapping[str, str] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def skeleton(build: Callable[[], nn.Module]) -> nn.Module:
@@ -119,6 +121,12 @@ def skeleton(build: Callable[[], nn.Module]) -> nn.Module:
     except NotImplementedError:
         with torch.random.fork_rng(devices=[]):
             return build()
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """The first three names, for a message that suggests other networks."""
+    first, second, third = names[:3]
+    return f"{first}, {second} or {third}"
 
 
 def main_output(output: Any) -> Tensor:

@@ -111,14 +111,18 @@ def by_structure(module: nn.Module, head: str) -> tuple[Block, ...]:
     stages: list[list[str]] = []
     bare: list[str] = []
     for path, part in _walk(module, ""):
-        if isinstance(part, nn.Module) and any(True for _ in part.children()):
-            stages += [bare] if bare else []
-            bare = []
-            stages.append([path])
+        if isinstance(part, nn.Parameter):
+            bare.append(path)
         elif isinstance(part, _POOLING) and bare:
             stages.append(bare)
             bare = []
-        elif isinstance(part, nn.Parameter) or any(True for _ in part.parameters()):
+        elif not any(True for _ in part.parameters()):
+            continue  # dropout, or a pooling module with parts of its own
+        elif any(True for _ in part.children()):
+            stages += [bare] if bare else []
+            bare = []
+            stages.append([path])
+        else:
             bare.append(path)
     stages += [bare] if bare else []
     position = next(index for index, stage in enumerate(stages) if any(_holds(path, head) for path in stage))
@@ -134,7 +138,13 @@ def by_parameters(module: nn.Module, group_of: Mapping[str, int]) -> tuple[Block
     Args:
         module: The network.
         group_of: The group of each named parameter; groups are ordered by their numbers.
+
+    Raises:
+        BackboneError: Modules share a parameter, so that it has several names, of which one is in a group.
     """
+    for name, _ in module.named_parameters(remove_duplicate=False):
+        if name not in group_of:
+            raise BackboneError(f"parameter {name} is shared by several modules, or in no group.")
     paths: dict[int, list[str]] = {group: [] for group in sorted(set(group_of.values()))}
 
     def descend(part: nn.Module, prefix: str) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from biotune.backbones.fitting import find_state, load_weights
 from biotune.backbones.network import Architecture, Network, skeleton
 from biotune.backbones.partition import check_partition, finer, finer_steps
-from biotune.backbones.weights_file import load_weights, read_weights
+from biotune.backbones.state import keep_entries
+from biotune.backbones.weights_file import State, read_weights
 from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError, did_you_mean
 from biotune.schedule.block_parameters import block_parameters
@@ -114,7 +116,7 @@ def build_network(config: BackboneConfig, num_classes: int) -> Network:
         BackboneError: No such network, or weights that cannot be had or do not fit.
     """
     row = find_architecture(config)
-    state = _state(row, config)
+    found = _weights(row, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_BODY_SEED)
         module = row.build()
@@ -123,12 +125,7 @@ def build_network(config: BackboneConfig, num_classes: int) -> Network:
     if row.prepare is not None:
         row.prepare(module)
     dropped = whole - set(module.state_dict())
-    if state is not None:
-        state = {name: value for name, value in state.items() if name not in dropped}
-        keep = config.head == "keep"
-        if keep:
-            _check_kept_head(state, row.head, num_classes)
-        load_weights(module, state, None if keep else row.head, f"backbone.weights={config.weights}")
+    remarks = [] if found is None else _load(module, found, dropped, row, config)
     blocks = row.blocks if config.granularity == "block" else row.layers or finer(module, row.blocks)
     check_partition(module, blocks, row.head)
     counts = {
@@ -147,15 +144,44 @@ def build_network(config: BackboneConfig, num_classes: int) -> Network:
         parameters=counts,
         fresh_head=fresh_head,
         steps=steps,
+        remarks=tuple(remarks),
     )
 
 
-def _state(row: Architecture, config: BackboneConfig) -> dict[str, torch.Tensor] | None:
-    """The weights asked for, by the library's name or from a file; None for random ones."""
+def _load(
+    module: nn.Module, found: Mapping[str, State], dropped: set[str], row: Architecture, config: BackboneConfig
+) -> list[str]:
+    """Load the weights that were found, with or without their head.
+
+    Args:
+        module: The network with its new head; changed in place.
+        found: The state dicts among which the weights are.
+        dropped: Names of entries that the network had before `prepare`.
+        row: The network's description.
+        config: Which weights, and which head.
+
+    Returns:
+        Remarks for the user on the choice among several weights, and on their names.
+    """
+    origin, keep = f"backbone.weights={config.weights}", config.head == "keep"
+    state, remarks = find_state(found, module, row.head, origin)
+    state = keep_entries(state, lambda name: name not in dropped)
+    if keep:
+        _check_kept_head(state, row.head, len(module.state_dict()[f"{row.head}.weight"]))
+    remedy = (
+        f"Give weights that were saved from {row.library}'s {row.name}, under the names of its state_dict(), or choose the "
+        "backbone.name that they belong to."
+    )
+    load_weights(module, state, None if keep else row.head, origin, remedy)
+    return remarks
+
+
+def _weights(row: Architecture, config: BackboneConfig) -> Mapping[str, State] | None:
+    """The state dicts among which the weights asked for are, by the library's name or from a file; None for random ones."""
     if config.weights == "none":
         return None
     if config.weights == "default" or config.weights in row.named_weights:
-        return row.pretrained(config.weights)
+        return {"": row.pretrained(config.weights)}
     path = Path(config.weights).expanduser()
     if not path.is_file() and row.named_weights:
         named = ", ".join(row.named_weights)
@@ -163,7 +189,7 @@ def _state(row: Architecture, config: BackboneConfig) -> dict[str, torch.Tensor]
     return read_weights(path)
 
 
-def _check_kept_head(state: dict[str, torch.Tensor], head: str, num_classes: int) -> None:
+def _check_kept_head(state: State, head: str, num_classes: int) -> None:
     weight = state.get(f"{head}.weight")
     if weight is None or weight.shape[0] != num_classes:
         found = "no head" if weight is None else f"a head for {weight.shape[0]} classes"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from biotune.backbones.network import Architecture, Preprocessing, skeleton
+from biotune.backbones.network import Architecture, Preprocessing, alternatives, skeleton
 from biotune.backbones.partition import by_structure
 from biotune.errors import BackboneError, one_line
 from biotune.schedule.block import Block
@@ -139,6 +139,8 @@ def _row(name: str, blocks: Blocks, head: str, steps: dict[str, str] | None = No
 
 # torchvision's weights expect the transformed input; its builder sets that only when it loads them itself
 _GOOGLE = {"init_weights": False, "transform_input": True}
+# to suggest in the place of the two networks without a linear head, the small SqueezeNets
+_SMALL = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "mnasnet0_5")
 _SEVEN_STAGES = ("1", "2", "3", "4", "5", "6", "7")
 
 ARCHITECTURES = {
@@ -191,5 +193,8 @@ def find(name: str) -> Architecture | None:
     linear = [path for path, part in module.named_modules() if isinstance(part, nn.Linear)]
     last = list(module.named_parameters())[-1][0].rpartition(".")[0]
     if not linear or linear[-1] != last:
-        raise BackboneError(f"backbone.name={name}: its head {last} is no linear layer; choose another network.")
+        raise BackboneError(
+            f"backbone.name={name}: its head {last} is no linear layer but a {type(module.get_submodule(last)).__name__}. "
+            f"Choose another network, such as {alternatives(_SMALL)}."
+        )
     return _row(name, by_structure(module, linear[-1]), linear[-1], **options)

@@ -62,7 +62,7 @@ class BackboneConfig:
     name: str = key(MISSING, "Name of the network in its library.")
     weights: str = key(
         "default",
-        "default, none (random), a name in the library, or the path of a safetensors or state-dict file.",
+        "default, none (random), a name in the library, or the path of a safetensors file, a state dict or a checkpoint.",
         usual=("default", "none"),
         path="files",
     )

@@ -15,7 +15,7 @@ from biotune.recipes.base_rate import choose, mean_score, rates_to_try
 from biotune.recipes.baselines import tune
 from biotune.recipes.confirm import confirm
 from biotune.recipes.header import comparison_facts, remarks_on_data
-from biotune.recipes.inputs import Prepared, plans_to_compare, remarks_on, settings_of, settled
+from biotune.recipes.inputs import Prepared, plans_to_compare, remarks_on, say_remarks, settings_of, settled
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import search
 from biotune.recipes.session import Session, folder_in_use, open_session
@@ -71,6 +71,7 @@ def compare(
             with open_session("compare", settings_of(config, seed), place, progress, prepared) as session:
                 for _, remark in remarks_on_data(session.data):
                     progress.line(f"remark: {remark}.")
+                say_remarks(progress, session.network)
                 for name in missing:
                     row = _compare_one(session, config, name, seed, progress)
                     journal.append({"kind": "row", "strategy": name, "seed": seed, "row": row})

@@ -10,7 +10,7 @@ from biotune.config.schema import EvaluateConfig
 from biotune.fitness.fitness import Economy, stop_if_too_many_failed
 from biotune.recipes import tables
 from biotune.recipes.header import facts
-from biotune.recipes.inputs import Prepared, settled
+from biotune.recipes.inputs import Prepared, say_remarks, settled
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import fitness_of
 from biotune.recipes.session import open_session
@@ -49,6 +49,7 @@ def evaluate(
         genotypes = read_genotypes(config.genotypes, session.network.blocks)
         session.pin("genotypes", repr(genotypes).encode(), "the genotypes have")
         progress.header("biotune evaluate", [*facts(session), ("genotypes", f"{len(genotypes)} on {num_folds} folds")])
+        say_remarks(progress, session.network)
         fitness = fitness_of(session, config, config.training.base_lr, Economy())
         start = config.training.head_start
         schedules = [replace(decode(genes, session.network.blocks), head_start=start) for genes in genotypes]

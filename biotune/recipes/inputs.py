@@ -19,6 +19,7 @@ from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError, did_you_mean, shown
+from biotune.recipes.progress import Progress
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import PROBE, Schedule
@@ -139,6 +140,12 @@ def started(config: TrialsConfig, plans: Sequence[Plan]) -> list[Plan]:
     if config.training.head_start != PROBE:
         return list(plans)
     return [replace(plan, schedule=replace(plan.schedule, head_start=PROBE)) for plan in plans]
+
+
+def say_remarks(progress: Progress, network: Network) -> None:
+    """Tell the user how the weights were found in their file, below the header of a command."""
+    for remark in network.remarks:
+        progress.line(remark)
 
 
 def remarks_on(config: TrainConfig | CompareConfig, plans: Sequence[Plan]) -> list[str]:

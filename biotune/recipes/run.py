@@ -17,7 +17,7 @@ from biotune.recipes.baselines import tune
 from biotune.recipes.confirm import confirm
 from biotune.recipes.final import BASELINES, final_baselines, final_trainings, keep_best_model, origin, size
 from biotune.recipes.header import facts, search_facts
-from biotune.recipes.inputs import Prepared, settled
+from biotune.recipes.inputs import Prepared, say_remarks, settled
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import search
 from biotune.recipes.session import open_session
@@ -65,6 +65,7 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
     with open_session("run", config, folder, progress, prepared) as session:
         config = settled(config, session.data.resampling)
         progress.header("biotune run", facts(session) + search_facts(session, config))
+        say_remarks(progress, session.network)
         _, base_lr = find_base_rate(session, [final_baselines(session, {})["full"]], progress)
         tuned = tune(session, config, base_lr, progress)
         found = search(session, config, base_lr, progress)

@@ -12,7 +12,7 @@ from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
 from biotune.recipes.final import final_trainings, keep_best_model, origin, size
 from biotune.recipes.header import facts
-from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on
+from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on, say_remarks
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.session import open_session
 from biotune.report.read import read_run
@@ -58,6 +58,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
         choices = plans_to_train(config, session.network)
         session.pin("schedule", "\n".join(plan.schedule.key for plan in choices).encode(), "the schedule to train with has")
         progress.header("biotune train", [*facts(session), ("strategy", name)])
+        say_remarks(progress, session.network)
         for remark in remarks_on(config, choices):
             progress.line(remark)
         plan, base_lr = find_base_rate(session, choices, progress)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from biotune.backbones.state import copy_state, restore
 from biotune.config.sections import TrainingConfig
 from biotune.datasets.data import Data
 from biotune.errors import TrialError
@@ -73,11 +74,11 @@ def finetune(trial: Trial, workspace: Workspace) -> Trained:
         fitted = _fit(trial, workspace, entries, hooks, loss_function)
         scores, state, probabilities = {}, None, None
         if trial.test:
-            workspace.network.module.load_state_dict(fitted.best_state)
+            restore(workspace.network.module, fitted.best_state)
             hooks.fold_in()
             probabilities = predict(workspace, data.test).double().softmax(1).cpu()
             scores = score_predictions(probabilities, torch.from_numpy(data.labels[data.test]))
-            state = {name: value.detach().cpu().clone() for name, value in workspace.network.module.state_dict().items()}
+            state = copy_state(workspace.network.module, torch.device("cpu"))
     finally:
         hooks.undo()
     result = TrialResult(
@@ -126,7 +127,7 @@ def _fit(trial: Trial, workspace: Workspace, entries: Sequence[EntryPoint], hook
         fitted.losses.append(float(nn.functional.cross_entropy(logits, truth)))
         best = curve.index(max(curve))
         if best == epoch and trial.test:
-            fitted.best_state = {name: value.clone() for name, value in model.state_dict().items()}
+            fitted.best_state = copy_state(model)
         if epoch - max(best, hooks.stop_from) >= training.patience or epoch + 1 == trial.epochs:
             break  # before the floor is checked: a trial that has ended is not pruned
         # while blocks are still joining, the curve reflects only those that train already

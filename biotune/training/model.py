@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from biotune.backbones.fitting import load_weights
 from biotune.backbones.network import Preprocessing, main_output
 from biotune.backbones.registry import build_network
-from biotune.backbones.weights_file import load_weights
 from biotune.config.sections import BackboneConfig
 from biotune.datasets.images import ValueRange, bombs_refused, images_below, prepare
 from biotune.errors import DataError, RunFolderError, one_line
@@ -197,7 +197,8 @@ def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
 def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target: torch.device) -> Model:
     origin = BackboneConfig(library=facts["backbone"]["library"], name=facts["backbone"]["name"], weights="none")
     network = build_network(origin, len(facts["classes"]))
-    load_weights(network.module, state, None, str(place / MODEL))
+    remedy = "Load it with the versions of biotune, torchvision and timm, and the plugins, that the run used."
+    load_weights(network.module, state, None, str(place / MODEL), remedy)
     stated = facts["preprocessing"]
     preprocessing = Preprocessing(
         stated["resize"], stated["crop"], tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from biotune.backbones.chain import link
 from biotune.backbones.network import Network, main_output
+from biotune.backbones.state import copy_state, restore
 from biotune.config.sections import TrainingConfig
 from biotune.datasets.data import Data
 from biotune.training.activations import (
@@ -105,7 +106,7 @@ class Workspace:
         """
         # images are stored as (N, H, W, C), so this memory layout needs no copy
         network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        initial = {name: value.clone() for name, value in network.module.state_dict().items()}
+        initial = copy_state(network.module)
         dtype = autocast_type(training.precision, device, network.module)
         autocast = nullcontext if dtype is None else lambda: torch.autocast(device.type, dtype)
         workspace = Workspace(network, data, training, device, initial, autocast, Placement(device))
@@ -122,7 +123,7 @@ class Workspace:
 
     def reset(self) -> None:
         """Restore the network's initial weights."""
-        self.network.module.load_state_dict(self.initial)
+        restore(self.network.module, self.initial)
 
     def labels(self, rows: Rows) -> Tensor:
         """(B,) int64 labels on the device."""

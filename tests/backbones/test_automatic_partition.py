@@ -7,7 +7,7 @@ from torchvision import models
 
 from biotune.backbones.network import skeleton
 from biotune.backbones.partition import by_parameters, by_structure, check_partition
-from biotune.backbones.registry import build_network
+from biotune.backbones.registry import build_network, find_architecture
 from biotune.backbones.torchvision import ARCHITECTURES, find
 from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError
@@ -33,9 +33,13 @@ def test_other_torchvision_networks_are_covered_once_in_order(name):
     assert len(row.blocks) >= 3
 
 
-def test_a_network_without_a_linear_head_is_refused_by_name():
-    with pytest.raises(BackboneError, match=r"backbone.name=squeezenet1_0: its head classifier.1 is no linear layer"):
+def test_a_network_without_a_linear_head_is_refused_with_three_that_have_one():
+    with pytest.raises(BackboneError) as refused:
         find("squeezenet1_0")
+    assert str(refused.value) == (
+        "backbone.name=squeezenet1_0: its head classifier.1 is no linear layer but a Conv2d. Choose another network, such as "
+        "mobilenet_v3_small, shufflenet_v2_x0_5 or mnasnet0_5."
+    )
 
 
 def test_convolutions_between_poolings_make_one_block():
@@ -51,6 +55,15 @@ def test_convolutions_between_poolings_make_one_block():
     )
     module.fc = nn.Linear(4, 2)
     assert modules_of(by_structure(module, "fc")) == [("features.0",), ("features.3", "features.4", "features.5"), ("fc",)]
+
+
+def test_a_pooling_module_with_parts_of_its_own_is_no_stage():
+    module = nn.Sequential()
+    module.stem = nn.Sequential(nn.Conv2d(3, 4, 3))
+    module.body = nn.Sequential(nn.Conv2d(4, 4, 3))
+    module.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    module.head = nn.Linear(4, 2)
+    assert modules_of(by_structure(module, "head")) == [("stem",), ("body",), ("head",)]
 
 
 def test_a_normalisation_before_the_head_joins_it():
@@ -83,10 +96,83 @@ def test_timm_models_are_cut_by_their_own_stages(name):
     assert network.module.get_submodule(network.head).out_features == 5
 
 
-def test_a_timm_model_with_two_heads_is_refused():
+@pytest.mark.parametrize(
+    ("name", "released"),
+    [
+        ("eva02_tiny_patch14_224", "EVA's masked images"),
+        ("vit_small_patch14_dinov2", "DINOv2"),
+        ("vit_base_patch16_224.mae", "masked autoencoder"),
+        ("samvit_base_patch16", "SAM"),
+        ("resnet50_clip_gap", "CLIP"),
+    ],
+)
+def test_a_timm_model_released_without_a_classifier_gets_one(name, released):
+    timm = pytest.importorskip("timm")
+    row = find_architecture(BackboneConfig("timm", name, "none"))
+    module = skeleton(row.build)
+    check_partition(module, row.blocks, row.head)
+    plain = skeleton(lambda: timm.create_model(name, pretrained=False))
+    assert set(module.state_dict()) - set(plain.state_dict()) == {f"{row.head}.weight", f"{row.head}.bias"}, released
+    size = module.pretrained_cfg["input_size"][-1]
+    features = module.eval()(torch.zeros(2, 3, size, size, device=next(module.parameters()).device))
+    assert features.shape == (2, module.get_submodule(row.head).out_features), "one vector an image"
+
+
+def test_a_model_without_a_classifier_is_built_for_the_classes_at_hand():
     pytest.importorskip("timm")
-    with pytest.raises(BackboneError, match="deit_tiny_distilled_patch16_224: its head .* is no single linear layer"):
-        build_network(BackboneConfig("timm", "deit_tiny_distilled_patch16_224", "none"), 5)
+    network = build_network(BackboneConfig("timm", "eva02_tiny_patch14_224", "none", granularity="layer"), 5)
+    assert network.module.get_submodule("head").out_features == 5
+    assert network.parameters["head"] == 2 * 192 + 192 * 5 + 5  # the normalisation of the pooled features, then the head
+
+
+def test_weights_without_a_classifier_fit_the_model_with_one(tmp_path):
+    timm = pytest.importorskip("timm")
+    torch.save(timm.create_model("eva02_tiny_patch14_224", pretrained=False).state_dict(), tmp_path / "w.pt")
+    network = build_network(BackboneConfig("timm", "eva02_tiny_patch14_224", str(tmp_path / "w.pt")), 5)
+    assert network.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        (
+            "deit_tiny_distilled_patch16_224",
+            "it has 2 heads (head, head_dist), and biotune trains networks with one. Choose another model, such as deit_",
+        ),
+        (
+            "levit_128s",
+            "it has 2 heads (head.linear, head_dist.linear), and biotune trains networks with one. Choose another model",
+        ),
+        ("dla34", "its head fc is no linear layer but a Conv2d. Choose another model, such as "),
+        (
+            "twins_svt_small",
+            "it cannot be cut into blocks: blocks block1 and block2 are not in forward order. Choose another model, such as ",
+        ),
+        (
+            "coat_tiny",
+            "it cannot be cut into blocks: parameter serial_blocks1.0.cpe.proj.weight is shared by several modules, or in no "
+            "group. Choose another model, such as ",
+        ),
+    ],
+)
+def test_a_timm_model_that_cannot_be_used_names_what_it_lacks_and_three_that_can(name, fault):
+    pytest.importorskip("timm")
+    with pytest.raises(BackboneError) as refused:
+        find_architecture(BackboneConfig("timm", name, "none"))
+    message = str(refused.value)
+    assert message.startswith(f"backbone.name={name}: {fault}")
+    suggested = message.rpartition("such as ")[2].rstrip(".").replace(" or ", ", ").split(", ")
+    assert len(suggested) == 3
+    for other in suggested:
+        assert isinstance(find_architecture(BackboneConfig("timm", other, "none")).head, str)
+
+
+@pytest.mark.parametrize("name", ["pit_ti_224", "poolformerv2_s12", "rdnet_tiny"])
+def test_a_timm_model_that_states_no_stages_is_cut_by_its_structure(name):
+    pytest.importorskip("timm")
+    row = find_architecture(BackboneConfig("timm", name, "none"))
+    check_partition(skeleton(row.build), row.blocks, row.head)
+    assert len(row.blocks) >= 3
 
 
 def test_timm_preprocessing_is_what_timm_states():

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from biotune.backbones.fitting import load_weights
 from biotune.backbones.glyphnet import GlyphNet
 from biotune.backbones.registry import build_network
-from biotune.backbones.weights_file import load_weights, read_weights
+from biotune.backbones.weights_file import read_weights
 from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError
 
@@ -79,7 +80,7 @@ def test_a_refused_file_changes_nothing(state: State) -> None:
     before = {name: value.clone() for name, value in module.state_dict().items()}
     del state["stem.conv.weight"]
     with pytest.raises(BackboneError, match="stem.conv.weight"):
-        load_weights(module, state, "head", "backbone.weights=x")
+        load_weights(module, state, "head", "backbone.weights=x", "Give others.")
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 

@@ -319,3 +319,24 @@ def test_a_command_works_on_the_splits_that_it_is_told_to(
         assert main([command, *own, *tiny, *splits, f"hydra.run.dir={folder}"]) == 0
         found.append(fingerprint(folder / "seed-0" if command == "compare" else folder))
     assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize("command", ["run", "train", "compare", "evaluate"])
+def test_each_command_says_how_the_weights_were_found_in_their_file(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["biotune"])
+    weights = build_network(BackboneConfig("biotune", "glyphnet"), 10).module.state_dict()
+    torch.save({"state_dict": {f"model.{name}": value for name, value in weights.items()}}, tmp_path / "w.ckpt")
+    (tmp_path / "genes.csv").write_text("stem,layer1,layer2,layer3,layer4,head,threshold\n0,0,0,0,0,1,0.5\n")
+    own = {
+        "run": [*SMALL, "evolution.generations=1", "training.seeds=[1]", "confirm.top_k=0"],
+        "train": ["strategy=linear_probe"],
+        "compare": ["strategies=[full]", "test.seeds=[1]"],
+        "evaluate": [f"genotypes={tmp_path / 'genes.csv'}"],
+    }[command]
+    quick = ["dataset.max_per_class=5", "dataset.max_eval_per_class=5", "training.epochs=1", "training.lr=0.01"]
+    given = [*own, *quick, ALONE, f"backbone.weights={tmp_path / 'w.ckpt'}", f"hydra.run.dir={tmp_path / 'folder'}"]
+    assert main([command, *given]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"remark: backbone.weights={tmp_path / 'w.ckpt'}: its names are read without the prefix model." in said
