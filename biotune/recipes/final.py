@@ -103,14 +103,15 @@ def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -
 
 
 def _keep_images_of_mistakes(session: Session) -> None:
-    """Keep the images of the most confident mistakes if they have no files of their own, so that the report can show them."""
+    """Keep the images of the most confident mistakes for the report, unless their files show them as the network saw them."""
     from PIL import Image
 
     root = session.config.dataset.root
     folder = session.folder / MISTAKES
     for row in surest_mistakes(read_predictions(session.folder)).index:
         image = session.data.test[row]
-        if root is not None and (Path(root).expanduser() / session.data.names[image]).is_file():
+        as_in_file = session.data.value_range is None
+        if as_in_file and root is not None and (Path(root).expanduser() / session.data.names[image]).is_file():
             continue
         make_folder(folder)
         write_whole(folder / f"{row}.png", partial(Image.fromarray(session.data.pixels[image]).save, format="PNG"))

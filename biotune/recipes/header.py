@@ -44,9 +44,8 @@ def remarks_on_data(data: Data) -> list[tuple[str, str]]:
     remarks = []
     if data.value_range is not None:
         low, high = data.value_range
-        remarks.append(
-            ("values", f"{low:g} to {high:g} in images of more than 8 bits are black to white (dataset.value_range)")
-        )
+        what = "are black and white in images of more than 8 bits (dataset.value_range)"
+        remarks.append(("values", f"{low:g} and {high:g} {what}"))
     if lacking := np.setdiff1d(np.unique(data.labels[data.whole.train]), data.labels[data.test]).tolist():
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         remarks.append(("test", f"no test images of class {data.classes[lacking[0]]}{more}"))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageOps
+from PIL import Image
 
+from biotune.datasets.images import to_rgb
 from biotune.report.mistakes import surest_mistakes
 from biotune.report.read import Run
 from biotune.report.style import MUTED, NARROW, VERMILION, Drawing, drawable, figure_with_axes, finish
@@ -65,7 +66,7 @@ def confusions(run: Run) -> list[tuple[str, str, int, int]]:
 def worst(run: Run) -> list[Mistake]:
     """The most confident mistakes of the model.
 
-    Each has a thumbnail if its file still exists below `dataset.root`, or if the run has kept its image.
+    Each has a thumbnail if the run has kept its image, or if its file still exists below `dataset.root`.
     """
     wrong = surest_mistakes(run.predictions)
     root = run.config.get("dataset", {}).get("root")
@@ -76,7 +77,7 @@ def worst(run: Run) -> list[Mistake]:
             true,
             predicted,
             float(probability),
-            _thumbnail(folder / image if folder else None) or _thumbnail(run.folder / MISTAKES / f"{row}.png"),
+            _thumbnail(run.folder / MISTAKES / f"{row}.png") or _thumbnail(folder / image if folder else None),
         )
         for row, image, true, predicted, probability in wrong[
             ["picture", "true_class", "predicted_class", "probability"]
@@ -91,7 +92,7 @@ def _thumbnail(file: Path | None) -> str | None:
             return None
         with Image.open(file) as opened:
             opened.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))  # decodes large JPEGs at a fraction of their size
-            upright = ImageOps.exif_transpose(opened).convert("RGB")
+            upright = to_rgb(opened)
         upright.thumbnail((_THUMBNAIL, _THUMBNAIL))
         content = io.BytesIO()
         upright.save(content, format="JPEG", quality=82)

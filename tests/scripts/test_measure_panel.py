@@ -197,11 +197,13 @@ class TestScript:
                 "experiment=panel_digits",
                 f"strategies=[{','.join(script.SMALL)},biotune]",
                 "test.seeds=[3]",
+                "compare.restarts=3",
             ],
             [
                 "experiment=panel_noise",
                 f"strategies=[{','.join(script.SMALL)},biotune]",
                 "test.seeds=[3]",
+                "compare.restarts=3",
             ],
         ]
         assert [command[0] for command in commands] == ["compare"] * 4

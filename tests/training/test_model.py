@@ -5,12 +5,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
 import biotune
+from biotune.backbones.network import Preprocessing
 from biotune.cli import main
+from biotune.config.sections import DatasetConfig
+from biotune.datasets.data import find_dataset, load_dataset
 from biotune.errors import DataError, RunFolderError
+from biotune.store.files import MISTAKES
+from biotune.training.model import Model, image_files
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +116,71 @@ def test_a_kept_head_starts_where_the_weights_left_off(run_folder, tmp_path):
 def test_a_head_for_other_classes_cannot_be_kept(capsys):
     assert main(["train", "backbone.head=keep"]) == 2
     assert "backbone.head=keep: the weights have a head for 36 classes, the dataset has 10" in capsys.readouterr().err
+
+
+def noise(shape: tuple[int, ...], high: int, dtype: str) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, high, shape).astype(dtype)
+
+
+MODES = {
+    "grey.png": Image.fromarray(noise((20, 24), 256, "uint8")),
+    "one bit.png": Image.fromarray(noise((20, 24), 256, "uint8")).convert("1"),
+    "palette.png": Image.fromarray(noise((20, 24, 3), 256, "uint8")).quantize(16),
+    "opacity.png": Image.fromarray(noise((20, 24, 4), 256, "uint8")),
+    "grey with opacity.png": Image.fromarray(noise((20, 24, 4), 256, "uint8")).convert("LA"),
+    "cmyk.jpg": Image.fromarray(noise((20, 24, 4), 256, "uint8"), "CMYK"),
+    "colours.webp": Image.fromarray(noise((20, 24, 3), 256, "uint8")),
+    "colours.bmp": Image.fromarray(noise((20, 24, 3), 256, "uint8")),
+    "twelve bits.png": Image.fromarray(noise((20, 24), 4096, "uint16")),
+    "twelve bits.tif": Image.fromarray(noise((20, 24), 4096, "uint16")),
+    "integers.tif": Image.fromarray(noise((20, 24), 9000, "int32") - 1000),
+    "floats.tif": Image.fromarray(noise((20, 24), 3000, "float32")),
+}
+
+
+@pytest.mark.parametrize("name", list(MODES))
+def test_an_image_of_any_mode_is_prepared_as_in_training_to_the_pixel(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    preprocessing = Preprocessing(16, 12, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    for split in ("train", "val", "test"):
+        for label in ("a", "b"):
+            (tmp_path / split / label).mkdir(parents=True)
+            MODES[name].save(tmp_path / split / label / name)
+    data = load_dataset(find_dataset(DatasetConfig("folder", "folder", root=str(tmp_path))), preprocessing)
+    model = Model(torch.nn.Identity(), preprocessing, data.classes, torch.device("cpu"), data.value_range)
+    trained_on = preprocessing.normalise(torch.from_numpy(np.array(data.pixels[:1])))[0]
+    with Image.open(tmp_path / "train" / "a" / name) as image:
+        assert torch.equal(model.prepare(image), trained_on)
+
+
+def test_the_range_of_values_is_part_of_the_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BIOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    bundled = load_digits()
+    for index in range(60):
+        path = tmp_path / "images" / str(bundled.target[index] % 2) / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((bundled.images[index] * 255).astype(np.uint16)).save(path)  # 0 to 4080 of 65,535
+    run = tmp_path / "run"
+    options = [f"dataset.root={tmp_path / 'images'}", "backbone=glyphnet", "executor=in_process", "training.epochs=2"]
+    assert main(["train", "strategy=full", "dataset=folder", *options, "test.seeds=[1]", f"hydra.run.dir={run}"]) == 0
+    assert "values     0 and 4080 are black and white in images of more than 8 bits" in capsys.readouterr().out
+    assert json.loads((run / "model.json").read_text())["value_range"] == [0, 4080]
+    shown = [np.asarray(Image.open(path)) for path in (run / MISTAKES).glob("*.png")]  # for the report
+    assert shown and all(image.max() > 200 for image in shown)
+    model = biotune.load_model(run)
+    with (run / "predictions.csv").open() as file:
+        for row in list(csv.DictReader(file)):
+            probabilities = model.probabilities([tmp_path / "images" / row["picture"]])[0]
+            assert model.classes[int(probabilities.argmax())] == row["predicted_class"]
+            assert float(probabilities.max()) == pytest.approx(float(row["probability"]), abs=1e-4)
+    stated = tmp_path / "stated"
+    wanted = ["dataset.value_range=0,2040", "test.seeds=[1]", f"hydra.run.dir={stated}"]
+    assert main(["train", "strategy=full", "dataset=folder", *options, *wanted]) == 0
+    assert json.loads((stated / "model.json").read_text())["value_range"] == [0, 2040]
+
+
+def test_hidden_files_are_not_classified(tmp_path):
+    for name in ("a.png", ".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/._a.png", "deep/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert image_files([str(tmp_path)]) == [tmp_path / "a.png", tmp_path / "deep" / "b.png"]

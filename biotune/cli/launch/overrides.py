@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from biotune.cli.registry import COMMANDS, LIST_OF, SCHEMAS
-from biotune.config.key import Key, keys_of, near_keys, numbers_of
+from biotune.config.key import Key, keys_of, near_keys
 from biotune.config.unused import unused_keys
 from biotune.errors import ConfigError, did_you_mean, one_line
 
@@ -34,7 +34,7 @@ def with_pairs_quoted(command: str, arguments: Sequence[str]) -> list[str]:
 
     def quoted(argument: str) -> str:
         name, _, value = argument.partition("=")
-        return f'{name}="{value}"' if name.lstrip("+") in pairs and numbers_of(value) is not None else argument
+        return f'{name}="{value}"' if name.lstrip("+") in pairs and "," in value and '"' not in value else argument
 
     return [quoted(argument) for argument in arguments]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -56,12 +57,48 @@ def test_a_broken_image_is_named_with_status_1(here: Path, capsys: pytest.Captur
     assert "broken: dog/2.png (" in out and "1 broken images." in out
 
 
+def test_copies_that_spoil_scores_are_named_and_leftovers_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = here / "images"
+    for split in ("train", "test"):
+        images(root / split)
+    (root / "train" / "cat" / ".ipynb_checkpoints").mkdir()
+    for name in (".ipynb_checkpoints/0-checkpoint.png", "Thumbs.db", "notes.txt", "phone.HEIC"):
+        (root / "train" / "cat" / name).write_bytes(b"x")
+    assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    # each of the four contents is in both classes of both splits
+    first = "test/cat/0.png, test/dog/0.png, train/cat/0.png, train/dog/0.png"
+    named = {", ".join(sorted(line.split(", "))) for line in [first]}
+    assert "copies in several splits and with different labels: " in out
+    assert any(name in out for name in ("train/cat/0.png, train/dog/0.png, test/cat/0.png, test/dog/0.png", *named))
+    assert "4 images lie in more than one split, so that scores are too good" in out
+    assert "Passed over, as they are no images of the dataset: 1 .heic, 1 .txt, 2 hidden." in out
+    assert main(["data", "check", "dataset=folder", f"dataset.root={root}", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["passed_over"] == {".heic": 1, ".txt": 1, "hidden": 2}
+    assert len(told["copies"]) == 4
+    assert all(one["across_splits"] and one["labels_differ"] and len(one["pictures"]) == 4 for one in told["copies"])
+
+
+def test_copies_in_one_class_are_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = here / "images"
+    for name, value in (("cat/0", 1), ("cat/1", 1), ("cat/2", 2), ("dog/0", 3), ("dog/1", 4)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((12, 14, 3), value, dtype=np.uint8)).save(root / f"{name}.png")
+    assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 0
+    out = capsys.readouterr().out
+    assert "1 images are there more than once in their class" in out
+    assert "more than one split" not in out
+
+
 def test_a_missing_copy_has_status_1_and_a_wrong_command_line_2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "dataset=mnist"]) == 1
     assert "dataset.root=data/mnist: no such folder" in capsys.readouterr().out
     for wrong, message in (
         (["check", "dataset=mnst"], "Did you mean mnist"),
         (["check", "dataset=dtd", "dataset.partition=11"], "must be at most 10"),
+        (["check", "dataset=folder", "dataset.value_range=9,3"], "must be auto, or two ascending numbers"),
+        (["check", "dataset=folder", "dataset.value_range=bright"], "must be auto, or two ascending numbers LOW,HIGH"),
         (["check", "dataset=cub", "dataset.partition=3"], "only dataset=dtd has this key"),
         (["check", "backbone=resnet50"], "backbone"),
         (["check", "-m", "dataset=cub,dtd"], "one dataset at a time"),
