@@ -57,7 +57,7 @@ def autocast_type(precision: str, device: torch.device, module: nn.Module) -> to
         device: The device on which the network computes.
         module: The network.
     """
-    if precision == "bf16" or (precision == "auto" and has_bf16(device) and _gains_by_bf16(module, device)):
+    if precision == "bf16" or (precision == "auto" and _gains_by_bf16(module, device) and has_bf16(device)):
         return torch.bfloat16
     return None
 
