@@ -94,7 +94,7 @@ def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -
         "backbone": {"library": config.backbone.library, "name": config.backbone.name},
         "classes": list(session.data.classes),
         "preprocessing": asdict(preprocessing),
-        "value_range": session.data.value_range,
+        **({} if session.data.value_range is None else {"value_range": session.data.value_range}),
         "seed": best.seed,
         "training": best.key,
     }

@@ -203,7 +203,7 @@ def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target:
     preprocessing = Preprocessing(
         stated["resize"], stated["crop"], tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"]
     )
-    limits = facts.get("value_range")  # of earlier versions it has none
+    limits = facts.get("value_range")  # absent where the type's range was used
     value_range = None if limits is None else (float(limits[0]), float(limits[1]))
     return Model(network.module.to(target).eval(), preprocessing, tuple(facts["classes"]), target, value_range)
 

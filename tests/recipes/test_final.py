@@ -76,7 +76,7 @@ def test_the_final_model_is_the_one_that_validation_data_prefer(
         folder=tmp_path,
         config=SimpleNamespace(dataset=DatasetConfig("toy", "toy"), backbone=BackboneConfig("toy", "toy")),
         network=SimpleNamespace(preprocessing=preprocessing),
-        data=SimpleNamespace(classes=("cat", "dog")),
+        data=SimpleNamespace(classes=("cat", "dog"), value_range=None),
     )
     keep_best_model(session, finals)  # type: ignore[arg-type]
     assert (tmp_path / MODEL).read_bytes() == b"weights of seed %d" % chosen
