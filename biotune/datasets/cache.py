@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from biotune.datasets.copies import COPIES
 from biotune.datasets.decoded import ABOUT, UNFINISHED, is_abandoned
+from biotune.datasets.value_range import RANGES
 from biotune.store.scratch import cache_folder
 
 
@@ -46,7 +48,7 @@ def entries() -> list[CacheEntry]:
 
 
 def clear(dataset: str | None = None) -> list[CacheEntry]:
-    """Remove the entries of a dataset, or all entries.
+    """Remove the entries of a dataset, or all entries and what is known of copies and ranges of values.
 
     Entries that another process is filling are kept. Runs that have opened an entry can still read it.
 
@@ -60,6 +62,9 @@ def clear(dataset: str | None = None) -> list[CacheEntry]:
     chosen = [entry for entry in chosen if not entry.unfinished or is_abandoned(entry.folder)]
     for entry in chosen:
         shutil.rmtree(entry.folder, ignore_errors=True)
+    if dataset is None:
+        for found_once in (COPIES, RANGES):
+            shutil.rmtree(cache_folder() / found_once, ignore_errors=True)
     return [entry for entry in chosen if not entry.folder.exists()]
 
 

@@ -23,6 +23,8 @@ from biotune.store.scratch import cache_folder
 
 _FORMAT = 1
 
+COPIES = "copies"  # the folder in the cache
+
 
 @dataclass(frozen=True)
 class Copies:
@@ -96,7 +98,7 @@ def digest_of_image(image: Image.Image) -> bytes:
 def _digests(source: Source, members: Indices, on_progress: Callable[[int, int], None]) -> Digests:
     """The (N,) hashes of the members; others have none."""
     key = hashlib.sha256(f"{_FORMAT} {source.fingerprint}".encode() + members.tobytes()).hexdigest()
-    file = cache_folder() / "copies" / f"{key[:32]}.npy"
+    file = cache_folder() / COPIES / f"{key[:32]}.npy"
     with suppress(OSError, ValueError, EOFError):
         kept = np.load(file, allow_pickle=False)
         if kept.shape == (len(source.names),):

@@ -17,6 +17,8 @@ from biotune.store.files import write_whole
 from biotune.store.scratch import cache_folder
 
 _FORMAT = 1
+
+RANGES = "ranges"  # the folder in the cache
 _MOST = 0.5  # share of a type's range that images must use, so that the range is taken for theirs
 
 
@@ -37,7 +39,7 @@ def find_range(source: Source, members: Indices) -> ValueRange | None:
     if not source.on_disk:
         return None
     key = hashlib.sha256(f"{_FORMAT} {source.fingerprint}".encode() + members.tobytes()).hexdigest()
-    file = cache_folder() / "ranges" / f"{key[:32]}.json"
+    file = cache_folder() / RANGES / f"{key[:32]}.json"
     with suppress(OSError, ValueError):
         kept = json.loads(file.read_text(encoding="utf-8"))
         return None if kept is None else (float(kept[0]), float(kept[1]))

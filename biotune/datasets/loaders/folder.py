@@ -1,6 +1,7 @@
 """Loader of the user's images: one folder per class, optionally inside train, val and test folders."""
 
 import os
+import unicodedata
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def load(config: DatasetConfig) -> Source:
     if folders and "train" not in folders:
         raise DataError(f"dataset.root={config.root}: has a {next(iter(folders.values())).name} folder but no train folder.")
     found = {part: _classes(place, config) for part, place in (folders or {"": root}).items()}
+    found = _spelt_alike(found)
     if config.val_from_train and "val" in found:
         found["train"] = _joined(found["train"], found.pop("val"))
     parts = list(found)
@@ -68,6 +70,15 @@ def load(config: DatasetConfig) -> Source:
         fingerprint=fingerprint(root, names),
         passed_over=partial(passed_over, root, names),
     )
+
+
+def _spelt_alike(found: dict[str, dict[str, list[Path]]]) -> dict[str, dict[str, list[Path]]]:
+    """The images with every class spelt as in the first split: systems write accents in one code point or in two."""
+    spelling = {unicodedata.normalize("NFC", name): name for name in found[next(iter(found))]}
+    return {
+        part: {spelling.get(unicodedata.normalize("NFC", name), name): images for name, images in own.items()}
+        for part, own in found.items()
+    }
 
 
 def _joined(train: dict[str, list[Path]], val: dict[str, list[Path]]) -> dict[str, list[Path]]:

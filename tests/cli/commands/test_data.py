@@ -14,6 +14,7 @@ from PIL import Image
 from biotune.backbones.network import Preprocessing
 from biotune.cli import main
 from biotune.config.sections import DatasetConfig
+from biotune.datasets.data import find_dataset
 from biotune.datasets.decoded import decode
 from biotune.datasets.loaders import folder
 
@@ -109,6 +110,15 @@ def test_a_missing_copy_has_status_1_and_a_wrong_command_line_2(here: Path, caps
         assert main(["data", *wrong]) == 2
         error = capsys.readouterr().err
         assert error.startswith("biotune: ") and message in error and len(error.splitlines()) == 1
+
+
+def test_clearing_everything_forgets_copies_and_ranges_too(here: Path) -> None:
+    root = images(here / "images", 6)
+    find_dataset(DatasetConfig("folder", "folder", root=str(root)))
+    cache = Path(os.environ["BIOTUNE_CACHE_DIR"])
+    assert list(cache.rglob("*.npy"))
+    assert main(["data", "cache", "--clear"]) == 0
+    assert not list(cache.rglob("*.npy"))
 
 
 def test_the_cache_is_listed_and_cleared_by_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

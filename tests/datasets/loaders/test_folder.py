@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_names_with_spaces_quotes_and_unicode_work_down_to_the_pixels(
     assert data.classes == tuple(sorted(names))
     assert data.pixels.shape == (8, 8, 8, 3)
     assert (data.pixels.reshape(8, -1).max(1) > 0).all()
+
+
+def test_a_class_that_systems_spell_differently_is_one(tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    root = folder_tree(tmp_path, {f"train/{apart}": 2, "train/b": 2, f"val/{composed}": 1, "val/b": 1})
+    found = folder.load(folder_config(root))
+    assert found.classes == ("b", apart)
+    assert found.labels.tolist() == [0, 0, 1, 1, 0, 1]
+    assert found.names[-1] == f"val/{composed}/000.png"
 
 
 def test_images_may_lie_in_folders_below_a_class(tmp_path: Path) -> None:
