@@ -88,6 +88,8 @@ def _tell_of_copies(view: View, finding: Finding) -> None:
     if len(harmful) > _SHOWN:
         view.line(f"and {len(harmful) - _SHOWN} more of these; --json names all")
     if rest := len(finding.copies) - len(harmful):
-        view.line(f"{rest:,} images are there more than once in their class; what is held out keeps copies on one side.")
+        are = "1 image is" if rest == 1 else f"{rest:,} images are"
+        view.line(f"{are} there more than once in one class; what is held out keeps copies on one side.")
     if across := sum(one.across for one in finding.copies):
-        view.line(f"{across:,} images lie in more than one split, so that scores are too good. Keep one copy of each.")
+        lie = "1 image lies" if across == 1 else f"{across:,} images lie"
+        view.line(f"{lie} in more than one split, so that scores are too good. Keep one copy of each.")

@@ -88,7 +88,7 @@ def test_copies_in_one_class_are_counted(here: Path, capsys: pytest.CaptureFixtu
         Image.fromarray(np.full((12, 14, 3), value, dtype=np.uint8)).save(root / f"{name}.png")
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 0
     out = capsys.readouterr().out
-    assert "1 images are there more than once in their class" in out
+    assert "1 image is there more than once in one class" in out
     assert "more than one split" not in out
 
 
