@@ -65,6 +65,7 @@ def train_once(library: str, name: str, size: int, folder: Path) -> None:
     assert len(result.curve) == 1
     kept = load_file(kept_model(folder, "it"))
     workspace.reset()
+    assert any(not torch.equal(value, kept[entry]) for entry, value in network.module.named_parameters())
     load_weights(network.module, kept, None, name, "")
     for entry, value in network.module.state_dict().items():
         assert torch.equal(value, kept[entry]), entry

@@ -39,19 +39,19 @@ def load(config: DatasetConfig) -> Source:
         raise DataError(f"dataset.root={config.root}: has a {next(iter(folders.values())).name} folder but no train folder.")
     found = {part: _classes(place, config) for part, place in (folders or {"": root}).items()}
     found = _spelt_alike(found)
-    if config.val_from_train and "val" in found:
-        found["train"] = _joined(found["train"], found.pop("val"))
     parts = list(found)
-    classes = tuple(sorted(found[parts[0]]))
+    # where the validation set is held out again, its images are training images too
+    training = [part for part in parts if part in ("", "train") or (part == "val" and config.val_from_train)]
+    classes = tuple(sorted({name for part in training for name in found[part]}))
     if len(classes) < 2:
         raise DataError(f"dataset.root={config.root}: holds {len(classes)} class folders, needs at least two: {_LAYOUT}.")
     for name in classes:
-        if not found[parts[0]][name]:
+        if not any(found[part].get(name) for part in training):
             raise DataError(
                 f"dataset.root={config.root}: class folder {_shown(root, folders, parts[0], name)} holds no images "
                 f"({', '.join(extension[1:] for extension in IMAGE_SUFFIXES)}). Add some, or remove the folder."
             )
-    for part in parts[1:]:
+    for part in [part for part in parts if part not in training]:
         _check_agreement(config, part, found[part], classes)
     rows = [
         (str(path.relative_to(root)), classes.index(name), part)
@@ -81,10 +81,6 @@ def _spelt_alike(found: dict[str, dict[str, list[Path]]]) -> dict[str, dict[str,
     }
 
 
-def _joined(train: dict[str, list[Path]], val: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    return {name: [*train.get(name, ()), *val.get(name, ())] for name in sorted(train | val)}
-
-
 def _shown(root: Path, folders: dict[str, Path], part: str, name: str) -> Path:
     return (folders.get(part, root) / name).relative_to(root)
 
@@ -95,7 +91,6 @@ def _check_agreement(config: DatasetConfig, part: str, found: dict[str, list[Pat
     Raises:
         DataError: With the class and the remedies.
     """
-    words = {"val": "validation", "test": "test"}[part]
     own = {name for name, images in found.items() if images}
     if strange := sorted(own - set(classes)):
         raise DataError(
@@ -105,7 +100,7 @@ def _check_agreement(config: DatasetConfig, part: str, found: dict[str, list[Pat
     if part == "val" and (lacking := sorted(set(classes) - own)):
         raise DataError(
             f"dataset.root={config.root}: class {lacking[0]} is in train but not in {part}. Move some of its images to "
-            f"{part}, or set dataset.val_from_train=true, which holds the {words} set out of the images of both folders."
+            f"{part}, or set dataset.val_from_train=true, which holds the validation set out of the images of both folders."
         )
 
 

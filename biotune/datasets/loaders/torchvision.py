@@ -22,7 +22,7 @@ from torchvision import datasets as tv
 
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE, Facts
-from biotune.datasets.images import open_image
+from biotune.datasets.images import is_hidden, open_image
 from biotune.datasets.loaders.download import fetch_whole
 from biotune.datasets.loaders.files import fingerprint, local_root
 from biotune.datasets.loaders.packed import Pack, Pixels, idx, raw_columns, source_of
@@ -142,7 +142,9 @@ def _in_files(row: Row, root: Path, config: DatasetConfig) -> Source:
         if own != classes:
             odd = sorted(set(own) ^ set(classes)) or own
             raise ValueError(f"{split} and {next(iter(row.splits))} differ in their classes: {odd[0]}")
-        found += [(os.path.relpath(path, root), int(label), split) for path, label in row.files(part)]
+        listed = ((os.path.relpath(path, root), int(label)) for path, label in row.files(part))
+        # of datasets that ship no list of their files, torchvision lists hidden ones too
+        found += [(name, label, split) for name, label in listed if not any(map(is_hidden, Path(name).parts))]
     found.sort()
     names = tuple(name for name, _, _ in found)
     repeated = next((first for first, second in zip(names, names[1:], strict=False) if first == second), None)

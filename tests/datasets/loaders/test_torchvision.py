@@ -26,6 +26,7 @@ from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.loaders.packed import idx
 from biotune.datasets.loaders.torchvision import TABLE, load
+from biotune.datasets.registry import load_source
 from biotune.errors import DataError
 
 OWN_KEYS: dict[str, dict[str, Any]] = {"dtd": {"partition": 1}, "fgvc_aircraft": {"annotation": "variant"}}
@@ -203,6 +204,15 @@ def test_partitions_of_dtd_move_images_between_splits_and_share_what_is_decoded(
 def test_a_dataset_without_splits_is_held_out_by_the_common_layer(copy: Callable[[str], Path]) -> None:
     plan = find_dataset(config("eurosat", copy("eurosat")))
     assert [len(part) for part in (plan.cut.train, plan.cut.val, plan.cut.test)] == [6, 2, 2]
+
+
+def test_hidden_files_that_torchvision_lists_are_no_data(copy: Callable[[str], Path]) -> None:
+    root = copy("eurosat")
+    image = next((root / "eurosat" / "2750").rglob("*.jpg"))
+    hidden = image.parent / ".ipynb_checkpoints" / image.name
+    hidden.parent.mkdir()
+    hidden.write_bytes(image.read_bytes())
+    assert len(load_source(config("eurosat", root)).names) == 10
 
 
 class Trap:
