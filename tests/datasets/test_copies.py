@@ -68,6 +68,13 @@ def test_an_image_in_two_classes_stays_on_one_side(tmp_path: Path, cache: Path) 
         assert not set(seeds[stay]) & set(seeds[held])
 
 
+def test_where_every_image_has_copies_the_fewest_are_held_out_whole(tmp_path: Path, cache: Path) -> None:
+    source = with_copies(with_contents(tmp_path / "images", {"a": [1, 1, 1, 2, 2], "b": [3, 4, 5, 6, 7]}))
+    for seed in range(5):
+        _, held = hold_out(source, np.arange(10), 0.2, seed)
+        assert held[:-1].tolist() == [3, 4]
+
+
 def test_a_class_of_one_image_under_many_names_can_still_be_divided(tmp_path: Path, cache: Path) -> None:
     source = with_copies(with_contents(tmp_path / "images", {"a": [1, 1, 1, 1], "b": [2, 3, 4, 5]}))
     _, held = hold_out(source, np.arange(8), 0.25, 0)
