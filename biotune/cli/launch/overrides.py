@@ -93,7 +93,7 @@ def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -
                 f"{override.input_line}: {name} is a section; set one of its keys, such as {_first_in(name, keys)}."
             )
         else:
-            problems.append(f"{override.input_line}: no such key.{near_keys(name, keys) or _ALL_KEYS}")
+            problems.append(f"{override.input_line}: no such key.{near_keys(name, keys, chosen) or _ALL_KEYS}")
     if problems:
         raise ConfigError("\n".join(problems))
 

@@ -97,6 +97,7 @@ def test_a_missing_copy_has_status_1_and_a_wrong_command_line_2(here: Path, caps
     assert "dataset.root=data/mnist: no such folder" in capsys.readouterr().out
     for wrong, message in (
         (["check", "dataset=mnst"], "Did you mean mnist"),
+        (["check", "datset=folder"], "Did you mean dataset or"),
         (["check", "dataset=dtd", "dataset.partition=11"], "must be at most 10"),
         (["check", "dataset=folder", "dataset.value_range=9,3"], "must be auto, or two ascending numbers"),
         (["check", "dataset=folder", "dataset.value_range=bright"], "must be auto, or two ascending numbers LOW,HIGH"),
