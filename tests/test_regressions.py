@@ -138,6 +138,7 @@ def test_a_failing_baseline_does_not_cost_the_result(tmp_path, monkeypatch):
         "biotune": True,
         "full": False,
         "linear_probe": True,
+        "lp_ft": False,
     }
     assert (tmp_path / "run" / "report.html").is_file()
 

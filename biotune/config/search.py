@@ -146,6 +146,12 @@ class ConfirmConfig:
         "most half as many parameters (simplest).",
         choices=("simplest", "smoothed", "score"),
     )
+    retrain: str = key(
+        "winner",
+        "What the final training runs train on all training images: the finalist that is chosen (winner), or all that the "
+        "confirmation has not ruled out (finalists); the model with the best validation score is returned, with its schedule.",
+        choices=("winner", "finalists"),
+    )
     seeds: list[int] = key([71, 72, 73], "Training seeds of the confirmation, none of training.seeds.", ge=0, le=2**63 - 1)
 
     @property

@@ -102,13 +102,16 @@ def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, 
         last = search(session, own, base_lr, progress).last
         confirmed = confirm(session, own, base_lr, last, tuned, progress)
         progress.line(f"  {verdict(confirmed.document)}")
-        row = measure(session, config, name, seed, [confirmed.plan], costs, progress)
-        return {**row, **tables.prediction_columns(confirmed.document)}
+        finalists = confirmed.retrained(config.confirm.retrain)
+        # the search has chosen learning rates already; another noisy choice among their multiples would not improve them
+        best, row = measure(session, config, name, seed, [(one.plan, base_lr) for one in finalists], costs, progress)
+        return {**row, **tables.prediction_columns(confirmed.document, finalists[best].strategy)}
     found = plans_to_compare(config, session.network)[name]
     if name == "schedule":
         for remark in remarks_on(config, found):
             progress.line(remark)
-    return measure(session, config, name, seed, found, costs, progress)
+    chosen = choose(session, found, rates_to_try(config), config.compare.tune_seeds, progress)
+    return measure(session, config, name, seed, [chosen], costs, progress)[1]
 
 
 def restart_seeds(seed: int, count: int) -> list[int]:
@@ -143,38 +146,44 @@ class Costs:
 
 
 def measure(
-    session: Session, config: CompareConfig, name: str, seed: int, found: Sequence[Plan], costs: Costs, progress: Progress
-) -> dict[str, Any]:
-    """Measure one strategy with one seed: choose its learning rate by validation scores, then make the final training runs.
+    session: Session,
+    config: CompareConfig,
+    name: str,
+    seed: int,
+    plans: Sequence[tuple[Plan, float]],
+    costs: Costs,
+    progress: Progress,
+) -> tuple[int, dict[str, Any]]:
+    """Make the final training runs of one strategy with one seed.
 
-    The model with the best validation score counts, as `biotune run` chooses its final model.
+    The model with the best validation score counts, of equals the first, as `biotune run` chooses its final model.
 
     Args:
         session: The session that runs the trials; its data are split by the seed.
         config: The comparison's settings.
         name: The strategy's name.
         seed: The seed of the comparison and of the first final training run.
-        found: The plans to choose from.
+        plans: What to train, each with its base learning rate.
         costs: The cost of finding them; `session.executor.on_result` adds the strategy's own trials.
         progress: Receives the progress.
 
     Returns:
-        A row of `comparison.csv`.
+        The position of the plan that counts, and a row of `comparison.csv`.
     """
-    # a search has chosen learning rates already; another noisy choice among their multiples would not improve them
-    rates = [config.training.base_lr] if name == "biotune" else rates_to_try(config)
-    plan, rate = choose(session, found, rates, config.compare.tune_seeds, progress)
     finals = [
-        Trial(plan.schedule, None, one, config.training.epochs, plan.lr(rate), test=True, method=plan.method)
+        (at, Trial(plan.schedule, None, one, config.training.epochs, plan.lr(rate), test=True, method=plan.method))
+        for at, (plan, rate) in enumerate(plans)
         for one in restart_seeds(seed, config.compare.restarts)
     ]
-    results = session.executor.run(finals)
-    for trial, result in zip(finals, results, strict=True):
+    results = session.executor.run([trial for _, trial in finals])
+    for (_, trial), result in zip(finals, results, strict=True):
         if result.status != "ok":
             progress.line(f"{name}, seed {trial.seed}: the final training run failed: {result.error}")
-    result = max(results, key=lambda one: mean_score([one]))
+    best = max(range(len(results)), key=lambda number: mean_score([results[number]]))
+    at, result = finals[best][0], results[best]
+    plan, rate = plans[at]
     share = trainable_parameters(plan, session.network, session.data.pixels.shape[1]) / session.total_parameters
-    return {
+    return at, {
         "strategy": name,
         "seed": seed,
         "base_lr": plan.lr(rate),

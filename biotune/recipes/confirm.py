@@ -50,20 +50,32 @@ class Finalist:
     plan: Plan
     size: int
 
+    @property
+    def name(self) -> str:
+        """Its name in the table of the final training runs."""
+        return f"schedule_{self.label}" if self.strategy == EVOLVED else self.label
+
 
 @dataclass(frozen=True)
 class Confirmed:
     """What the confirmation returns.
 
     Attributes:
-        plan: The chosen plan.
-        strategy: biotune, or the name of the baseline that won.
+        finalists: Those that may still be returned: the winner first, the others by their mean score.
         document: The entry of `result.json`.
     """
 
-    plan: Plan
-    strategy: str
+    finalists: tuple[Finalist, ...]
     document: dict[str, Any]
+
+    @property
+    def winner(self) -> Finalist:
+        """The finalist that the confirmation chose."""
+        return self.finalists[0]
+
+    def retrained(self, what: str) -> tuple[Finalist, ...]:
+        """The finalists to train on all training images, by `confirm.retrain`."""
+        return self.finalists if what == "finalists" else self.finalists[:1]
 
 
 def confirm(
@@ -89,7 +101,8 @@ def confirm(
     """
     if config.confirm.top_k == 0:
         write_table(session.folder / CONFIRM, [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
-        return Confirmed(Plan(last.hall[0].schedule), EVOLVED, {"macro_accuracy": None})
+        (best,) = _as_finalists(session, {str(last.hall[0].number): (EVOLVED, Plan(last.hall[0].schedule))})
+        return Confirmed((best,), {"macro_accuracy": None})
     finalists = finalists_of(session, config, last.hall, tuned.plans)
     confirming = confirming_trials(config.evolution, config.confirm)
     results = _train(session, config, base_lr, finalists, confirming, progress)
@@ -98,20 +111,24 @@ def confirm(
         raise SearchError("no schedule could be confirmed: each had a failed trial; the journal holds the reasons.")
     jury = _Jury(config, complete, results, confirming, last)
     choice = jury.choose(range(len(confirming)))
-    (winner,) = (one for one in complete if one.label == choice.chosen)
-    document = {**_document(session, jury, choice, winner), "tuning": tuned.costs}
-    return Confirmed(winner.plan, winner.strategy, document)
+    means = {label: fmean(own) for label, own in jury.scores(range(len(confirming))).items()}
+    ordered = sorted(complete, key=lambda one: (one.label != choice.chosen, -means[one.label]))
+    document = {**_document(session, jury, choice, ordered[0]), "tuning": tuned.costs}
+    return Confirmed(tuple(ordered), document)
 
 
 def finalists_of(
     session: Session, config: RunConfig | CompareConfig, hall: Sequence[HallEntry], baselines: Mapping[str, Plan]
 ) -> list[Finalist]:
     """The baselines, then the best evolved schedules that are none of them; each training run is confirmed once."""
-    image_size = session.data.pixels.shape[1]
     plans = {name: (name, plan) for name, plan in baselines.items()}
     usual = {plan.schedule.key for plan in baselines.values() if plan.method is None}
     evolved = [entry for entry in hall if entry.schedule.key not in usual][: config.confirm.top_k]
-    plans |= {str(entry.number): (EVOLVED, Plan(entry.schedule)) for entry in evolved}
+    return _as_finalists(session, plans | {str(entry.number): (EVOLVED, Plan(entry.schedule)) for entry in evolved})
+
+
+def _as_finalists(session: Session, plans: Mapping[str, tuple[str, Plan]]) -> list[Finalist]:
+    image_size = session.data.pixels.shape[1]
     return [
         Finalist(label, strategy, plan, trainable_parameters(plan, session.network, image_size))
         for label, (strategy, plan) in plans.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,10 @@ from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.report.mistakes import surest_mistakes
 from biotune.report.read import read_predictions
+from biotune.report.verdict import EVOLVED
 from biotune.schedule.plan import Plan
-from biotune.store.files import MISTAKES, MODEL_FACTS, TEST, write_json, write_table, write_whole
+from biotune.schedule.schedule_file import save_text
+from biotune.store.files import MISTAKES, MODEL_FACTS, SCHEDULE, TEST, write_json, write_table, write_text, write_whole
 from biotune.store.folders import make_folder
 from biotune.strategies.registry import fixed_schedule
 from biotune.training.model import MODEL_FORMAT, choose_model, is_kept, model_origin
@@ -28,47 +30,67 @@ from biotune.trial import Trial, TrialResult, key_with_lr
 BASELINES = ("full", "linear_probe")
 
 
+Finals = Sequence[tuple[Trial, TrialResult]]
+
+
 def final_trainings(
-    session: Session, config: RunConfig | TrainConfig, plans_by_name: dict[str, Plan], base_lr: float, progress: Progress
-) -> dict[str, list[tuple[Trial, TrialResult]]]:
+    session: Session,
+    config: RunConfig | TrainConfig,
+    own: Mapping[str, Plan],
+    baselines: Mapping[str, Plan],
+    base_lr: float,
+    progress: Progress,
+) -> tuple[str, dict[str, Finals]]:
     """Train on all training data once per seed of `test.seeds`; the test set is used here for the first time.
 
     Args:
         session: The session that runs the trials.
         config: The settings.
-        plans_by_name: The plans to train, the command's own first; its models are kept.
+        own: The command's own plans by label; the one with the best model on validation data is returned, of equals the first.
+        baselines: Plans that are tested beside them; the same label stands for the same plan.
         base_lr: λ_0 of every trial.
         progress: Receives the progress.
 
     Returns:
-        By name, each trial with its result, without those that failed.
+        The label of the plan that is returned, and by label each trial with its result, failed ones included.
 
     Raises:
-        SearchError: Every final training run of the first plan failed.
+        SearchError: Every final training run of the command's own plans failed.
     """
-    first = next(iter(plans_by_name))
     trials = [
-        (name, _final_trial(plan, seed, config.training.epochs, base_lr, keep=plan == plans_by_name[first]))
-        for name, plan in plans_by_name.items()
+        (label, _final_trial(plan, seed, config.training.epochs, base_lr, keep=plan in own.values()))
+        for label, plan in {**own, **baselines}.items()
         for seed in config.test.seeds
     ]
     progress.begin("final training runs", len(trials))
     results = session.executor.run([trial for _, trial in trials])
     progress.end()
-    finals: dict[str, list[tuple[Trial, TrialResult]]] = {name: [] for name in plans_by_name}
-    for (name, trial), result in zip(trials, results, strict=True):
-        finals[name].append((trial, result))
-    rows = [tables.final_row(name, trial, result) for name, pairs in finals.items() for trial, result in pairs]
-    write_table(session.folder / TEST, rows)
-    # a baseline that fails, for example for lack of memory, must not discard the result of the search
-    sound = {name: [pair for pair in pairs if pair[1].status == "ok"] for name, pairs in finals.items()}
-    for name, pairs in finals.items():
-        if not sound[name]:
-            reason = f"every final training run of {name} failed, the first one: {pairs[0][1].error}"
-            if name == first:
-                raise SearchError(reason)
-            progress.line(reason)
-    return {name: pairs for name, pairs in sound.items() if pairs}
+    finals: dict[str, list[tuple[Trial, TrialResult]]] = {label: [] for label, _ in trials}
+    for (label, trial), result in zip(trials, results, strict=True):
+        finals[label].append((trial, result))
+    # a plan that fails, for example for lack of memory, must not discard the result of the search
+    for label in [label for label, pairs in finals.items() if not sound(pairs)]:
+        reason = f"every final training run of {label} failed, the first one: {finals[label][0][1].error}"
+        if not any(sound(finals[one]) for one in own):
+            raise SearchError(reason)
+        progress.line(reason)
+    return max(own, key=lambda label: max((result.score for _, result in sound(finals[label])), default=-1.0)), dict(finals)
+
+
+def sound(finals: Finals) -> list[tuple[Trial, TrialResult]]:
+    """The final training runs that did not fail."""
+    return [pair for pair in finals if pair[1].status == "ok"]
+
+
+def in_order(best: str, finals: Mapping[str, Finals]) -> dict[str, Finals]:
+    """The final training runs by their names in `test.csv`: biotune's first, which are those of what is returned."""
+    others = [name for name in finals if name != best and name not in BASELINES]
+    return {EVOLVED: finals[best], **{name: finals[name] for name in (*BASELINES, *others)}}
+
+
+def write_finals(folder: Path, finals: Mapping[str, Finals]) -> None:
+    """Write `test.csv`, the rows of each strategy in their order."""
+    write_table(folder / TEST, [tables.final_row(name, *pair) for name, pairs in finals.items() for pair in pairs])
 
 
 def _final_trial(plan: Plan, seed: int, epochs: int, base_lr: float, keep: bool) -> Trial:
@@ -77,9 +99,9 @@ def _final_trial(plan: Plan, seed: int, epochs: int, base_lr: float, keep: bool)
     return replace(trial, keep=hashlib.sha256(trial.key.encode()).hexdigest()[:16]) if keep else trial
 
 
-def keep_best_model(session: Session, finals: list[tuple[Trial, TrialResult]]) -> None:
+def keep_best_model(session: Session, finals: Finals) -> None:
     """Make the model with the best validation score the final model; ties go to the first seed."""
-    best, _ = max(finals, key=lambda pair: pair[1].score)
+    best, _ = max(sound(finals), key=lambda pair: pair[1].score)
     name = str(best.keep)
     if not is_kept(session.folder, name):
         origin_of_model = model_origin(session.folder)
@@ -123,8 +145,19 @@ def final_baselines(session: Session, tuned: Mapping[str, Plan]) -> dict[str, Pl
     return {name: tuned.get(name, plan) for name, plan in zip(BASELINES, plans, strict=True)}
 
 
-def origin(config: TrialsConfig, plan: Plan) -> dict[str, Any]:
-    """The header of a schedule file: the settings of the run that found the schedule, and the method that it needs, if any."""
+def write_schedule(session: Session, plan: Plan, base_lr: float) -> None:
+    """Write `best_schedule.yaml`.
+
+    Args:
+        session: The session; the file states its settings.
+        plan: The plan that trains the schedule; the file states its method, if it needs one.
+        base_lr: λ_0, of which the plan may take a multiple.
+    """
+    text = save_text(plan.schedule, plan.lr(base_lr), _origin(session.config, plan))
+    write_text(session.folder / SCHEDULE, text)
+
+
+def _origin(config: TrialsConfig, plan: Plan) -> dict[str, Any]:
     return {
         "backbone": config.backbone.name,
         "granularity": config.backbone.granularity,

@@ -86,7 +86,8 @@ def search_facts(session: Session, config: RunConfig) -> list[tuple[str, str]]:
     to_confirm = (
         (config.confirm.top_k + len(usual)) * len(confirming_trials(settings, config.confirm)) if config.confirm.top_k else 0
     )
-    final = (1 + len(BASELINES)) * len(config.test.seeds)
+    returnable = config.confirm.top_k + len(set(usual) - set(BASELINES)) if config.confirm.retrain == "finalists" else 1
+    final = (max(returnable, 1) + len(BASELINES)) * len(config.test.seeds)
     tuning = len(config.training.lr_grid) * len(config.training.seeds) if config.training.lr == AUTO else 0
     by_phase = {
         "for the base rate": tuning,

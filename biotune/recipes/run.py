@@ -14,8 +14,19 @@ from biotune.config.schema import RunConfig
 from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
 from biotune.recipes.baselines import tune
-from biotune.recipes.confirm import confirm
-from biotune.recipes.final import BASELINES, final_baselines, final_trainings, keep_best_model, origin, size
+from biotune.recipes.confirm import Finalist, confirm
+from biotune.recipes.final import (
+    BASELINES,
+    Finals,
+    final_baselines,
+    final_trainings,
+    in_order,
+    keep_best_model,
+    size,
+    sound,
+    write_finals,
+    write_schedule,
+)
 from biotune.recipes.header import facts, search_facts
 from biotune.recipes.inputs import Prepared, say_remarks, settled
 from biotune.recipes.progress import SILENCE, Progress
@@ -25,8 +36,7 @@ from biotune.report.read import read_run
 from biotune.report.run import write_report
 from biotune.report.verdict import EVOLVED
 from biotune.schedule.schedule import Schedule
-from biotune.schedule.schedule_file import save_text
-from biotune.store.files import RESULT, SCHEDULE, write_json, write_text
+from biotune.store.files import RESULT, write_json
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class RunResult:
     Attributes:
         document: The content of `result.json`.
         summary: The rows of `summary.csv`, one per generation.
-        schedule: The schedule that won, of the search or of a baseline.
+        schedule: The schedule that is returned, of the search or of a baseline.
         base_lr: The λ_0 it is trained with.
         parameters: Number of parameters of each block.
         metric: The metric of the fitness, see `fitness.metric`.
@@ -70,25 +80,36 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
         tuned = tune(session, config, base_lr, progress)
         found = search(session, config, base_lr, progress)
         confirmed = confirm(session, config, base_lr, found.last, tuned, progress)
-        winner = confirmed.plan
-        # written before the final training runs, so that the schedule exists even if they fail
-        write_text(folder / SCHEDULE, save_text(winner.schedule, winner.lr(base_lr), origin(config, winner)))
-        plans = {EVOLVED: winner, **final_baselines(session, tuned.plans)}
-        finals = final_trainings(session, config, plans, base_lr, progress)
-        beside = tables.side_by_side(finals)
+        # written before the final training runs, so that a schedule exists even if they fail
+        write_schedule(session, confirmed.winner.plan, base_lr)
+        retrained = {one.name: one for one in confirmed.retrained(config.confirm.retrain)}
+        plans = {name: one.plan for name, one in retrained.items()}
+        best, finals = final_trainings(session, config, plans, final_baselines(session, tuned.plans), base_lr, progress)
+        returned, lr = retrained[best].plan, retrained[best].plan.lr(base_lr)
+        write_schedule(session, returned, base_lr)
+        tested = in_order(best, finals)
+        write_finals(folder, tested)
+        beside = tables.side_by_side({name: sound(tested[name]) for name in (EVOLVED, *BASELINES)})
         document = {
             "search": found.costs,
             "confirmed": confirmed.document,
+            **_returned(config, retrained, best, finals),
             "test": tables.spreads(beside[EVOLVED]),
             "baselines": {name: tables.spreads(beside[name]) for name in BASELINES if name in beside},
-            "failed": tables.failures(finals, plans, len(config.test.seeds)),
-            **size(session, winner),
-            "base_lr": winner.lr(base_lr),
-            "schedule": tables.schedule_entry(winner.schedule, winner.lr(base_lr), session.network.parameters),
+            "failed": {name: len(pairs) - len(sound(pairs)) for name, pairs in tested.items()},
+            **size(session, returned),
+            "base_lr": lr,
+            "schedule": tables.schedule_entry(returned.schedule, lr, session.network.parameters),
         }
-        keep_best_model(session, finals[EVOLVED])
+        keep_best_model(session, finals[best])
         write_json(folder / RESULT, document)
     write_report(read_run(folder))  # all results are on disk by now, and the run is finished
-    return RunResult(
-        document, found.summary, winner.schedule, winner.lr(base_lr), session.network.parameters, config.fitness.metric
-    )
+    return RunResult(document, found.summary, returned.schedule, lr, session.network.parameters, config.fitness.metric)
+
+
+def _returned(config: RunConfig, retrained: Mapping[str, Finalist], best: str, finals: Mapping[str, Finals]) -> dict[str, Any]:
+    """The entry of `result.json` about the choice among the final models; none where it is one among a winner's own."""
+    if config.confirm.retrain == "winner":
+        return {}
+    one, models = retrained[best], sum(len(sound(finals[name])) for name in retrained)
+    return {"returned": tables.returned_entry(one.label, one.strategy, sound(finals[best]), len(retrained), models)}

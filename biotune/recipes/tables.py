@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from biotune.evolution.generation import Candidate, Generation
@@ -109,13 +109,13 @@ def final_row(strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any
     }
 
 
-def prediction_columns(confirmed: Mapping[str, Any]) -> dict[str, Any]:
-    """What the confirmation returned and predicts, for a search's row in `comparison.csv`; empty without a confirmation."""
+def prediction_columns(confirmed: Mapping[str, Any], returned: str) -> dict[str, Any]:
+    """What was returned and what the confirmation predicts, for a search's row in `comparison.csv`; empty without one."""
     if "predicted" not in confirmed:
         return {}
     expected = confirmed["predicted"]["macro_accuracy"]
     return {
-        "returned": confirmed["strategy"],
+        "returned": returned,
         "predicted_macro_accuracy": expected["mean"],
         "predicted_low": expected["low"],
         "predicted_high": expected["high"],
@@ -143,15 +143,27 @@ def side_by_side(finals: Mapping[str, Sequence[tuple[Trial, TrialResult]]]) -> d
     return {name: [result for trial, result in finals[name] if trial.seed in seeds] for name, seeds in shared.items()}
 
 
-def failures(finals: Mapping[str, Sequence[object]], names: Iterable[str], seeds: int) -> dict[str, int]:
-    """Number of failed final training runs of each method.
+def returned_entry(
+    label: str, strategy: str, own: Sequence[tuple[Trial, TrialResult]], finalists: int, models: int
+) -> dict[str, Any]:
+    """The finalist that is returned because one of its final models validates best, for `result.json`.
 
     Args:
-        finals: By name, those that ended well.
-        names: All methods.
-        seeds: Number of final training runs of each.
+        label: Its label in `confirm.csv`.
+        strategy: biotune, or the name of a baseline.
+        own: Its final training runs that ended well.
+        finalists: Number of finalists that were trained on all training images.
+        models: Number of their final models.
     """
-    return {name: seeds - len(finals.get(name, ())) for name in names}
+    trial, result = max(own, key=lambda pair: pair[1].score)
+    return {
+        "schedule": label,
+        "strategy": strategy,
+        "seed": trial.seed,
+        "val_macro_accuracy": result.score,
+        "finalists": finalists,
+        "models": models,
+    }
 
 
 def schedule_entry(schedule: Schedule, base_lr: float, parameters: Mapping[str, int]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from biotune.config.schema import TrainConfig
 from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
-from biotune.recipes.final import final_trainings, keep_best_model, origin, size
+from biotune.recipes.final import final_trainings, keep_best_model, size, sound, write_finals, write_schedule
 from biotune.recipes.header import facts
 from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on, say_remarks
 from biotune.recipes.progress import SILENCE, Progress
@@ -18,8 +18,7 @@ from biotune.recipes.session import open_session
 from biotune.report.read import read_run
 from biotune.report.run import write_report
 from biotune.schedule.schedule import Schedule
-from biotune.schedule.schedule_file import save_text
-from biotune.store.files import RESULT, SCHEDULE, write_json, write_text
+from biotune.store.files import RESULT, write_json
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,14 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
             progress.line(remark)
         plan, base_lr = find_base_rate(session, choices, progress)
         # written before the final training runs, so that the schedule exists even if they fail
-        write_text(folder / SCHEDULE, save_text(plan.schedule, base_lr, origin(config, plan)))
-        finals = final_trainings(session, config, {name: plan}, base_lr, progress)
+        write_schedule(session, plan, base_lr)
+        _, finals = final_trainings(session, config, {name: plan}, {}, base_lr, progress)
+        write_finals(folder, finals)
+        ended = sound(finals[name])
         document = {
             "strategy": name,
-            "test": tables.spreads([outcome for _, outcome in finals[name]]),
-            "failed": tables.failures(finals, [name], len(config.test.seeds)),
+            "test": tables.spreads([outcome for _, outcome in ended]),
+            "failed": {name: len(finals[name]) - len(ended)},
             **size(session, plan),
             "base_lr": base_lr,
             "schedule": tables.schedule_entry(plan.schedule, base_lr, session.network.parameters),

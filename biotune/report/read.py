@@ -91,8 +91,9 @@ class Run:
         trainable_params: Number of parameters that the schedule trains.
         trainable_share: Their share of all.
         scores: Every test score by method and metric, the run's own method first.
-        returned: The strategy whose schedule is returned: biotune, or in a run the baseline that won the confirmation.
+        returned: The strategy whose schedule is returned: biotune, or in a run a baseline that did better.
         confirmed: What a run's `result.json` says about its confirmation; empty for other commands.
+        among_models: What it says about the choice among the final models of several finalists; None where one was trained.
         test: One row per final training run that did not fail.
         failed: By method, the number of final training runs that failed.
         predictions: One row per test image.
@@ -113,6 +114,7 @@ class Run:
     scores: dict[str, dict[str, Score]]
     returned: str
     confirmed: Mapping[str, Any]
+    among_models: Mapping[str, Any] | None
     test: pd.DataFrame
     failed: Mapping[str, int]
     predictions: pd.DataFrame
@@ -218,6 +220,7 @@ def read_rows(folder: Path, command: str) -> list[dict[str, Any]]:
             "seconds": row["seconds"] + (extra["seconds"] if row["strategy"] == run.method else 0.0),
         }
         for row in finals.to_dict("records")
+        if row["strategy"] in run.scores  # other finalists are trained for their models
     ]
 
 
@@ -277,8 +280,10 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         trainable_params=int(result["trainable_params"]),
         trainable_share=float(result["trainable_share"]),
         scores=scores,
-        returned=str(confirmed.get("strategy", own)),  # runs of the first versions returned what the search had found
+        # runs of the first versions returned what the search had found
+        returned=str(result.get("returned", confirmed).get("strategy", own)),
         confirmed=confirmed,
+        among_models=result.get("returned"),
         test=test,
         failed={str(name): int(count) for name, count in failed.groupby(finals["strategy"], sort=False).sum().items()},
         predictions=read_predictions(folder),

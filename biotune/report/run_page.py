@@ -42,7 +42,7 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
         images={name: Markup(drawing.inline()) for name, drawing in drawings.items()},
         metrics=list(run.scores[run.method]),
         method_name=run.name_of,
-        verdict=verdict(run.confirmed),
+        verdict=verdict(run.confirmed, run.among_models),
         predicted=predicted(run.confirmed),
         blocks=_blocks(run),
         confirmation=_confirmation(run, run.search) if run.search else None,
@@ -183,7 +183,7 @@ def _confirmation(run: Run, search: Search) -> str:
     if search.confirmed is None or chosen is None:
         return "The best schedule of the search was taken without confirming it on other seeds and folds."
     before, after = search_score(search, chosen), search.confirmed
-    if run.returned != EVOLVED:
+    if run.confirmed.get("strategy", EVOLVED) != EVOLVED:
         return f"The chosen baseline scored {score_text(after)} in the confirmation, with fresh seeds."
     if math.isnan(before):
         return (
@@ -210,7 +210,8 @@ def _costs(run: Run, search: Search) -> list[dict[str, Any]]:
         *([{"phase": "tuning of the baselines", **tuning}] if tuning.get("trainings") else []),
         {"phase": "search", **{name: search.costs[name] for name in ("trainings", "epochs", "seconds")}},
         {"phase": "confirmation", **_sums(search.confirm)},
-        {"phase": "final training runs", **_sums(run.test)},
+        # where a baseline is returned its training runs stand in the table as biotune's, too
+        {"phase": "final training runs", **_sums(run.test.drop_duplicates(run.test.columns.drop("strategy")))},
     ]
     total = {name: sum(row[name] for row in rows) for name in ("trainings", "epochs", "seconds")}
     return [

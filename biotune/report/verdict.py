@@ -22,14 +22,29 @@ def method_name(strategy: str) -> str:
     return NAMES.get(strategy, strategy)
 
 
-def verdict(confirmed: Mapping[str, Any]) -> str:
+def verdict(confirmed: Mapping[str, Any], returned: Mapping[str, Any] | None = None) -> str:
     """Say which finalist was returned and why; empty without a confirmation, or in folders of earlier versions.
 
     Args:
         confirmed: The entry `confirmed` of a run's `result.json`.
+        returned: Its entry `returned`; None where only the winner of the confirmation was trained on all training images.
     """
     if "finalists" not in confirmed:
         return ""
+    found = _confirmation(confirmed)
+    (chosen,) = (one for one in confirmed["finalists"] if one["schedule"] == confirmed["chosen"])
+    if returned is None:
+        return found if chosen["strategy"] == EVOLVED else f"{found.removesuffix('.')}; here is its schedule."
+    models = f"Of the {returned['models']} final models of {returned['finalists']} finalists"
+    score = f"{100 * returned['val_macro_accuracy']:.1f} %"
+    if returned["schedule"] == chosen["schedule"]:
+        return f"{found} {models} one of its validates best, too ({score}): here is its schedule."
+    evolved = "another evolved schedule" if chosen["strategy"] == EVOLVED else "an evolved schedule"
+    name = evolved if returned["strategy"] == EVOLVED else method_name(returned["strategy"])
+    return f"{found} {models}, however, one of {name} validates best ({score}): here is its schedule."
+
+
+def _confirmation(confirmed: Mapping[str, Any]) -> str:
     finalists = {one["schedule"]: one for one in confirmed["finalists"]}
     chosen, best = finalists[confirmed["chosen"]], finalists[confirmed["best"]]
     usual = [one for one in finalists.values() if one["strategy"] != EVOLVED]
@@ -39,10 +54,10 @@ def verdict(confirmed: Mapping[str, Any]) -> str:
         if best is chosen:
             ahead = _mean(chosen) - max((_mean(one) for one in finalists.values() if one["strategy"] == EVOLVED), default=0.0)
             if ahead > confirmed["standard_error"]:
-                return f"{name} is better than anything the search found; here is its schedule."
-            return f"{name} is as good as anything the search found ({_apart(ahead)}); here is its schedule."
+                return f"{name} is better than anything the search found."
+            return f"{name} is as good as anything the search found ({_apart(ahead)})."
         rival = "anything the search found" if best["strategy"] == EVOLVED else method_name(best["strategy"])
-        return f"{name} is as good as {rival} {alike}, and trains less; here is its schedule."
+        return f"{name} is as good as {rival} {alike}, and trains less."
     if not usual:
         return "The evolved schedule was confirmed without baselines beside it."
     if best["strategy"] != EVOLVED:

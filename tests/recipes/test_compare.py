@@ -83,6 +83,23 @@ def test_of_several_final_training_runs_the_one_that_validates_best_counts(tmp_p
         assert row.test_macro_accuracy == pytest.approx(best["scores"]["macro_accuracy"])
 
 
+def test_of_a_searchs_finalists_the_one_whose_model_validates_best_counts(compared: Path) -> None:
+    rows = table(compared / "whole").set_index(["strategy", "seed"])
+    for seed in (1, 2):
+        lines = (compared / "whole" / f"seed-{seed}" / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+        trials = [record for record in map(json.loads, lines) if record["kind"] == "trial"]
+        last = max(at for at, record in enumerate(trials) if "/test/" not in record["key"])  # of the confirmation
+        probes = [
+            record for record in trials[:last] if record["key"].startswith("-|-|-|-|-|1.0@all") and "lr0.001" in record["key"]
+        ]
+        finals = trials[last + 1 :] + [record for record in probes if "/test/" in record["key"]]  # it had been trained before
+        confirm = pd.read_csv(compared / "whole" / f"seed-{seed}" / "confirm.csv")
+        assert len(finals) == confirm["schedule"].nunique() > 1
+        best = max(finals, key=lambda final: max(final["curve"]))
+        assert rows.loc[("biotune", seed), "val_macro_accuracy"] == max(best["curve"])
+        assert rows.loc[("biotune", seed), "test_macro_accuracy"] == best["scores"]["macro_accuracy"]
+
+
 def test_split_seeds_vary(compared: Path) -> None:
     pinned = []
     for seed in (1, 2):
@@ -97,7 +114,7 @@ def test_interrupted_it_goes_on_and_ends_the_same(compared: Path, monkeypatch: p
 
     def interrupt(session, plans, *rest):
         trained.append(len(plans))
-        if len(trained) == 8:  # within the second seed
+        if len(trained) == 7:  # within the second seed
             raise KeyboardInterrupt
         return original(session, plans, *rest)
 

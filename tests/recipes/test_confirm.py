@@ -80,7 +80,7 @@ def test_a_baseline_that_is_better_is_returned_and_so_is_its_whole_plan(tmp_path
 
     lp_ft = Plan(FULL.schedule, lr_factor=3.0)
     found = confirmed(tmp_path, score, [entry(4, 0.5, 1.0)], {"linear_probe": PROBE, "lp_ft": lp_ft})
-    assert (found.strategy, found.plan) == ("lp_ft", lp_ft)
+    assert (found.winner.strategy, found.winner.plan) == ("lp_ft", lp_ft)
     assert found.document["macro_accuracy"]["values"] == [0.9] * 4
     assert found.document["chosen"] == found.document["best"] == "lp_ft"
 
@@ -91,17 +91,17 @@ def test_of_what_the_data_cannot_tell_apart_the_smallest_wins(tmp_path: Path) ->
         return 0.80 if trial.schedule.lr_weights[0] else 0.795 + (0.05 if (trial.fold or 0) % 2 else -0.05)
 
     probe = confirmed(tmp_path, noisy, [entry(4, 0.5, 1.0)], {"linear_probe": PROBE, "full": FULL})
-    assert (probe.strategy, probe.document["best"]) == ("linear_probe", "full")
+    assert (probe.winner.strategy, probe.document["best"]) == ("linear_probe", "full")
     assert 0 < probe.document["behind"] < probe.document["standard_error"]
     best = confirmed(tmp_path, noisy, [entry(4, 0.5, 1.0)], {"linear_probe": PROBE, "full": FULL}, choose="score")
-    assert best.strategy == "full"
+    assert best.winner.strategy == "full"
 
 
 def test_a_clear_difference_is_no_tie(tmp_path: Path) -> None:
     def score(trial: Trial) -> float:
         return (0.8 if trial.schedule.lr_weights[0] else 0.7) + 0.05 * ((trial.fold or 0) % 2)  # splits differ for all alike
 
-    assert confirmed(tmp_path, score, [], {"linear_probe": PROBE, "full": FULL}).strategy == "full"
+    assert confirmed(tmp_path, score, [], {"linear_probe": PROBE, "full": FULL}).winner.strategy == "full"
 
 
 def test_confirming_trials_are_on_splits_that_the_search_has_not_used(tmp_path: Path) -> None:
@@ -125,6 +125,17 @@ def test_a_finalist_that_is_far_behind_is_trained_on_half_of_the_splits_only(tmp
     assert table.groupby("strategy").size().to_dict() == {"biotune": 4, "full": 4, "linear_probe": 2}
 
 
+def test_what_may_be_returned_is_the_winner_then_the_others_by_score_but_none_that_was_ruled_out(tmp_path: Path) -> None:
+    def score(trial: Trial) -> float:
+        noise = 0.02 if trial.fold == 4 else 0.0
+        return {0.0: 0.2, 0.5: 0.792, 0.8: 0.79 + noise, 1.0: 0.8}[trial.schedule.lr_weights[0]]
+
+    hall = [entry(4, 0.5, 1.0), entry(6, 0.8, 1.0)]
+    found = confirmed(tmp_path, score, hall, {"linear_probe": PROBE, "full": FULL}, choose="score")
+    assert [one.name for one in found.retrained("finalists")] == ["full", "schedule_6", "schedule_4"]
+    assert [one.name for one in found.retrained("winner")] == ["full"]
+
+
 def test_a_schedule_that_is_a_baseline_is_confirmed_once_and_makes_room_for_the_next(tmp_path: Path) -> None:
     hall = [entry(4, 1.0, 1.0), entry(5, 0.5, 1.0), entry(6, 0.2, 1.0)]
     found = confirmed(tmp_path, lambda trial: 0.5, hall, {"full": FULL}, top_k=1)
@@ -135,7 +146,7 @@ def test_a_failed_finalist_never_wins_and_if_all_fail_nothing_does(tmp_path: Pat
     def score(trial: Trial) -> float:
         return math.nan if trial.schedule.lr_weights[0] == 1 and trial.fold == 4 else 0.5
 
-    assert confirmed(tmp_path, score, [entry(4, 0.5, 1.0)], {"full": FULL}).strategy == "biotune"
+    assert confirmed(tmp_path, score, [entry(4, 0.5, 1.0)], {"full": FULL}).winner.strategy == "biotune"
     with pytest.raises(SearchError, match="nothing could|no schedule could be confirmed"):
         confirmed(tmp_path, lambda trial: math.nan, [entry(4, 0.5, 1.0)], {"full": FULL})
 
@@ -180,13 +191,13 @@ def test_the_smoothest_evolved_schedule_stands_for_the_search_not_the_luckiest(t
         return 0.71 if trial.schedule == lucky.schedule else 0.69
 
     found = confirmed(tmp_path, score, [lucky, solid], {}, observations=[*bad, *good], choose="smoothed")
-    assert found.plan.schedule == solid.schedule
+    assert found.winner.plan.schedule == solid.schedule
     assert confirmed(tmp_path, score, [lucky, solid], {}, observations=[*bad, *good], choose="score").document["chosen"] == "1"
 
 
 def test_without_confirmation_the_best_of_the_search_is_returned(tmp_path: Path) -> None:
     found = confirmed(tmp_path, lambda trial: 0.5, [entry(4, 0.5, 1.0)], {}, top_k=0)
-    assert (found.plan, found.document) == (Plan(entry(4, 0.5, 1.0).schedule), {"macro_accuracy": None})
+    assert (found.winner.plan, found.document) == (Plan(entry(4, 0.5, 1.0).schedule), {"macro_accuracy": None})
     assert list(pd.read_csv(tmp_path / "confirm.csv").columns) == ["schedule", "fold", "seed", "macro_accuracy", "seconds"]
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,13 @@ from sklearn.datasets import load_digits
 
 from biotune.backbones.network import Preprocessing
 from biotune.cli import main
+from biotune.config.schema import RunConfig
 from biotune.config.sections import BackboneConfig, DatasetConfig
-from biotune.recipes.final import keep_best_model
+from biotune.errors import SearchError
+from biotune.recipes.final import final_trainings, keep_best_model
+from biotune.recipes.progress import SILENCE
 from biotune.schedule.block import Block
+from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import Schedule
 from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS
 from biotune.training.model import kept_model, kept_predictions
@@ -84,3 +89,58 @@ def test_the_final_model_is_the_one_that_validation_data_prefer(
     facts = json.loads((tmp_path / MODEL_FACTS).read_text())
     assert facts["seed"] == chosen
     assert facts["training"] == next(trial.key for trial, _ in finals if trial.seed == chosen)
+
+
+def finals_of(tmp_path: Path, scores: dict[str, list[float | None]], own: list[str]) -> tuple[str, dict[str, Any], list[Trial]]:
+    """Train plans whose final models validate as told, None for a failed one; by name."""
+    plans = {name: Plan(Schedule((Block("head", ("head",)),), (1.0 + at,))) for at, name in enumerate(scores)}
+    names = {plan.schedule.key: name for name, plan in plans.items()}
+    asked: list[Trial] = []
+
+    def run(trials: list[Trial]) -> list[TrialResult]:
+        asked.extend(trials)
+        told = [scores[names[trial.schedule.key]][trial.seed - 1] for trial in trials]
+        return [
+            TrialResult("failed", (), 0.0, error="no memory") if score is None else TrialResult("ok", (score,), 1.0)
+            for score in told
+        ]
+
+    config = RunConfig()
+    config.test.seeds = [1, 2]
+    session = SimpleNamespace(folder=tmp_path, executor=SimpleNamespace(run=run))
+    baselines = {name: plan for name, plan in plans.items() if name not in own}
+    returned, finals = final_trainings(
+        session,  # type: ignore[arg-type]
+        config,
+        {name: plans[name] for name in own},
+        baselines,
+        0.01,
+        SILENCE,
+    )
+    return returned, dict(finals), asked
+
+
+@pytest.mark.parametrize(
+    ("scores", "returned"),
+    [
+        ({"a": [0.7, 0.8], "b": [0.9, 0.1]}, "b"),
+        ({"a": [0.7, 0.8], "b": [0.8, 0.75]}, "a"),
+        ({"a": [None, None], "b": [0.1, None]}, "b"),
+        ({"a": [0.7, None], "b": [0.6, 0.69]}, "a"),
+    ],
+    ids=["the best model's", "the first of equals", "one that failed is none", "one of its models is enough"],
+)
+def test_of_several_finalists_that_is_returned_whose_model_validates_best(
+    scores: dict[str, list[float | None]], returned: str, tmp_path: Path
+) -> None:
+    found, finals, asked = finals_of(tmp_path, {**scores, "full": [0.95, 0.95]}, ["a", "b"])
+    assert found == returned, "full was no finalist"
+    assert {name: len(pairs) for name, pairs in finals.items()} == {"a": 2, "b": 2, "full": 2}
+    assert [trial.keep is not None for trial in asked] == [True] * 4 + [False] * 2, (
+        "models that cannot be returned are not kept"
+    )
+
+
+def test_if_the_models_of_all_finalists_fail_nothing_is_returned(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="every final training run of a failed, the first one: no memory"):
+        finals_of(tmp_path, {"a": [None, None], "b": [None, None], "full": [0.9, 0.9]}, ["a", "b"])

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from biotune.backbones.registry import build_network
 from biotune.cli import main
 from biotune.config.sections import BackboneConfig
+from biotune.schedule.schedule_file import load_schedule
 from biotune.training import finetune as loop
 from biotune.training.finetune import finetune, predict
 from biotune.training.workspace import Workspace
@@ -164,6 +165,25 @@ def test_the_final_models_predictions_are_its_test_score(runs: Path) -> None:
     assert len(predictions) == 100
 
 
+def test_the_returned_schedule_is_that_of_the_finalist_whose_model_validates_best(runs: Path) -> None:
+    for name in ("first", "other"):
+        tests = pd.read_csv(runs / name / "test.csv")
+        result = json.loads((runs / name / "result.json").read_text())
+        returned = result["returned"]
+        confirm = pd.read_csv(runs / name / "confirm.csv")
+        trials = confirm.groupby("schedule").size()
+        assert returned["finalists"] == (trials == trials.max()).sum() > 1
+        usual = {"linear_probe", "lp_ft"} & set(confirm["schedule"])  # full is tested without having been confirmed
+        may_win = tests[tests.strategy.isin(["biotune", *usual]) | tests.strategy.str.startswith("schedule_")]
+        assert returned["val_macro_accuracy"] == may_win["val_macro_accuracy"].max()
+        own = tests[tests.strategy == "biotune"]
+        assert own["val_macro_accuracy"].max() == returned["val_macro_accuracy"]
+        assert result["test"]["macro_accuracy"]["values"] == own["macro_accuracy"].tolist()
+        weights = [block["lr_weight"] for block in result["schedule"]["blocks"].values()]
+        assert list(load_schedule(runs / name / "best_schedule.yaml").lr_weights) == weights
+        assert json.loads((runs / name / "model.json").read_text())["seed"] == returned["seed"]
+
+
 def test_the_status_tells_that_it_finished_and_with_what(runs: Path) -> None:
     status = json.loads((runs / "first/status.json").read_text())
     assert (status["command"], status["state"], status["error"]) == ("run", "finished", None)
@@ -204,7 +224,9 @@ def test_no_model_sees_the_test_split_before_the_search_is_over(tmp_path: Path, 
     order = [final for final, _, _ in phases]
     assert order == sorted(order), "the final trainings come last"
     scored = [rows for final, kind, rows in phases if final and kind == "predict" and rows & test_rows]
-    assert scored == [test_rows] * 3, "evolved, full, linear probe: each is scored once"
+    finals = pd.read_csv(tmp_path / "out" / "test.csv").drop_duplicates("seconds")
+    assert len(finals) >= 3, "full, linear_probe, and an evolved schedule or a baseline that is returned"
+    assert scored == [test_rows] * len(finals), "each is scored once"
 
 
 def test_a_run_that_fails_says_so_in_a_line_in_the_status_and_in_the_log(

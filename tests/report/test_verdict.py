@@ -75,6 +75,48 @@ def test_the_verdict_says_what_won_and_why(one: dict[str, Any], sentence: str) -
     assert verdict(one) == sentence
 
 
+@pytest.mark.parametrize(
+    ("confirmed", "schedule", "strategy", "sentence"),
+    [
+        (
+            document("full", "full", full=0.8, s12=0.7),
+            "full",
+            "full",
+            "Full fine-tuning is better than anything the search found. Of the 6 final models of 2 finalists one of its "
+            "validates best, too (81.2 %): here is its schedule.",
+        ),
+        (
+            document("full", "full", full=0.8, s12=0.7),
+            "s12",
+            "biotune",
+            "Full fine-tuning is better than anything the search found. Of the 6 final models of 2 finalists, however, one of "
+            "an evolved schedule validates best (81.2 %): here is its schedule.",
+        ),
+        (
+            document("s12", "s12", s12=0.8, s13=0.79),
+            "s13",
+            "biotune",
+            "The evolved schedule was confirmed without baselines beside it. Of the 6 final models of 2 finalists, however, "
+            "one of another evolved schedule validates best (81.2 %): here is its schedule.",
+        ),
+        (
+            document("s12", "s12", s12=0.8, full=0.75),
+            "full",
+            "full",
+            "The evolved schedule is better than full fine-tuning, the best baseline, by 5.0 points on validation images. Of "
+            "the 6 final models of 2 finalists, however, one of full fine-tuning "
+            "validates best (81.2 %): here is its schedule.",
+        ),
+    ],
+    ids=["the winner", "evolved instead", "another evolved", "a baseline instead"],
+)
+def test_the_verdict_says_whose_model_is_returned(
+    confirmed: dict[str, Any], schedule: str, strategy: str, sentence: str
+) -> None:
+    entry = {"schedule": schedule, "strategy": strategy, "val_macro_accuracy": 0.812, "finalists": 2, "models": 6}
+    assert verdict(confirmed, entry) == sentence
+
+
 def test_the_expected_score_has_its_interval() -> None:
     one = {"predicted": {"macro_accuracy": {"mean": 0.7123, "low": 0.65, "high": 0.78}}}
     assert predicted(one).startswith("Expected on new images: 71.2 % macro accuracy (95 % interval 65.0 to 78.0 %)")

@@ -20,7 +20,8 @@ def show_run(view: View, result: RunResult) -> None:
     """Print the generations, the layer schedule, and the test scores together with those of the baselines."""
     view.summary(result.summary, result.metric)
     view.schedule(result.schedule, result.parameters, result.base_lr)
-    for sentence in (verdict(result.document["confirmed"]), predicted(result.document["confirmed"])):
+    confirmed = result.document["confirmed"]
+    for sentence in (verdict(confirmed, result.document.get("returned")), predicted(confirmed)):
         if sentence:
             view.line(sentence)
     view.scores({EVOLVED: result.document["test"], **result.document["baselines"]}, result.document["failed"])

@@ -97,6 +97,7 @@ def test_help_as_json_holds_types_bounds_choices_and_commands(biotune: Callable[
         "confirm.lr_factors",
         "confirm.splits",
         "confirm.choose",
+        "confirm.retrain",
         "confirm.seeds",
     ]
 
