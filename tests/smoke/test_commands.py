@@ -74,7 +74,7 @@ def test_a_run_finishes_and_leaves_every_file(workplace: Path, run: subprocess.C
     assert not [name for name in files_below(out) if Path(name).name.startswith(".kept")]
     assert json.loads((out / "status.json").read_text())["state"] == "finished"
     assert len(pd.read_csv(out / "predictions.csv")) == 9, "three test images of each of three classes"
-    assert pd.read_csv(out / "test.csv").strategy.tolist() == ["biotune", "full", "linear_probe"]
+    assert pd.read_csv(out / "test.csv").strategy.tolist()[:3] == ["biotune", "full", "linear_probe"]
     blocks = yaml.safe_load((out / "best_schedule.yaml").read_text())["blocks"]
     assert list(blocks) == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
 
