@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
+from importlib.util import find_spec
 from typing import Any
 
 from biotune.config.key import MISSING, Key, keys_of, numbers_of, show
 from biotune.config.schema import Section, value_at
 from biotune.config.search import ConfirmConfig, EvolutionConfig
-from biotune.config.sections import AUTO, EVOLVED, STRATEGY_KEYS, DatasetConfig, StrategyConfig
+from biotune.config.sections import AUTO, EVOLVED, STRATEGY_KEYS, DatasetConfig, ExecutorConfig, StrategyConfig
 from biotune.errors import ConfigError
 
 
@@ -68,12 +70,33 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
             yield f"{item.path}={show(value)}: must not repeat {repeated[0]}."
 
 
+_EXECUTORS_OF = {
+    "workers": ("process_pool", "ray"),
+    "trial_timeout": ("process_pool", "ray"),
+    "workers_per_gpu": ("in_process", "process_pool"),  # without a pool it is without effect, but shared settings may hold it
+    "address": ("ray",),
+    "cpus": ("ray",),
+    "gpus": ("ray",),
+}
+
+
+def _keys_of_one_executor(executor: ExecutorConfig, device: str) -> Iterator[str]:
+    defaults = {item.name: item.default for item in fields(ExecutorConfig)}
+    for name, fitting in _EXECUTORS_OF.items():
+        value = getattr(executor, name)
+        if value != defaults[name] and executor.name not in fitting:
+            instead = " With executor=ray, executor.gpus gives a worker a share of a GPU." if name == "workers_per_gpu" else ""
+            yield f"executor.{name}={show(value)}: needs executor={' or '.join(fitting[-2:])}.{instead}"
+    if executor.gpus and device in ("cpu", "mps"):
+        yield f"executor.gpus={show(executor.gpus)}: workers with a GPU train on it, but device={device}. Leave one out."
+    if executor.name == "ray" and find_spec("ray") is None:
+        yield "executor=ray: needs the extra 'ray': pip install 'biotune[ray]'."
+
+
 def _disagreements(config: Section) -> Iterator[str]:
     executor = getattr(config, "executor", None)
-    if executor is not None and executor.name == "in_process":
-        for name in ("workers", "trial_timeout"):
-            if getattr(executor, name) is not None:
-                yield f"executor.{name}={show(getattr(executor, name))}: needs executor=process_pool."
+    if executor is not None:
+        yield from _keys_of_one_executor(executor, getattr(config, "device", AUTO))
     evolution = getattr(config, "evolution", None)
     if evolution is not None and evolution.elites >= evolution.population_size:
         yield (

@@ -155,20 +155,34 @@ class FeaturesConfig:
 class ExecutorConfig:
     """Where trials run."""
 
-    name: str = key(MISSING, "Name of the executor.", choices=("in_process", "process_pool"))
+    name: str = key(MISSING, "Name of the executor.", choices=("in_process", "process_pool", "ray"))
     threads: int = key(1, "CPU threads of one trial; affects the last digit of numbers.", ge=1, le=1024)
     workers: int | None = key(
         None,
-        "Worker processes of the process pool; null starts workers_per_gpu per GPU, or on a CPU one per `threads` cores.",
+        "Workers; null starts, in a process pool, workers_per_gpu per GPU, or on a CPU one per `threads` cores, and with ray "
+        "as many as the nodes have room for.",
         ge=1,
         le=1024,
     )
-    workers_per_gpu: int = key(1, "Worker processes that share a GPU.", ge=1, le=64)
+    workers_per_gpu: int = key(1, "Worker processes of the process pool that share a GPU.", ge=1, le=64)
     trial_timeout: float | None = key(
         None,
         "Seconds after which a trial counts as hung and its worker is replaced; null waits for ever, and says once of "
         "a trial that it takes ten times as long as usual. A worker has the same time to set itself up, at least ten minutes.",
         gt=0,
+    )
+    address: str = key(
+        "local",
+        "With ray: the cluster to join, HOST:PORT or auto, which finds one that runs on this machine; local starts one that "
+        "ends with the command.",
+    )
+    cpus: float | None = key(None, "With ray: CPUs of a worker, which Ray only counts; null takes `threads`.", gt=0, le=1024)
+    gpus: float | None = key(
+        None,
+        "With ray: GPUs of a worker, 1, or a share of one, which bounds its memory too; 0 trains on the CPU; null takes one if "
+        "this machine has one and device does not forbid it.",
+        ge=0,
+        le=1,
     )
 
 

@@ -7,6 +7,7 @@ from biotune.config.schema import TrialsConfig
 from biotune.executors.base import Runner
 from biotune.executors.in_process import InProcess
 from biotune.executors.process_pool import ProcessPool
+from biotune.executors.ray_pool import RayPool
 from biotune.executors.setup import Setup
 
 if TYPE_CHECKING:
@@ -15,4 +16,4 @@ if TYPE_CHECKING:
     from biotune.backbones.network import Network
 
 Start = Callable[[Setup, TrialsConfig, "torch.device", "Network"], Runner]
-EXECUTORS: dict[str, Start] = {"in_process": InProcess.of, "process_pool": ProcessPool.of}
+EXECUTORS: dict[str, Start] = {"in_process": InProcess.of, "process_pool": ProcessPool.of, "ray": RayPool.of}

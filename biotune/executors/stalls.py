@@ -39,19 +39,22 @@ class Durations:
         usual = self.usual(trial)
         return UNKNOWN_SECONDS if usual is None else max(FLOOR_SECONDS, TIMES * usual)
 
-    def report(self, trial: Trial, process: int | None, seconds: float) -> str:
+    def report(self, trial: Trial, process: int | None, where: str, seconds: float) -> str:
         """What to say of a worker that has not answered, in one line.
 
         Args:
             trial: Its trial.
             process: The process id.
+            where: Where it runs, as in "on 10.0.0.2"; empty on this machine.
             seconds: How long it has had the trial.
         """
         usual = self.usual(trial)
         compared = "" if usual is None else f", and a training run usually takes {_words(usual)}"
+        place = f" {where}" if where else ""
         return (
-            f"worker process {process} has not answered for {_words(seconds)}{compared}. If it stands still, "
-            f"'kill -9 {process}' gives its training run to another worker; executor.trial_timeout=SECONDS does so by itself."
+            f"worker process {process}{place} has not answered for {_words(seconds)}{compared}. If it stands still, "
+            f"'kill -9 {process}'{place} gives its training run to another worker; executor.trial_timeout=SECONDS does so by "
+            "itself."
         )
 
 

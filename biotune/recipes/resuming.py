@@ -20,6 +20,9 @@ FREE = (
     "executor.workers",
     "executor.workers_per_gpu",
     "executor.trial_timeout",
+    "executor.address",
+    "executor.cpus",
+    "executor.gpus",
     "dataset.root",  # the images are identified by their fingerprint
     "dataset.download",
 )

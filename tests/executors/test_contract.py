@@ -14,11 +14,13 @@ import faulty
 import pytest
 from faulty import answer_to, calls, give, trial
 
+from biotune.config.sections import ExecutorConfig
 from biotune.errors import RunFolderError
 from biotune.executors import process_pool, registry
 from biotune.executors.base import OnResult, Runner
 from biotune.executors.in_process import InProcess
 from biotune.executors.process_pool import ProcessPool
+from biotune.executors.ray_pool import RayPool
 from biotune.executors.recorded import Recorded
 from biotune.store.journal import Journal
 from biotune.trial import Trial, TrialResult
@@ -33,6 +35,14 @@ def in_process(folder: Path) -> Runner:
 
 def process_pool_of(workers: int) -> Callable[[Path], Runner]:
     return lambda folder: ProcessPool(faulty.setup(folder), faulty.slots(workers), None)
+
+
+def ray_of(workers: int) -> Callable[[Path], Runner]:
+    def make(folder: Path) -> Runner:
+        settings = ExecutorConfig("ray", workers=workers, cpus=0.5)
+        return RayPool(faulty.setup(folder), settings, None, actor=faulty.FaultyActor)
+
+    return make
 
 
 class RecordedInProcess:
@@ -53,8 +63,19 @@ EXECUTORS: dict[str, Callable[[Path], Runner]] = {
     "in_process": in_process,
     "process_pool, one worker": process_pool_of(1),
     "process_pool, two workers": process_pool_of(2),
+    "ray, one worker": ray_of(1),
+    "ray, two workers": ray_of(2),
     "recorded": RecordedInProcess,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    """A local Ray that all pools of this module join, as each would take seconds to start its own."""
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
 
 
 class Play:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,13 @@ import faulty
 import numpy as np
 import pytest
 from faulty import alive, answer_to, calls, give, trial, wait_until
+from sites import Site, children, outcome_of, site_maker
 
-from biotune.backbones.network import Network
-from biotune.config.schema import TrialsConfig
 from biotune.errors import RunFolderError, WorkerError
-from biotune.executors import process_pool
-from biotune.executors.base import Runner
+from biotune.executors import process_pool, supervisor
 from biotune.executors.process_pool import ProcessPool
-from biotune.executors.registry import EXECUTORS
-from biotune.executors.setup import Setup
 from biotune.executors.slots import Slot
 from biotune.trial import Trial, TrialResult
-
-LR = 3e-3  # the base learning rate of trials
 
 TIMEOUT = 1.5
 Told = list[tuple[Trial, TrialResult]]
@@ -42,96 +35,12 @@ def ignore(_: Trial, __: TrialResult) -> None:
     pass
 
 
-def children() -> int:
-    return len(multiprocessing.active_children())
-
-
 # --- the same numbers ---------------------------------------------------------------------------------------------------
-
-
-def mixed_trials(site: Site) -> list[Trial]:
-    from biotune.schedule.schedule import Schedule
-
-    def schedule(*weights: float) -> Schedule:
-        return Schedule(site.network.blocks, weights)
-
-    full = schedule(1, 1, 1, 1, 1, 1)
-    head_only = schedule(0, 0, 0, 0, 0, 1)
-    frozen_prefix = schedule(0, 0, 0, 0.5, 2, 1)
-    frozen_middle = schedule(0.1, 0, 1, 0, 0, 1)
-    return [
-        Trial(head_only, 0, 1, 2, LR),
-        Trial(full, 0, 1, 2, LR),
-        Trial(frozen_prefix, 1, 2, 2, LR),
-        Trial(schedule(0, 0, 0, 0, 0, 1e40), 0, 1, 2, LR),
-        Trial(frozen_prefix, None, 5, 2, LR, test=True, keep="prefix"),
-        Trial(frozen_middle, 1, 3, 1, LR),
-        Trial(head_only, None, 5, 1, LR, test=True, keep="head"),
-        Trial(full, 1, 4, 2, LR, floor=(1.0, 1.0)),
-        *(Trial(replace(head_only, head_start="probe"), fold, 6, 1, LR) for fold in (0, 1)),
-    ]
-
-
-@dataclass(frozen=True)
-class Site:
-    """A config, a network and a dataset in folders of their own, for one executor."""
-
-    config: TrialsConfig
-    network: Network
-    setup: Setup
-
-    def start(self) -> Runner:
-        import torch
-
-        return EXECUTORS[self.config.executor.name](self.setup, self.config, torch.device("cpu"), self.network)
 
 
 @pytest.fixture
 def make_site(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[..., Site]:
-    """What trainings of the digits work on, in folders of their own; keyword arguments go to `ExecutorConfig`."""
-
-    from biotune.backbones.registry import build_network
-    from biotune.config.schema import TrialsConfig
-    from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
-
-    def make(name: str, plugins: Sequence[str] = (), **executor: Any) -> Site:
-        data = load_digits(max_per_class=4, max_eval_per_class=4)
-        backbone = BackboneConfig("biotune", "glyphnet")
-        config = TrialsConfig(
-            device="cpu",
-            plugins=list(plugins),
-            dataset=DatasetConfig("digits", "digits", max_per_class=4, max_eval_per_class=4),
-            backbone=backbone,
-            training=TrainingConfig(lr=3e-3, batch_size=8),
-            executor=ExecutorConfig(name, **executor),
-        )
-        folders = [tmp_path / f"{name}-{executor.get('workers')}-{kind}" for kind in ("run", "scratch")]
-        for folder in folders:
-            folder.mkdir()
-        network = build_network(backbone, len(data.classes))
-        return Site(config, network, Setup.of(config, data, *folders))
-
-    return make
-
-
-def outcome_of(site: Site, expected_children: int) -> dict[str, Any]:
-    """All that a site's trials come to, but for times; checks on the way that each is told once and comes in its place."""
-    trials = mixed_trials(site)
-    told: Told = []
-    before = children()
-    executor = site.start()
-    try:
-        results = executor.run(trials, lambda trial, result: told.append((trial, result)))
-        assert children() - before == expected_children
-    finally:
-        executor.close()
-    assert sorted(trial.key for trial, _ in told) == sorted(trial.key for trial in trials)
-    answers = {trial.key: result for trial, result in told}
-    assert [answers[trial.key] for trial in trials] == results
-    kept = {path.name: path.read_bytes() for path in site.setup.folder.glob(".kept-*")}
-    shared = sorted(path.name for path in site.setup.scratch.glob("boundary-*.bin"))
-    rows = [(result.status, result.curve, result.scores, result.error) for result in results]
-    return {"rows": rows, "kept": kept, "shared": shared}
+    return site_maker(load_digits, tmp_path)
 
 
 @pytest.mark.slow
@@ -612,7 +521,7 @@ def test_a_worker_that_the_system_does_not_start_is_told_in_one_line(
 def test_workers_that_hang_at_their_set_up_are_replaced_and_not_for_ever(
     make_stage: Callable[..., Stage], plugin: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_pool, "_SETUP_SECONDS", 0.5)
+    monkeypatch.setattr(supervisor, "SETUP_SECONDS", 0.5)
     with pytest.raises(WorkerError, match="the last one hung"):
         make_stage(1, None, plugin("import time\ntime.sleep(1000)")).play({})
 

@@ -19,9 +19,10 @@ from faulty import answer_to, calls, give, trial
 from biotune.cli.launch import perform
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.view import View
-from biotune.executors import process_pool, stalls
-from biotune.executors.process_pool import ProcessPool, Worker, _Batch
+from biotune.executors import process_pool, stalls, supervisor
+from biotune.executors.process_pool import ProcessPool, ProcessWorker
 from biotune.executors.stalls import Durations
+from biotune.executors.supervisor import Batch
 from biotune.trial import TrialResult
 
 OK = TrialResult("ok", (0.5,), 1.0)
@@ -55,11 +56,11 @@ def test_trials_that_ended_before_their_time_do_not_count() -> None:
 
 
 def test_the_report_is_a_line_with_process_times_and_remedies() -> None:
-    said = durations(20, 1, 40, 30, 900).report(trial(0), 4242, 312.0)
+    said = durations(20, 1, 40, 30, 900).report(trial(0), 4242, "", 312.0)
     assert said.startswith("worker process 4242 has not answered for 5 minutes")
     assert "a training run usually takes 30 seconds" in said
     assert "'kill -9 4242'" in said and "executor.trial_timeout" in said and "\n" not in said
-    assert "usually" not in Durations().report(trial(0), 4242, 3600.0)
+    assert "usually" not in Durations().report(trial(0), 4242, "", 3600.0)
 
 
 # --- the pool -----------------------------------------------------------------------------------------------------------
@@ -102,16 +103,17 @@ class Clock:
         return []
 
 
-def listening(monkeypatch: pytest.MonkeyPatch, clock: Clock, timeout: float | None = None) -> tuple[ProcessPool, _Batch]:
+def listening(monkeypatch: pytest.MonkeyPatch, clock: Clock, timeout: float | None = None) -> tuple[ProcessPool, Batch]:
     """A pool with one worker that never answers."""
-    monkeypatch.setattr(process_pool, "time", clock)
+    monkeypatch.setattr(supervisor, "time", clock)
     monkeypatch.setattr(process_pool, "wait", clock.wait)
     pool = ProcessPool(faulty.setup(Path()), [], timeout)
     process = SimpleNamespace(sentinel=7, pid=4242)
     limit = None if timeout is None else clock.now + timeout
-    pool._workers = [Worker(faulty.slots(1)[0], process, 8, True, 0, limit, clock.now)]  # type: ignore[arg-type]
+    worker = {"slot": faulty.slots(1)[0], "child": process, "pipe": 8, "setup": None}
+    pool._workers = [ProcessWorker(**worker, ready=True, task=0, deadline=limit, begun=clock.now)]  # type: ignore[arg-type]
     pool._durations = durations(20, 20, 20, 20, 20)
-    return pool, _Batch([trial(0)], lambda *_: None, [])
+    return pool, Batch([trial(0)], lambda *_: None, [])
 
 
 def test_a_worker_is_reported_once_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch, heard: Heard) -> None:
@@ -193,7 +195,7 @@ def test_the_report_reaches_the_log_and_the_terminal_quiet_or_not(
     handler = perform._log_to(tmp_path)
     try:
         with View(mode=mode) as view, perform._warnings_shown(view):
-            logging.getLogger("biotune.executors.process_pool").warning("worker process 7\nhas not answered")
+            logging.getLogger("biotune.executors.supervisor").warning("worker process 7\nhas not answered")
             logging.getLogger("biotune").error("what its own line says")
     finally:
         logging.getLogger("biotune").removeHandler(handler)
@@ -203,4 +205,4 @@ def test_the_report_reaches_the_log_and_the_terminal_quiet_or_not(
     assert "worker process 7 has not answered" in (said.err if aside else said.out)
     assert "worker process 7" not in (said.out if aside else said.err)
     assert "what its own line says" not in said.out + said.err
-    assert "WARNING biotune.executors.process_pool: worker process 7" in (tmp_path / "run.log").read_text()
+    assert "WARNING biotune.executors.supervisor: worker process 7" in (tmp_path / "run.log").read_text()

@@ -22,6 +22,7 @@ from biotune.config.plugins import load_plugins
 from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.errors import BiotuneError, RunFolderError
 from biotune.executors import process_pool, worker
+from biotune.executors.actor import Message, TrialActor
 from biotune.executors.process_pool import ProcessPool
 from biotune.executors.setup import Setup
 from biotune.executors.slots import Slot
@@ -127,6 +128,19 @@ def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Pa
     worker.build = build
     worker.run_trial = run_trial
     worker.serve(pipe, environment, device, log)
+
+
+class FaultyActor(TrialActor):
+    """What a pool of Ray actors starts in place of `TrialActor`."""
+
+    def build(self, setup: Setup, network: Any) -> Any:
+        self.run_folder = setup.folder
+        return build(setup, self._device)
+
+    def run(self, trial: Trial) -> Message:
+        # an actor has a folder of its own to write into; orders lie in the run's
+        worker.run_trial = lambda trial, workspace, _: run_trial(trial, workspace, self.run_folder)
+        return super().run(trial)
 
 
 TORCH_CAME_FIRST = "torch" in sys.modules  # of a worker: it imports this module to find `serve`, which sets the environment
