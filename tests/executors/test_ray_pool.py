@@ -119,9 +119,7 @@ def test_as_many_actors_as_the_nodes_have_room_for(make_pool: Callable[..., RayP
 
 
 def test_what_no_node_has_is_said_at_once(make_pool: Callable[..., RayPool]) -> None:
-    with pytest.raises(
-        WorkerError, match=r"no node of the Ray cluster has 64 CPUs and 0 GPUs for a worker; its nodes have 4"
-    ):
+    with pytest.raises(WorkerError, match=r"no node of the Ray cluster has 64 CPUs and 0 GPUs for a worker; its nodes have 4"):
         make_pool(workers=None, cpus=64)
 
 
@@ -202,34 +200,3 @@ def test_actors_and_one_process_give_the_same_numbers_to_the_bit(
     if kind is FarActor:
         assert there.pop("shared") == [] and here.pop("shared"), "activations lie on the node"
     assert there == here
-
-
-@pytest.mark.slow
-def test_a_node_that_is_lost_in_the_middle_costs_no_trial(tmp_path: Path) -> None:
-    from ray.cluster_utils import Cluster
-
-    assert not ray.is_initialized()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    second = cluster.add_node(num_cpus=1)
-    pool = None
-    try:
-        cluster.wait_for_nodes()
-        settings = ExecutorConfig("ray", address=cluster.address)
-        pool = RayPool(faulty.setup(tmp_path), settings, None, actor=faulty.FaultyActor)
-        give(tmp_path, {seed: ["naps"] for seed in range(6)})
-        trials = [trial(seed) for seed in range(6)]
-        told: list[int] = []
-
-        def tell(one: Any, result: TrialResult) -> None:
-            told.append(one.seed)
-            if len(told) == 2:  # both nodes are busy
-                cluster.remove_node(second)
-
-        assert pool.run(trials, tell) == [answer_to(one) for one in trials]
-        assert sorted(told) == list(range(6))
-        assert len(calls(tmp_path)) == 7, "one was begun on each node"
-    finally:
-        if pool is not None:
-            pool.close()
-        ray.shutdown()
-        cluster.shutdown()
