@@ -11,8 +11,8 @@ import logging
 import multiprocessing
 import os
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from biotune.config.schema import TrialsConfig
 from biotune.errors import RunFolderError, WorkerError, one_line
-from biotune.executors.base import ATTEMPTS, OnResult, failure, shortened
+from biotune.executors.base import ATTEMPTS, NextTrial, OnResult, failure, shortened
 from biotune.executors.processes import how_it_ended
 from biotune.executors.setup import Setup
 from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
@@ -77,14 +77,20 @@ class Worker:
 
 @dataclass
 class _Batch:
-    """The trials of one call of `run`, with their attempts and results."""
+    """The trials of one call of `run` or `stream`, with their attempts and results."""
 
-    trials: Sequence[Trial]
+    trials: list[Trial]
     on_result: OnResult
     waiting: list[int]
     results: dict[int, TrialResult] = field(default_factory=dict)
     failures: Counter[int] = field(default_factory=Counter)
     deaths: Counter[int] = field(default_factory=Counter)
+
+    def draw(self, next_trial: NextTrial, places: int) -> None:
+        """Add trials until as many wait as there are places for them, or there are none at present."""
+        while len(self.waiting) < places and (trial := next_trial()) is not None:
+            self.waiting.append(len(self.trials))
+            self.trials.append(trial)
 
     def finish(self, task: int, result: TrialResult) -> None:
         self.results[task] = result
@@ -159,16 +165,37 @@ class ProcessPool:
             RunFolderError: A worker cannot write into the run's folder.
             WorkerError: Workers cannot be set up.
         """
-        for worker in [worker for worker in self._workers if worker.task is not None]:
-            self._remove(worker)  # it still runs a trial of an interrupted call
+        self._end_interrupted()
         # longest trials first, so that none is left to one worker while the others are idle
         order = sorted(range(len(trials)), key=lambda task: (trials[task].schedule.first_trained, task))
-        batch = _Batch(trials, on_result, order)
+        batch = _Batch(list(trials), on_result, order)
         while len(batch.results) < len(trials):
-            self._start_workers(len(batch.waiting))
-            self._hand_out(batch)
-            self._listen(batch)
+            self._advance(batch)
         return [batch.results[task] for task in range(len(trials))]
+
+    def stream(self, next_trial: NextTrial) -> Iterator[tuple[Trial, TrialResult]]:
+        """Run trials as they are drawn, each when a worker is free or can be started.
+
+        Args:
+            next_trial: Returns the next trial, or None where there is none before another result is taken in.
+
+        Yields:
+            Each trial and its result, in the order in which trials end.
+
+        Raises:
+            RunFolderError: A worker cannot write into the run's folder.
+            WorkerError: Workers cannot be set up.
+        """
+        self._end_interrupted()
+        ended: deque[tuple[Trial, TrialResult]] = deque()
+        batch = _Batch([], lambda trial, result: ended.append((trial, result)), [])
+        while True:
+            batch.draw(next_trial, len(self._free) + sum(worker.task is None for worker in self._workers))
+            if len(batch.results) == len(batch.trials):
+                return
+            self._advance(batch)
+            while ended:
+                yield ended.popleft()
 
     def close(self) -> None:
         """End all workers."""
@@ -176,6 +203,17 @@ class ProcessPool:
             worker.process.kill()
         while self._workers:
             self._remove(self._workers[-1])
+
+    def _end_interrupted(self) -> None:
+        """End the workers that still run a trial of an interrupted call."""
+        for worker in [worker for worker in self._workers if worker.task is not None]:
+            self._remove(worker)
+
+    def _advance(self, batch: _Batch) -> None:
+        """Hand out what waits, and handle what happens next."""
+        self._start_workers(len(batch.waiting))
+        self._hand_out(batch)
+        self._listen(batch)
 
     def _start_workers(self, waiting: int) -> None:
         idle = sum(worker.task is None for worker in self._workers)
