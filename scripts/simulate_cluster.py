@@ -1,7 +1,7 @@
-"""Simulate a search on a cluster, generation by generation and asynchronously: how busy the workers are, and what is found.
+"""Simulate a search on a cluster, by generations and asynchronously: how busy the workers are, and what is found.
 
-The proposals are the library's own, the scores those of a tabulated task, and only the time is simulated: an event at a time, by
-durations that depend on what a schedule freezes.
+The proposals are the library's own, the scores those of a tabulated task, and only the time is simulated: an event at a time,
+by durations that depend on what a schedule freezes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tabulated_task import Simulated, Task, read_task
 
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.asynchronous import AsynchronousSearch
-from biotune.evolution.generation import Generation, most_evaluations
+from biotune.evolution.generation import Generation
 from biotune.evolution.loop import evolve
 from biotune.executors.base import NextTrial
 from biotune.fitness.fitness import ScheduleFitness
@@ -34,9 +34,9 @@ from biotune.trial import Evaluation, Status, Trial, TrialResult
 
 TABLES = Path(__file__).parent / "tables"
 RATE = 1e-3  # stated in every simulated trial; the tables know one base learning rate
-# Trained blocks from the head down, of six, and the duration in parts of full fine-tuning: measured on a ResNet-50 (docs/speed.md,
-# single fine-tunes), where what comes before the first trained block is computed once and shared. The head alone: forty times
-# quicker.
+# Trained blocks from the head down, of six, and the duration in parts of full fine-tuning: what comes before the first trained
+# block is computed once and shared. Measured on a ResNet-50 (docs/speed.md, single fine-tunes), but for the head alone, a
+# fortieth: a thirtieth was measured there, with three epochs.
 DURATIONS = ((1, 1 / 40), (2, 0.28), (4, 0.93), (6, 1.0))
 SCATTER = 0.15  # standard deviation of the logarithm of a duration
 STRAGGLERS, SLOWER = 0.02, 5.0  # share of trials on a slow machine, and by how much
@@ -66,10 +66,10 @@ class Setting:
 
 
 SETTINGS = (
-    Setting(1, 20, 16, 10, 20),
-    Setting(8, 24, 16, 12, 20),
-    Setting(64, 128, 64, 30, 4),
-    Setting(1000, 2000, 1000, 10, 1),
+    Setting(1, 20, 16, 10, 10),
+    Setting(8, 24, 16, 12, 16),
+    Setting(64, 128, 64, 20, 2),
+    Setting(1000, 2000, 1000, 4, 1),
 )
 
 
