@@ -88,7 +88,13 @@ class Search:
         smoothed: bool = False,
         head_start: str = FRESH,
     ) -> None:
-        """Start before generation 0; see `evolve` for the arguments."""
+        """Start before generation 0; see `evolve` for the arguments.
+
+        Raises:
+            ValueError: The settings ask for an asynchronous search, which has no batches.
+        """
+        if settings.mating == "asynchronous":
+            raise ValueError("Search: evolution.mating=asynchronous has no batches. Use AsynchronousSearch.")
         self._settings = settings
         self._state = state = SearchState(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
         self._searcher = build_searcher(settings, state.rng, len(blocks) + 1, state.toolbox, state.population, state.history)

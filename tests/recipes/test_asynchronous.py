@@ -157,9 +157,9 @@ def test_a_journal_torn_at_any_line_goes_on(slots: int, tmp_path: Path) -> None:
 
 def test_a_search_is_resumed_with_another_number_of_workers_and_may_be_lengthened(tmp_path: Path) -> None:
     before, _ = search(tmp_path, Workers(4, 13), **SCREENED)
-    assert len(before) == 2
+    assert 2 <= len(before) < 4
     again, _ = search(tmp_path, Workers(1), **SCREENED)
-    assert again[:2] == before and len(again) == 4
+    assert again[: len(before)] == before and len(again) == 4
     longer, _ = search(tmp_path, Workers(2), **SCREENED, generations=5)
     assert longer[:4] == again and len(longer) == 6
     once_more, _ = search(tmp_path, nothing_left := Workers(2), **SCREENED, generations=5)
@@ -196,7 +196,11 @@ def test_equal_schedules_in_flight_are_trained_once(tmp_path: Path) -> None:
     found, fitness = search(tmp_path, workers := Workers(6), **alike)
     assert fitness.trainings == len(workers.ran) == 2  # one for each fold
     assert [one["record"]["evaluations"] for one in found] == [8, 3, 3, 3]
-    assert [one["record"]["cache_hits"] for one in found] == [6, 3, 3, 3]
+    # The trial on fold 0 ends first: 0, 2, 4 and 6 are known, and the children 8, 10, 12 and 14 at once. 16, then the other
+    # trial: 1 and 3. Then the rest of fold 1.
+    assert [one["record"]["cache_hits"] for one in found] == [7, 2, 3, 3]
+    order = [[one["individual"] for one in generation["candidates"] if one["origin"] != "elite"] for generation in found]
+    assert order == [[0, 2, 4, 6, 8, 10, 12, 14], [16, 1, 3], [5, 7, 9], [11, 13, 15]]
 
 
 def test_empty_schedules_need_no_worker(tmp_path: Path) -> None:
