@@ -104,6 +104,7 @@ def _disagreements(config: Section) -> Iterator[str]:
         )
     if evolution is not None:
         yield from _search_that_disagrees(evolution)
+        yield from _stream_that_disagrees(evolution, config)
     confirm = getattr(config, "confirm", None)
     if confirm is not None and confirm.top_k > 0:
         shared = sorted(set(confirm.seeds) & set(config.training.seeds))
@@ -142,7 +143,7 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
     if evolution.screen > 1 and evolution.surrogate == "none":
         yield f"evolution.screen={evolution.screen}: needs evolution.surrogate=gp, which selects the promising children."
     if evolution.screen > 1 and evolution.mating == "sequential":
-        yield f"evolution.screen={evolution.screen}: needs evolution.mating=brood, which draws all children together."
+        yield f"evolution.screen={evolution.screen}: needs evolution.mating=brood or asynchronous, not sequential."
     if evolution.surrogate != "none" and evolution.screen == 1:
         yield f"evolution.surrogate={evolution.surrogate}: has nothing to screen with evolution.screen=1; give 2 or more."
     if evolution.algorithm not in ("biotune", MISSING) and evolution.screen > 1:
@@ -164,6 +165,29 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
     if not evolution.freezing and evolution.fixed_threshold is not None:
         yield (f"evolution.fixed_threshold={evolution.fixed_threshold}: has no effect with evolution.freezing=false; give one.")
     yield from _parts_that_disagree(evolution)
+
+
+def _stream_that_disagrees(evolution: EvolutionConfig, config: Section) -> Iterator[str]:
+    """Report what compares the candidates of a batch, where there are none."""
+    if evolution.mating != "asynchronous":
+        return
+    said = "evolution.mating=asynchronous"
+    if evolution.algorithm not in ("biotune", MISSING):
+        yield f"{said}: needs evolution=biotune, not {evolution.algorithm}."
+        return
+    if evolution.exploitation:
+        yield f"{said}: has no batch of probes to wait for; give evolution.exploitation=false."
+    if evolution.folds != 1 and not evolution.spread:
+        yield (
+            f"{said}: generations overlap, so that none has a fold of its own; give evolution.spread=true (with "
+            "evolution.reevaluate_elites=false) or evolution.folds=1."
+        )
+    fitness = getattr(config, "fitness", None)
+    if getattr(fitness, "racing", False) and len(config.training.seeds) > 1:
+        yield (
+            f"{said}: does not go with fitness.racing=true and several training.seeds, which compares candidates seed by seed; "
+            "give fitness.racing=false or one training seed."
+        )
 
 
 def _parts_that_disagree(evolution: EvolutionConfig) -> Iterator[str]:

@@ -35,8 +35,9 @@ class EvolutionConfig:
     max_hours: float | None = key(None, "Wall-clock hours after which no generation begins; null sets no limit.", gt=0)
     mating: str = key(
         "brood",
-        "Evaluate all children of a generation in one batch (brood), or one by one (sequential).",
-        choices=("brood", "sequential"),
+        "Evaluate all children of a generation in one batch (brood), or one by one (sequential), or draw one whenever a worker "
+        "is free, so that none waits for the end of a generation (asynchronous).",
+        choices=("brood", "sequential", "asynchronous"),
     )
     exploitation: bool = key(True, "Probe the elites' neighbourhoods.")
     exploitation_radius: float = key(0.25, "Largest step of a probe along one gene.", gt=0, le=1)

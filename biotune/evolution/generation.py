@@ -95,20 +95,19 @@ class OpenGeneration:
     steps: Steps
     evaluations: list[Evaluation] = field(default_factory=list)
 
-    def facts(self) -> dict[str, Any]:
-        """Return the costs for the logbook: numbers of evaluations and of training runs made and saved, and seconds."""
-        statuses = [evaluation.status for evaluation in self.evaluations]
-        return {
-            "generation": self.number,
-            "fold": self.fold,
-            "evaluations": len(statuses),
-            "trainings": sum(evaluation.trainings for evaluation in self.evaluations),
-            "cache_hits": statuses.count(Status.CACHED),
-            "saved": sum(len(one.scores) - one.trainings for one in self.evaluations if one.scores),
-            "pruned": statuses.count(Status.PRUNED),
-            "failures": statuses.count(Status.FAILED),
-            "seconds": sum(evaluation.seconds for evaluation in self.evaluations),
-        }
+
+def costs(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Return the costs for the logbook: numbers of evaluations and of training runs made and saved, and seconds."""
+    statuses = [evaluation.status for evaluation in evaluations]
+    return {
+        "evaluations": len(statuses),
+        "trainings": sum(evaluation.trainings for evaluation in evaluations),
+        "cache_hits": statuses.count(Status.CACHED),
+        "saved": sum(len(one.scores) - one.trainings for one in evaluations if one.scores),
+        "pruned": statuses.count(Status.PRUNED),
+        "failures": statuses.count(Status.FAILED),
+        "seconds": sum(evaluation.seconds for evaluation in evaluations),
+    }
 
 
 def survivor_states(population: Sequence[Individual]) -> list[dict[str, Any]]:

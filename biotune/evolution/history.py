@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from deap import tools
 
 from biotune.evolution.individual import Fitness, Individual
-from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
+from biotune.evolution.surrogate import FEWEST, Floats, Observation, Surrogate
 from biotune.schedule.schedule import Schedule
 from biotune.trial import WORST, Status
 
 OverFolds = Callable[[Sequence[float]], float]
+
+
+class Predictor(Protocol):
+    """Predicts the fitness of schedules, as the surrogate does."""
+
+    def predict(self, schedules: Sequence[Schedule]) -> Floats:
+        """Return (N,) fitness values of N schedules, at least one; smaller is better."""
+        ...
 
 
 @dataclass(eq=False)
@@ -141,7 +149,7 @@ class History:
         self.hall.update(sorted(self._entries.values(), key=_by_score))
         return dict(self.logbook[-1])
 
-    def best(self, surrogate: Surrogate | None = None) -> list[HallEntry]:
+    def best(self, surrogate: Predictor | None = None) -> list[HallEntry]:
         """Return the hall of fame, best first; the older of two equals comes first.
 
         Args:

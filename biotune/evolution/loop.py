@@ -10,16 +10,12 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from biotune.config.search import EvolutionConfig
-from biotune.evolution.generation import Generation, OpenGeneration, Outcome, Steps, survivor_states
-from biotune.evolution.history import History, OverFolds
-from biotune.evolution.individual import Individual, Origin
-from biotune.evolution.population import Population
+from biotune.evolution.generation import Generation, OpenGeneration, Outcome, Steps
+from biotune.evolution.history import OverFolds
+from biotune.evolution.individual import Individual
 from biotune.evolution.searchers import build_searcher
-from biotune.evolution.toolbox import build_toolbox
-from biotune.evolution.warm_start import warm_starts
+from biotune.evolution.state import SearchState
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import FRESH, Schedule
 from biotune.trial import Evaluation
@@ -92,16 +88,17 @@ class Search:
         smoothed: bool = False,
         head_start: str = FRESH,
     ) -> None:
-        """Start before generation 0; see `evolve` for the arguments."""
-        num_genes = len(blocks) + 1
+        """Start before generation 0; see `evolve` for the arguments.
+
+        Raises:
+            ValueError: The settings ask for an asynchronous search, which has no batches.
+        """
+        if settings.mating == "asynchronous":
+            raise ValueError("Search: evolution.mating=asynchronous has no batches. Use AsynchronousSearch.")
         self._settings = settings
-        self._smoothed = smoothed
-        self._rng = np.random.default_rng(seed)
-        self._toolbox = build_toolbox(settings, self._rng, num_genes, head_start)
-        self._history = History(hall_size, over_folds)
-        self._population = Population(settings, blocks, head_start)
-        self._searcher = build_searcher(settings, self._rng, num_genes, self._toolbox, self._population, self._history)
-        self._open = OpenGeneration(0, 0, self._initial(len(blocks)))
+        self._state = state = SearchState(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
+        self._searcher = build_searcher(settings, state.rng, len(blocks) + 1, state.toolbox, state.population, state.history)
+        self._open = OpenGeneration(0, 0, self._initial())
         self._batch: Batch | None = None
 
     @property
@@ -145,7 +142,7 @@ class Search:
             batch.individuals, batch.schedules, batch.folds, evaluations, strict=True
         ):
             individual.receive(evaluation, fold)
-            self._history.remember(schedule, individual)
+            self._state.history.remember(schedule, individual)
         self._open.evaluations += evaluations
         try:
             self._batch = self._batch_of(next(self._open.steps))
@@ -154,38 +151,22 @@ class Search:
             return self._close(stop.value)
         return None
 
-    def _initial(self, num_blocks: int) -> Steps:
-        """Generation 0 in one batch: random genes, and in a seeded search warm starts before them."""
-        size = self._settings.population_size
-        newborn = self._population.newborn
-        usual = warm_starts(num_blocks, self._population.orders, self._settings.fixed_threshold)
-        first = usual[: size - 2] if self._settings.seeded else []
-        individuals = [newborn(own.genes, Origin.INITIAL, self._population.manner_in_turn(own.unfreezing)) for own in first]
-        individuals += [newborn(self._toolbox.genes(), Origin.INITIAL) for _ in range(size - len(first))]
+    def _initial(self) -> Steps:
+        """Generation 0, in one batch."""
+        individuals = self._state.initial()
         yield individuals
         return Outcome(individuals, individuals)
 
     def _batch_of(self, individuals: Sequence[Individual]) -> Batch:
-        schedules = tuple(self._population.schedule_of(individual) for individual in individuals)
+        schedules = tuple(self._state.population.schedule_of(individual) for individual in individuals)
         first, step = self._open.fold, int(self._settings.spread)
         folds = tuple((first + step * place) % self._settings.num_folds for place in range(len(schedules)))
         return Batch(tuple(individuals), schedules, folds)
 
     def _close(self, outcome: Outcome) -> Generation:
-        """Select the survivors and record the generation; the next one is opened, but draws nothing before `ask`."""
+        """Close the generation; the next one is opened, but draws nothing before `ask`."""
         number, fold = self._open.number, self._open.fold
-        ranked = number > 0 or self._settings.mutate_first_brood
-        self._population.renew(outcome.survivors, self._toolbox.rank if ranked else None)
-        record = self._history.close_generation(self._population.members, **self._open.facts())
+        closed = self._state.close_generation(number, fold, outcome, self._open.evaluations)
         next_fold = (number + 1) % self._settings.num_folds
         self._open = OpenGeneration(number + 1, next_fold, self._searcher.generation(next_fold, next_fold != fold))
-        return Generation(
-            number=number,
-            fold=fold,
-            candidates=self._population.candidates(outcome.considered),
-            record=record,
-            hall=self._history.best(self._history.surrogate() if self._smoothed else None),
-            observations=list(self._history.observations),
-            survivors=survivor_states(self._population.members),
-            random_state=dict(self._rng.bit_generator.state),
-        )
+        return closed

@@ -10,6 +10,7 @@ import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ from biotune.schedule.schedule import PROBE, UNFREEZING, Schedule
 
 Floats = NDArray[np.float64]
 FEWEST = 8  # evaluations needed to fit the regression
-_LARGEST = 400  # the latest evaluations that are fitted: the cost grows with the cube of their number
-_JITTER = 1e-6  # added to the covariance's diagonal, so that it can be inverted
+LARGEST = 400  # evaluations that are fitted: the cost grows with the cube of their number
+JITTER = 1e-6  # added to the covariance's diagonal, so that it can be inverted
 _ROUNDS = 3  # alternating fits of the process and of the folds' means
 
 
@@ -52,14 +53,44 @@ def inputs(schedules: Sequence[Schedule]) -> Floats:
     return np.hstack([trained.astype(float), np.log10(np.where(trained, weights, 1.0)), order, probe])
 
 
-class Surrogate:
-    """A Gaussian process over schedules, fitted to evaluations on any folds."""
+def subset(observations: Sequence[Observation], largest: int) -> list[Observation]:
+    """Return the evaluations that stand for all of them: the later half, and the earlier ones at even steps.
 
-    def __init__(self, observations: Sequence[Observation]) -> None:
+    A subset of the data in place of an approximation of the process (Rasmussen and Williams, *Gaussian Processes for Machine
+    Learning*, 2006, section 8.3.1). The latest lie where the search is; the others keep the process from expecting much where
+    the search has been before and left.
+
+    Args:
+        observations: In the order of evaluation.
+        largest: The most that are returned.
+
+    Returns:
+        All observations where there are at most `largest`, else as many as that, in their order.
+    """
+    if len(observations) <= largest:
+        return list(observations)
+    latest = largest - largest // 2
+    earlier = observations[: len(observations) - latest]
+    return [earlier[step * len(earlier) // (largest - latest)] for step in range(largest - latest)] + list(
+        observations[-latest:]
+    )
+
+
+class Surrogate:
+    """A Gaussian process over schedules, fitted to evaluations on any folds.
+
+    Attributes:
+        fold_means: The difficulty of each fold: its mean fitness.
+        middle: Their mean.
+        scale: What fitness values less their folds' means are divided by.
+    """
+
+    def __init__(self, observations: Sequence[Observation], largest: int = LARGEST) -> None:
         """Fit the process.
 
         Args:
-            observations: At least `FEWEST`, in the order of evaluation; only the latest 400 are used.
+            observations: At least `FEWEST`, in the order of evaluation.
+            largest: The most that are fitted, see `subset`.
         """
         # imported here because it takes a second and workers never need it; the import draws from the global generator
         before = random.getstate()
@@ -69,23 +100,43 @@ class Surrogate:
         from threadpoolctl import threadpool_limits
 
         random.setstate(before)
-        used = list(observations)[-_LARGEST:]
+        used = subset(observations, largest)
         values = np.array([one.fitness for one in used])
         folds = np.array([one.fold for one in used])
-        indicator = np.array([folds == fold for fold in sorted(set(folds.tolist()))]).T.astype(float)
+        distinct = sorted(set(folds.tolist()))
+        indicator = np.array([folds == fold for fold in distinct]).T.astype(float)
         points = inputs([one.schedule for one in used])
         kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(2.0, (0.3, 20.0), nu=2.5) + WhiteKernel(0.3, (1e-3, 2.0))
-        self._regression = GaussianProcessRegressor(kernel, alpha=_JITTER)
+        self._regression = GaussianProcessRegressor(kernel, alpha=JITTER)
         fold_means: Floats = np.asarray((indicator.T @ values) / indicator.sum(axis=0), dtype=np.float64)
         with warnings.catch_warnings(), threadpool_limits(1):  # one thread, so that numbers do not depend on the cores
             warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is an acceptable fit
             for more in reversed(range(_ROUNDS if indicator.shape[1] > 1 else 1)):
                 centred: Floats = values - indicator @ fold_means
-                self._scale = float(centred.std()) or 1.0
-                self._middle = float(fold_means.mean())
-                self._regression.fit(points, centred / self._scale)
+                self.scale = float(centred.std()) or 1.0
+                self.middle = float(fold_means.mean())
+                self.fold_means = dict(zip(distinct, fold_means.tolist(), strict=True))
+                self._regression.fit(points, centred / self.scale)
                 if more:
                     fold_means = self._fold_means(points, values, indicator)
+
+    @property
+    def noise(self) -> float:
+        """The variance of a single evaluation, in units of the scaled fitness."""
+        return float(self._regression.kernel_.k2.noise_level)
+
+    def covariance(self, points: Floats, others: Floats) -> Floats:
+        """The prior covariance of the scaled fitness without the noise.
+
+        Args:
+            points: (N, 2 · blocks + 3), see `inputs`.
+            others: (M, 2 · blocks + 3).
+
+        Returns:
+            (N, M).
+        """
+        found: Floats = self._regression.kernel_.k1(points, others)
+        return found
 
     def _fold_means(self, points: Floats, values: Floats, indicator: Floats) -> Floats:
         """The difficulty of each fold, by generalised least squares under the fitted kernel (universal kriging).
@@ -100,7 +151,7 @@ class Surrogate:
         Returns:
             (folds,) mean fitness values.
         """
-        covariance = self._regression.kernel_(points) + _JITTER * np.eye(len(points))
+        covariance = self._regression.kernel_(points) + JITTER * np.eye(len(points))
         weighted = np.linalg.solve(covariance, indicator)
         found: Floats = np.asarray(np.linalg.solve(indicator.T @ weighted, weighted.T @ values), dtype=np.float64)
         return found
@@ -118,7 +169,7 @@ class Surrogate:
 
         with threadpool_limits(1):
             mean = self._regression.predict(inputs(schedules))
-        return self._middle + self._scale * np.asarray(mean)
+        return self.middle + self.scale * np.asarray(mean)
 
     def most_promising(self, schedules: Sequence[Schedule], count: int, exploration: float) -> list[int]:
         """Select schedules to evaluate in parallel: the lowest mean − κ sd first; each choice reduces the sd of its neighbours.
@@ -141,22 +192,45 @@ class Surrogate:
         with threadpool_limits(1):
             mean, covariance = self._regression.predict(inputs(schedules), return_cov=True)
         # the fitted kernel includes the white kernel, so the noise of an evaluation must be subtracted
-        noise = float(self._regression.kernel_.k2.noise_level)
-        covariance = covariance - noise * np.eye(len(schedules))
-        open_ones = np.ones(len(schedules), dtype=bool)
-        chosen: list[int] = []
-        while len(chosen) < count:
-            bound = mean - exploration * np.sqrt(np.maximum(np.diag(covariance), 0.0))
-            position = int(np.argmin(np.where(open_ones, bound, np.inf)))
-            chosen.append(position)
-            open_ones[position] = False
-            column = covariance[:, position]
-            covariance = covariance - np.outer(column, column) / (max(column[position], 0.0) + noise + _JITTER)
-        return chosen
+        covariance = covariance - self.noise * np.eye(len(schedules))
+        return lowest_bounds(mean, covariance, self.noise, count, exploration)
+
+
+def lowest_bounds(mean: Floats, covariance: Floats, noise: float, count: int, exploration: float) -> list[int]:
+    """Select by the lowest mean − κ sd, one after the other; each choice reduces the sd of those correlated with it.
+
+    Args:
+        mean: (N,) predictions.
+        covariance: (N, N) of the predictions, without the noise.
+        noise: The variance of an evaluation.
+        count: Number to select, at most N.
+        exploration: κ, at least 0.
+
+    Returns:
+        Positions, in the order of the choice.
+    """
+    open_ones = np.ones(len(mean), dtype=bool)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        bound = mean - exploration * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        position = int(np.argmin(np.where(open_ones, bound, np.inf)))
+        chosen.append(position)
+        open_ones[position] = False
+        column = covariance[:, position]
+        covariance = covariance - np.outer(column, column) / (max(column[position], 0.0) + noise + JITTER)
+    return chosen
+
+
+class Screen(Protocol):
+    """Selects the schedules to evaluate, as the surrogate does."""
+
+    def most_promising(self, schedules: Sequence[Schedule], count: int, exploration: float) -> list[int]:
+        """See `Surrogate.most_promising`."""
+        ...
 
 
 def most_promising(
-    surrogate: Surrogate, schedules: Sequence[Schedule], known: set[str], count: int, exploration: float
+    surrogate: Screen, schedules: Sequence[Schedule], known: set[str], count: int, exploration: float
 ) -> list[int]:
     """Select schedules to evaluate: the most promising ones; repeated, empty and known ones only if there are no others.
 

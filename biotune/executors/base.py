@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from biotune.errors import one_line
@@ -12,6 +12,7 @@ ATTEMPTS = 2  # a trial that fails through its own fault is tried once more
 _LONGEST_REASON = 500
 
 OnResult = Callable[[Trial, TrialResult], None]
+NextTrial = Callable[[], Trial | None]  # None where there is no trial at present
 
 
 class Runner(Protocol):
@@ -26,6 +27,20 @@ class Runner(Protocol):
 
         Returns:
             One result per trial, in the order of the trials.
+        """
+        ...
+
+    def stream(self, next_trial: NextTrial) -> Iterator[tuple[Trial, TrialResult]]:
+        """Run trials that are drawn one by one, each when a slot is free for it.
+
+        Args:
+            next_trial: Called whenever a slot is free; returns the next trial, or None where there is none before another
+                result is taken in.
+
+        Yields:
+            Each trial and its result, in the order in which trials end. The caller may draw on a result before it asks for the
+            next one. The stream ends when there is no trial and none is running; a caller that leaves it earlier gives up
+            those that are running.
         """
         ...
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biotune.config.schema import TrialsConfig
 from biotune.errors import RunFolderError
-from biotune.executors.base import ATTEMPTS, OnResult, failure, reason_of
+from biotune.executors.base import ATTEMPTS, NextTrial, OnResult, failure, reason_of
 from biotune.executors.setup import Setup, build, run_trial
 from biotune.trial import Trial, TrialResult
 
@@ -52,6 +52,11 @@ class InProcess:
             on_result(trial, result)
             results.append(result)
         return results
+
+    def stream(self, next_trial: NextTrial) -> Iterator[tuple[Trial, TrialResult]]:
+        """Run trials as they are drawn, one at a time."""
+        while (trial := next_trial()) is not None:
+            yield trial, self._run_one(trial)
 
     def close(self) -> None:
         """Nothing to release."""

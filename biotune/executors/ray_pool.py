@@ -299,7 +299,7 @@ def _connect(address: str) -> bool:
         raise ConfigError("executor=ray: needs the extra 'ray': pip install 'biotune[ray]'.") from None
     if ray.is_initialized():
         return False  # a program that uses biotune has joined one
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
             ray.init(address=LOCAL, num_cpus=usable_cores(), include_dashboard=False, **quiet)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from biotune.executors.base import OnResult, Runner
+from biotune.executors.base import NextTrial, OnResult, Runner
 from biotune.store.journal import Journal
 from biotune.trial import Trial, TrialResult, key_with_lr
 
@@ -55,6 +56,37 @@ class Recorded:
         if unknown:
             self._inner.run(list(unknown.values()), self._record)
         return [self._known[trial.key] for trial in trials]
+
+    def stream(self, next_trial: NextTrial) -> Iterator[tuple[Trial, TrialResult]]:
+        """Run trials as they are drawn, see `Runner.stream`; journalled ones need no slot. No two in flight may be equal."""
+        answered: deque[Trial] = deque()
+
+        def unknown() -> Trial | None:
+            while (trial := next_trial()) is not None and trial.key in self._known:
+                answered.append(trial)
+            return trial
+
+        while True:
+            for trial, result in self._inner.stream(unknown):
+                self._record(trial, result)
+                yield trial, result
+                yield from self._recalled(answered)
+            if not answered:
+                return
+            yield from self._recalled(answered)
+
+    def recall(self, trial: Trial) -> TrialResult | None:
+        """Report and return the journalled result of a trial; None where there is none."""
+        result = self._known.get(trial.key)
+        if result is not None:
+            self.on_result(trial, result)
+        return result
+
+    def _recalled(self, trials: deque[Trial]) -> Iterator[tuple[Trial, TrialResult]]:
+        while trials:
+            trial = trials.popleft()
+            self.on_result(trial, self._known[trial.key])
+            yield trial, self._known[trial.key]
 
     @property
     def known(self) -> int:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from biotune.errors import RunFolderError, WorkerError
-from biotune.executors.base import ATTEMPTS, OnResult, failure, shortened
+from biotune.executors.base import ATTEMPTS, NextTrial, OnResult, failure, shortened
 from biotune.executors.slots import Slot
 from biotune.executors.stalls import Durations
 from biotune.executors.worker import BROKEN, CORRUPT, FOLDER, HELLO, READY
@@ -76,14 +76,20 @@ class Worker(ABC):
 
 @dataclass
 class Batch:
-    """The trials of one call of `run`, with their attempts and results."""
+    """The trials of one call of `run` or `stream`, with their attempts and results."""
 
-    trials: Sequence[Trial]
+    trials: list[Trial]
     on_result: OnResult
     waiting: list[int]
     results: dict[int, TrialResult] = field(default_factory=dict)
     failures: Counter[int] = field(default_factory=Counter)
     deaths: Counter[int] = field(default_factory=Counter)
+
+    def draw(self, next_trial: NextTrial, places: int) -> None:
+        """Add trials until as many wait as there are places for them, or there are none at present."""
+        while len(self.waiting) < places and (trial := next_trial()) is not None:
+            self.waiting.append(len(self.trials))
+            self.trials.append(trial)
 
     def finish(self, task: int, result: TrialResult) -> None:
         """The trial has ended."""
@@ -152,21 +158,53 @@ class Supervisor(ABC, Generic[W]):
             RunFolderError: A worker cannot write into the run's folder.
             WorkerError: Workers cannot be set up.
         """
-        for worker in [worker for worker in self._workers if worker.task is not None]:
-            self._remove(worker)  # it still runs a trial of an interrupted call
+        self._end_interrupted()
         # longest trials first, so that none is left to one worker while the others are idle
         order = sorted(range(len(trials)), key=lambda task: (trials[task].schedule.first_trained, task))
-        batch = Batch(trials, on_result, order)
+        batch = Batch(list(trials), on_result, order)
         while len(batch.results) < len(trials):
-            self._start_workers(len(batch.waiting))
-            self._hand_out(batch)
-            self._listen(batch)
+            self._advance(batch)
         return [batch.results[task] for task in range(len(trials))]
+
+    def stream(self, next_trial: NextTrial) -> Iterator[tuple[Trial, TrialResult]]:
+        """Run trials as they are drawn, each when a worker is free or can be started.
+
+        Args:
+            next_trial: Returns the next trial, or None where there is none before another result is taken in.
+
+        Yields:
+            Each trial and its result, in the order in which trials end.
+
+        Raises:
+            RunFolderError: A worker cannot write into the run's folder.
+            WorkerError: Workers cannot be set up.
+        """
+        self._end_interrupted()
+        ended: deque[tuple[Trial, TrialResult]] = deque()
+        batch = Batch([], lambda trial, result: ended.append((trial, result)), [])
+        while True:
+            batch.draw(next_trial, len(self._free) + sum(worker.task is None for worker in self._workers))
+            if len(batch.results) == len(batch.trials):
+                return
+            self._advance(batch)
+            while ended:
+                yield ended.popleft()
 
     def close(self) -> None:
         """End all workers."""
         while self._workers:
             self._remove(self._workers[-1])
+
+    def _end_interrupted(self) -> None:
+        """End the workers that still run a trial of an interrupted call."""
+        for worker in [worker for worker in self._workers if worker.task is not None]:
+            self._remove(worker)
+
+    def _advance(self, batch: Batch) -> None:
+        """Hand out what waits, and handle what happens next."""
+        self._start_workers(len(batch.waiting))
+        self._hand_out(batch)
+        self._listen(batch)
 
     def _start_workers(self, waiting: int) -> None:
         idle = sum(worker.task is None for worker in self._workers)

@@ -119,15 +119,57 @@ class ScheduleFitness:
                 distinct = self._contenders(distinct, self.seeds[:number], sd)
                 self._train(distinct, (seed,), owners)
         for fold, schedule in pairs:
-            complete = self._complete.setdefault(fold, {})
-            results = self._results(schedule, fold)
-            if not schedule.is_empty and len(results) == len(self.seeds) and _all_ok(results.values()):
-                complete[schedule.key] = tuple(result.score for result in results.values())
+            self._note_complete(schedule, fold)
         return [self._aggregate(index, schedule, fold, owners) for index, (fold, schedule) in enumerate(pairs)]
+
+    def trials(self, schedule: Schedule, fold: int) -> list[Trial]:
+        """Return the trials that an evaluation on its own needs and whose results are not known; none for an empty schedule.
+
+        All training seeds are trained: racing compares the candidates of a batch. The floors of pruning rest on the trials
+        taken in so far.
+
+        Args:
+            schedule: The schedule to evaluate.
+            fold: The fold to train and validate on.
+        """
+        if schedule.is_empty:
+            return []
+        wanted = [self._trial(schedule, fold, seed) for seed in self.seeds]
+        unknown = [trial for trial in wanted if (self.fingerprint, trial.key) not in self._cache]
+        return [replace(trial, floor=self.pruning.floor(trial)) for trial in unknown]
+
+    def take_in(self, trials: Sequence[Trial], results: Sequence[TrialResult]) -> None:
+        """Take in the results of trials that were run elsewhere.
+
+        Args:
+            trials: Trials that `trials` returned.
+            results: One result per trial.
+        """
+        self._cache.update({(self.fingerprint, trial.key): result for trial, result in zip(trials, results, strict=True)})
+        self.pruning.learn(trials, results)
+        self.trainings += len(trials)
+
+    def evaluation(self, schedule: Schedule, fold: int, made_for: Sequence[Trial]) -> Evaluation:
+        """Return the evaluation of a schedule whose trials were taken in.
+
+        Args:
+            schedule: The schedule.
+            fold: Its fold.
+            made_for: The trials that were made for it, which are its costs.
+        """
+        self._note_complete(schedule, fold)
+        return self._aggregate(0, schedule, fold, dict.fromkeys((trial.key for trial in made_for), 0))
 
     def close_generation(self) -> None:
         """End a generation: from now on the medians of pruning include its training runs."""
         self.pruning.close_generation()
+
+    def _note_complete(self, schedule: Schedule, fold: int) -> None:
+        """Keep the scores of a schedule that has all seeds."""
+        complete = self._complete.setdefault(fold, {})
+        results = self._results(schedule, fold)
+        if not schedule.is_empty and len(results) == len(self.seeds) and _all_ok(results.values()):
+            complete[schedule.key] = tuple(result.score for result in results.values())
 
     def _rule(self) -> Pruning:
         if self.economy.prune == "median":
@@ -147,10 +189,7 @@ class ScheduleFitness:
                     owners[trial.key] = index
         for chunk in self.pruning.chunks(list(fresh.values())):
             trials = [replace(trial, floor=self.pruning.floor(trial)) for trial in chunk]
-            results = self.executor.run(trials)
-            self._cache.update({(self.fingerprint, trial.key): result for trial, result in zip(trials, results, strict=True)})
-            self.pruning.learn(trials, results)
-        self.trainings += len(fresh)
+            self.take_in(trials, self.executor.run(trials))
 
     def _trial(self, schedule: Schedule, fold: int, seed: int) -> Trial:
         return Trial(schedule, fold, seed, self.epochs, self.lr)

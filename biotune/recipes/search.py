@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from biotune.config.key import show
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig
 from biotune.errors import SearchError
+from biotune.evolution.asynchronous import AsynchronousSearch
 from biotune.evolution.generation import Generation, most_candidates, most_evaluations
 from biotune.evolution.loop import evolve
 from biotune.fitness.fitness import Economy, ScheduleFitness, stop_if_too_many_failed
 from biotune.recipes import tables
+from biotune.recipes.asynchronous import Driver
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.schedule.schedule import FRESH
-from biotune.store.files import GENERATIONS, SUMMARY, write_table
+from biotune.store.files import GENERATIONS, SUMMARY, GrowingTable
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     Raises:
         SearchError: No candidate could be trained, or too many failed.
     """
-    blocks, settings = session.network.blocks, config.evolution
+    settings = config.evolution
     head_start = config.training.head_start if session.network.fresh_head else FRESH  # a head that is kept has its start
     at_most = most_evaluations(settings) * len(config.training.seeds)
     finalists = max(config.confirm.top_k, 1)
@@ -54,35 +58,33 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
         config.fitness.prune, config.fitness.racing, max(settings.elites, finalists), finalists, trainings=at_most
     )
     fitness = fitness_of(session, config, base_lr, economy)
-    ranking = statistics.fmean if config.confirm.top_k else min
-    # some of the best may be baselines, which are confirmed anyway
-    hall_size = max(config.confirm.top_k + len(config.confirm.baselines), 1)
-    ranked = (hall_size, ranking, config.confirm.choose != "score")
-    generations = evolve(settings, blocks, fitness, config.seed, *ranked, head_start)
-    rows: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
     last: Generation | None = None
     epochs = 0
     progress.begin("searching", at_most)
     progress.begin_generation(0, settings.generations, settings.population_size, len(config.training.seeds))
-    for generation in generations:
-        fitness.close_generation()
-        last = generation
-        rows += tables.generation_rows(generation, session.network.parameters, head_start)
-        summary.append(tables.summary_row(generation))
-        epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
-        hours = session.close_generation(tables.journal_record(generation))
-        write_table(session.folder / GENERATIONS, rows)
-        write_table(session.folder / SUMMARY, summary)
-        evaluations = [candidate.evaluation for candidate in generation.candidates]
-        stop_if_too_many_failed(evaluations, config.fitness.max_failed_share)
-        progress.generation(generation, settings.generations, fitness.trainings, at_most)
-        progress.begin_generation(
-            generation.number + 1, settings.generations, most_candidates(settings), len(config.training.seeds)
-        )
-        if settings.max_hours is not None and hours >= settings.max_hours:
-            progress.line(f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}.")
-            break
+    with (
+        closing(GrowingTable(session.folder / GENERATIONS)) as candidates,
+        closing(GrowingTable(session.folder / SUMMARY)) as generations,
+    ):
+        for generation in _generations(session, config, fitness, head_start):
+            last = generation
+            summary.append(tables.summary_row(generation))
+            epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
+            hours = session.close_generation(tables.journal_record(generation))
+            candidates.extend(tables.generation_rows(generation, session.network.parameters, head_start))
+            generations.extend(summary[-1:])
+            evaluations = [candidate.evaluation for candidate in generation.candidates]
+            stop_if_too_many_failed(evaluations, config.fitness.max_failed_share)
+            progress.generation(generation, settings.generations, fitness.trainings, at_most)
+            progress.begin_generation(
+                generation.number + 1, settings.generations, most_candidates(settings), len(config.training.seeds)
+            )
+            if settings.max_hours is not None and hours >= settings.max_hours:
+                progress.line(
+                    f"evolution.max_hours={show(settings.max_hours)} is reached after generation {generation.number}."
+                )
+                break
     progress.end()
     if last is None or not last.hall:
         raise SearchError("no candidate could be trained: every one was empty or failed; the journal holds the reasons.")
@@ -94,6 +96,24 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
         "seconds": sum(row["seconds"] for row in summary),
     }
     return Found(costs, summary, last)
+
+
+def _generations(
+    session: Session, config: RunConfig | CompareConfig, fitness: ScheduleFitness, head_start: str
+) -> Iterator[Generation]:
+    """The generations of the search as they are closed."""
+    settings, blocks = config.evolution, session.network.blocks
+    over_folds = statistics.fmean if config.confirm.top_k else min
+    # some of the best may be baselines, which are confirmed anyway
+    hall_size = max(config.confirm.top_k + len(config.confirm.baselines), 1)
+    smoothed = config.confirm.choose != "score"
+    if settings.mating == "asynchronous":
+        search = AsynchronousSearch(settings, blocks, config.seed, hall_size, over_folds, smoothed, head_start)
+        yield from Driver(search, fitness, session.executor, session.journal).generations()
+        return
+    for generation in evolve(settings, blocks, fitness, config.seed, hall_size, over_folds, smoothed, head_start):
+        fitness.close_generation()
+        yield generation
 
 
 def fitness_of(

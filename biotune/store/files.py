@@ -114,6 +114,49 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: list[str
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
+class GrowingTable:
+    """A CSV file that grows, and is always whole on the disk.
+
+    A small table is written after every addition. A large one is written again when a tenth has been added, so that the time
+    spent on writing grows with the number of rows and not with its square.
+    """
+
+    SMALL = 2000  # rows: a tenth of a second or two
+
+    def __init__(self, path: Path) -> None:
+        """Begin without rows; nothing is written yet.
+
+        Args:
+            path: The final path, in a folder that exists.
+        """
+        self._path = path
+        self._rows: list[Mapping[str, Any]] = []
+        self._written = 0
+
+    def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows, and write the table if that is due.
+
+        Raises:
+            RunFolderError: The folder cannot be written.
+        """
+        self._rows += rows
+        if len(self._rows) <= self.SMALL or len(self._rows) >= 1.1 * self._written:
+            self._write()
+
+    def close(self) -> None:
+        """Write what has been added since the last writing.
+
+        Raises:
+            RunFolderError: The folder cannot be written.
+        """
+        if len(self._rows) > self._written:
+            self._write()
+
+    def _write(self) -> None:
+        write_table(self._path, self._rows)
+        self._written = len(self._rows)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read the object of a JSON file; empty if the file is missing, damaged, or holds no object."""
     try:

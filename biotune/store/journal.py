@@ -25,6 +25,9 @@ class Journal:
     """One JSON line per finished trial and per finished generation, appended in one write and synced.
 
     Opening removes an incomplete last line: bytes after the last line break are cut off before anything is appended.
+
+    Attributes:
+        folder: The run's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,6 +36,7 @@ class Journal:
         Raises:
             RunFolderError: It cannot be written, is of another format, or is damaged other than at its end.
         """
+        self.folder = folder
         self._path = folder / JOURNAL
         try:
             self._file = self._path.open("ab+")

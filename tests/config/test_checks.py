@@ -61,7 +61,7 @@ def test_defaults_lie_within_their_own_bounds(command: str) -> None:
         ("evolution.max_hours", math.inf, "a finite number"),
         ("evolution.exploitation_radius", 0.0, "greater than 0"),
         ("evolution.exploitation_radius", 1.5, "at most 1"),
-        ("evolution.mating", "harem", "one of brood, sequential"),
+        ("evolution.mating", "harem", "one of brood, sequential, asynchronous"),
         ("evolution.algorithm", "pso", "one of biotune, random, genetic, cma_es"),
         ("training.lr", 0.0, "greater than 0"),
         ("training.lr", math.nan, "a finite number"),
@@ -196,3 +196,34 @@ def test_null_switches_a_bound_off() -> None:
 def test_all_that_is_wrong_is_said_at_once() -> None:
     lines = complaints(changed(training__epochs=0, evolution__folds=0, training__optimizer="lion"))
     assert [line.split("=")[0] for line in lines] == ["training.epochs", "training.optimizer", "evolution.folds"]
+
+
+STREAMED = {
+    "evolution__mating": "asynchronous",
+    "evolution__exploitation": False,
+    "evolution__folds": 1,
+    "fitness__racing": False,
+}
+
+
+def test_an_asynchronous_search_is_in_order_without_what_compares_a_batch() -> None:
+    assert complaints(changed(**STREAMED)) == []
+    spread = {"evolution__folds": 3, "evolution__spread": True, "evolution__reevaluate_elites": False}
+    assert complaints(changed(**STREAMED | spread)) == []
+    assert complaints(changed(**STREAMED | {"fitness__racing": True, "training__seeds": [1]})) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evolution__exploitation": True}, "give evolution.exploitation=false"),
+        ({"evolution__folds": 2}, "give evolution.spread=true"),
+        ({"fitness__racing": True, "training__seeds": [1, 2]}, "give fitness.racing=false or one training seed"),
+        ({"evolution__algorithm": "genetic"}, "needs evolution=biotune, not genetic"),
+    ],
+)
+def test_what_compares_the_candidates_of_a_batch_does_not_go_with_an_asynchronous_search(
+    changes: dict[str, Any], words: str
+) -> None:
+    (line,) = complaints(changed(**STREAMED | changes))
+    assert line.startswith("evolution.mating=asynchronous: ") and words in line

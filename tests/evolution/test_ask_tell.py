@@ -123,6 +123,11 @@ def test_nothing_is_told_before_it_is_asked() -> None:
         Search(settings(), BLOCKS, seed=0).tell([])
 
 
+def test_a_search_without_batches_is_none_of_this_kind() -> None:
+    with pytest.raises(ValueError, match="Use AsynchronousSearch"):
+        Search(settings(mating="asynchronous"), BLOCKS, seed=0)
+
+
 @pytest.mark.parametrize("count", [5, 7])
 def test_evaluations_that_do_not_fit_the_batch_change_nothing(count: int) -> None:
     search, other = Search(settings(generations=1), BLOCKS, seed=0), Search(settings(generations=1), BLOCKS, seed=0)

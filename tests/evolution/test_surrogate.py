@@ -8,37 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from landscape import drawn, noisy, schedule, truth
 
-from biotune.evolution.surrogate import FEWEST, Observation, Surrogate, inputs, most_promising
-from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule
-
-BLOCKS = tuple(Block(name, (name,)) for name in ("a", "b", "c"))
-
-
-def schedule(*weights: float) -> Schedule:
-    return Schedule(BLOCKS, weights)
-
-
-def drawn(count: int, seed: int) -> list[Schedule]:
-    rng = np.random.default_rng(seed)
-    logs = rng.uniform(-1, 1, (count, 3))
-    frozen = rng.random((count, 3)) < 0.3
-    return [schedule(*np.where(off, 0.0, 10.0**log).tolist()) for log, off in zip(logs, frozen, strict=True)]
-
-
-def truth(one: Schedule) -> float:
-    """Best with `a` frozen and `b` at 3."""
-    a, b, _ = one.lr_weights
-    return 0.3 + (0.1 if a > 0 else 0.0) + (0.05 * (np.log10(b) - 0.5) ** 2 if b > 0 else 0.2)
-
-
-def noisy(schedules: list[Schedule], sd: float = 0.03, kindness: tuple[float, float] = (0.0, 0.0)) -> list[Observation]:
-    rng = np.random.default_rng(0)
-    return [
-        Observation(one, index % 2, truth(one) + kindness[index % 2] + sd * rng.standard_normal())
-        for index, one in enumerate(schedules)
-    ]
+from biotune.evolution.surrogate import FEWEST, LARGEST, Observation, Surrogate, inputs, most_promising, subset
 
 
 def test_features_tell_frozen_from_slow() -> None:
@@ -156,3 +128,18 @@ Surrogate([Observation(Schedule(blocks, (0.0, 1.0 + index)), 0, index / 10) for 
 sys.exit(0 if "sklearn" in sys.modules and random.getstate() == before else 1)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_of_many_evaluations_the_later_half_is_fitted_and_earlier_ones_at_even_steps() -> None:
+    many = [Observation(schedule(1.0, 1.0, 1.0), 0, float(number)) for number in range(10)]
+    assert [one.fitness for one in subset(many, 4)] == [0, 4, 8, 9]
+    assert [one.fitness for one in subset(many, 5)] == [0, 3, 7, 8, 9]
+    assert subset(many, 10) == many and subset(many, 11) == many
+
+
+def test_more_evaluations_than_are_fitted_still_teach_what_is_bad_and_what_is_good() -> None:
+    """The latest are all alike, as at the end of a long search; the first ones alone tell that other schedules are worse."""
+    first, late = drawn(150, 5), [schedule(0.0, float(10**log), 1.0) for log in np.linspace(0.4, 0.6, LARGEST)]
+    surrogate = Surrogate(noisy(first + late, sd=0.01))
+    bad, good = schedule(1.0, 0.0, 1.0), schedule(0.0, 10**0.5, 1.0)
+    assert surrogate.predict([bad]) > surrogate.predict([good]) + 0.1

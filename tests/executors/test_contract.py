@@ -17,7 +17,7 @@ from faulty import answer_to, calls, give, trial
 from biotune.config.sections import ExecutorConfig
 from biotune.errors import RunFolderError
 from biotune.executors import process_pool, registry
-from biotune.executors.base import OnResult, Runner
+from biotune.executors.base import NextTrial, OnResult, Runner
 from biotune.executors.in_process import InProcess
 from biotune.executors.process_pool import ProcessPool
 from biotune.executors.ray_pool import RayPool
@@ -54,6 +54,9 @@ class RecordedInProcess:
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
         self.recorded.on_result = on_result
         return self.recorded.run(trials)
+
+    def stream(self, next_trial: NextTrial) -> Iterator[tuple[Trial, TrialResult]]:
+        return self.recorded.stream(next_trial)
 
     def close(self) -> None:
         self.recorded.close()
@@ -95,6 +98,11 @@ class Play:
         give(self.folder, orders)
         self.told = []
         return self.executor.run(trials, lambda *both: self.told.append(both))
+
+    def stream(self, trials: Sequence[Trial], orders: Mapping[int, Sequence[str]] = {}) -> list[tuple[Trial, TrialResult]]:  # noqa: B006
+        give(self.folder, orders)
+        left = iter(trials)
+        return list(self.executor.stream(lambda: next(left, None)))
 
 
 @pytest.fixture(scope="module", params=EXECUTORS)
@@ -206,3 +214,57 @@ def test_closing_twice_or_before_anything_has_run_is_no_error(fresh: Play) -> No
 
 def test_all_executors_give_the_same_results(play: Play) -> None:
     assert play.run(TRIALS) == WELL
+
+
+def by_seed(streamed: Sequence[tuple[Trial, TrialResult]]) -> list[tuple[Trial, TrialResult]]:
+    return sorted(streamed, key=lambda both: both[0].seed)
+
+
+def test_a_stream_gives_each_trial_with_its_result(play: Play) -> None:
+    trials = [trial(seed) for seed in range(100, 107)]
+    assert by_seed(play.stream(trials)) == [(one, answer_to(one)) for one in trials]
+    assert play.stream([]) == []
+
+
+def test_a_stream_draws_only_what_can_begin_and_asks_again_after_a_result(play: Play) -> None:
+    """Each trial but the first ones is drawn on the result of another."""
+    give(play.folder, {})
+    drawn: list[int] = []
+    ended: list[int] = []
+
+    def next_trial() -> Trial | None:
+        if len(drawn) < 2 or (len(ended) >= 2 and len(drawn) < 6):
+            drawn.append(110 + len(drawn))
+            return trial(drawn[-1])
+        return None
+
+    most_out = 0
+    for one, result in play.executor.stream(next_trial):
+        most_out = max(most_out, len(drawn) - len(ended))
+        assert result == answer_to(one)
+        ended.append(one.seed)
+    assert sorted(ended) == drawn == list(range(110, 116))
+    assert most_out <= 2  # no executor here has more slots
+
+
+def test_in_a_stream_a_trial_that_fails_is_a_result_and_costs_no_other(play: Play) -> None:
+    trials = [trial(seed) for seed in (120, 121, 122)]
+    found = by_seed(play.stream(trials, {120: ["raises"], 122: ["raises", "works"]}))
+    assert [result.status for _, result in found] == ["failed", "ok", "ok"]
+    assert found[0][1].error is not None and found[0][1].error.startswith("ValueError: first second")
+
+
+def test_a_stream_that_is_left_ends_nothing_but_itself(play: Play) -> None:
+    give(play.folder, {})
+    seeds = iter(range(130, 140))
+    for one, result in play.executor.stream(lambda: trial(next(seeds))):
+        assert result == answer_to(one)
+        break
+    later = [trial(seed) for seed in (141, 142)]
+    assert play.run(later) == [answer_to(one) for one in later]
+    assert by_seed(play.stream([trial(143)])) == [(trial(143), answer_to(trial(143)))]
+
+
+def test_a_run_folder_that_cannot_be_written_ends_a_stream(fresh: Play) -> None:
+    with pytest.raises(RunFolderError, match="No space left on device"):
+        fresh.stream(TRIALS, {1: ["cannot write"]})

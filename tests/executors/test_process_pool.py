@@ -317,6 +317,41 @@ def test_all_at_once_harm_only_themselves(stage: Stage) -> None:
     assert sorted(told.seed for told, _ in stage.told) == list(range(10))
 
 
+def test_a_stream_survives_all_at_once_too(stage: Stage) -> None:
+    give(stage.folder, {0: ["exits"], 2: ["raises", "works"], 3: ["sleeps", "raises"], 6: ["is killed", "works"]})
+    left = iter([trial(seed) for seed in range(8)])
+    found = dict(stage.pool.stream(lambda: next(left, None)))
+    expected = {trial(seed): answer_to(trial(seed)) for seed in range(8)}
+    expected[trial(0)] = failed("its worker exited with status 3, 3 times")
+    expected[trial(3)] = failed("ValueError: first second")
+    assert found == expected
+
+
+def test_in_a_stream_a_late_trial_keeps_no_worker_waiting(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(2)
+    give(stage.folder, {0: ["naps"]})
+    drawn: list[int] = []
+
+    def next_trial() -> Trial | None:
+        if len(drawn) == 6:
+            return None
+        drawn.append(len(drawn))
+        return trial(drawn[-1])
+
+    ended = []
+    for one, _ in stage.pool.stream(next_trial):
+        ended.append(one.seed)
+        assert len(drawn) - len(ended) <= 2, "no trial is drawn before a worker is free for it"
+    assert ended[-1] == 0 and sorted(ended) == drawn == [0, 1, 2, 3, 4, 5]
+
+
+def test_workers_of_a_stream_that_was_left_are_not_waited_for(stage: Stage) -> None:
+    give(stage.folder, {0: ["sleeps"]})
+    seeds = iter([0, 11])
+    assert next(iter(stage.pool.stream(lambda: trial(next(seeds))))) == (trial(11), answer_to(trial(11)))
+    assert stage.play({}) == WELL
+
+
 def test_an_answer_counts_though_its_worker_dies_right_after_it(
     make_stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:

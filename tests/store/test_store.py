@@ -17,7 +17,7 @@ from typing import IO, Any
 import pytest
 
 from biotune.errors import RunFolderError
-from biotune.store.files import JOURNAL, MODEL, PREDICTIONS, write_json, write_table, write_text, write_whole
+from biotune.store.files import JOURNAL, MODEL, PREDICTIONS, GrowingTable, write_json, write_table, write_text, write_whole
 from biotune.store.journal import Journal
 from biotune.training.model import choose_model, forget_kept, is_kept, kept_model, kept_predictions
 
@@ -141,6 +141,34 @@ def file_size_limit() -> Iterator[Any]:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class TestGrowingTable:
+    def test_a_small_one_is_whole_on_the_disk_after_every_addition(self, tmp_path: Path) -> None:
+        table, path = GrowingTable(tmp_path / "table.csv"), tmp_path / "table.csv"
+        table.extend([{"a": 1, "b": 0.1 + 0.2}])
+        assert path.read_text() == "a,b\n1,0.30000000000000004\n"
+        table.extend([{"a": 2, "b": 1.0}, {"a": 3, "b": 0.5}])
+        assert path.read_text() == "a,b\n1,0.30000000000000004\n2,1.0\n3,0.5\n"
+
+    def test_a_large_one_is_written_again_when_a_tenth_has_been_added_and_at_the_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(GrowingTable, "SMALL", 20)
+        path = tmp_path / "table.csv"
+        table, sizes = GrowingTable(path), []
+        for number in range(43):
+            table.extend([{"a": number}])
+            sizes.append(len(path.read_text().splitlines()) - 1)
+        # 20 · 1.1 = 22, then 24.2, 27.5, 30.8, 34.1, 38.5, 42.9
+        assert sizes[19:] == [20] * 2 + [22] * 3 + [25] * 3 + [28] * 3 + [31] * 4 + [35] * 4 + [39] * 4 + [43]
+        table.extend([{"a": 43}])
+        table.close()
+        assert path.read_text().splitlines() == ["a", *map(str, range(44))]
+
+    def test_one_without_rows_makes_no_file(self, tmp_path: Path) -> None:
+        GrowingTable(tmp_path / "table.csv").close()
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestJournal:

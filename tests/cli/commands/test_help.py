@@ -34,7 +34,7 @@ def test_a_key_is_described_with_all_that_holds_for_it(biotune: Callable[..., An
         "  set by    training=sgd: 0.01",
     ]
     assert biotune("help", "training.lr=0.1").out == said.out
-    assert "choices   brood, sequential" in biotune("help", "evolution.mating").out
+    assert "choices   brood, sequential, asynchronous" in biotune("help", "evolution.mating").out
     assert "set by    evolution=published: sequential" in biotune("help", "evolution.mating").out
     assert "must be given" in biotune("help", "genotypes").out
     assert "(biotune list datasets)" in biotune("help", "dataset.name").out

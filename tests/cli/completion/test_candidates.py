@@ -59,7 +59,11 @@ def test_a_bare_tab_shows_groups_sections_and_lone_keys_only() -> None:
 
 
 def test_values_of_choices_bools_and_open_keys() -> None:
-    assert offered("biotune run evolution.mating=") == ["evolution.mating=brood", "evolution.mating=sequential"]
+    assert offered("biotune run evolution.mating=") == [
+        "evolution.mating=brood",
+        "evolution.mating=sequential",
+        "evolution.mating=asynchronous",
+    ]
     assert offered("biotune run dataset.download=") == ["dataset.download=true", "dataset.download=false"]
     assert offered("biotune run device=c") == ["device=cpu", "device=cuda"]
     assert offered("biotune run dataset.source_size=1") == ["dataset.source_size=128"]
@@ -71,7 +75,10 @@ def test_values_of_choices_bools_and_open_keys() -> None:
 
 def test_a_comma_begins_the_next_choice_and_none_is_offered_twice() -> None:
     assert offered("biotune run -m dataset=cifar10,c") == ["dataset=cifar10,cifar100", "dataset=cifar10,cub"]
-    assert offered("biotune run -m strategy=a,b evolution.mating=brood,") == ["evolution.mating=brood,sequential"]
+    assert offered("biotune run -m strategy=a,b evolution.mating=brood,") == [
+        "evolution.mating=brood,sequential",
+        "evolution.mating=brood,asynchronous",
+    ]
     after_m = offer_for(["run", "-m", "dataset=cu"])
     assert after_m.open_end, "another choice may follow"
     assert not offer_for(["run", "dataset=cu"]).open_end

@@ -1,0 +1,89 @@
+"""The state of a search, and what every search does with it: the initial individuals, and the end of a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from biotune.config.search import EvolutionConfig
+from biotune.evolution.generation import Generation, Outcome, costs, survivor_states
+from biotune.evolution.history import History, OverFolds, Predictor
+from biotune.evolution.individual import Individual, Origin
+from biotune.evolution.population import Population
+from biotune.evolution.toolbox import build_toolbox
+from biotune.evolution.warm_start import warm_starts
+from biotune.schedule.block import Block
+from biotune.trial import Evaluation
+
+
+class SearchState:
+    """The state of one search.
+
+    Attributes:
+        rng: The search's generator, the source of all random draws.
+        toolbox: BioTune's operators, on that generator.
+        population: The population.
+        history: All evaluations so far.
+    """
+
+    def __init__(
+        self,
+        settings: EvolutionConfig,
+        blocks: Sequence[Block],
+        seed: int,
+        hall_size: int,
+        over_folds: OverFolds,
+        smoothed: bool,
+        head_start: str,
+    ) -> None:
+        """Start before generation 0; see `evolve` for the arguments."""
+        self._settings = settings
+        self._num_blocks = len(blocks)
+        self._smoothed = smoothed
+        self.rng = np.random.default_rng(seed)
+        self.toolbox = build_toolbox(settings, self.rng, len(blocks) + 1, head_start)
+        self.history = History(hall_size, over_folds)
+        self.population = Population(settings, blocks, head_start)
+
+    def initial(self) -> list[Individual]:
+        """Draw the individuals of generation 0: random genes, and in a seeded search warm starts before them."""
+        size = self._settings.population_size
+        newborn = self.population.newborn
+        usual = warm_starts(self._num_blocks, self.population.orders, self._settings.fixed_threshold)
+        first = usual[: size - 2] if self._settings.seeded else []
+        individuals = [newborn(own.genes, Origin.INITIAL, self.population.manner_in_turn(own.unfreezing)) for own in first]
+        return individuals + [newborn(self.toolbox.genes(), Origin.INITIAL) for _ in range(size - len(first))]
+
+    def close_generation(
+        self,
+        number: int,
+        fold: int,
+        outcome: Outcome,
+        evaluations: Sequence[Evaluation],
+        predictor: Predictor | None = None,
+    ) -> Generation:
+        """Select the survivors and record the generation.
+
+        Args:
+            number: 0 for the initial one.
+            fold: The fold it was evaluated on.
+            outcome: The individuals considered and the survivors.
+            evaluations: All evaluations of the generation.
+            predictor: Ranks the hall of fame of a smoothed search; None takes the surrogate of all evaluations.
+        """
+        ranked = number > 0 or self._settings.mutate_first_brood
+        self.population.renew(outcome.survivors, self.toolbox.rank if ranked else None)
+        facts = {"generation": number, "fold": fold, **costs(evaluations)}
+        record = self.history.close_generation(self.population.members, **facts)
+        ranking = (predictor or self.history.surrogate()) if self._smoothed else None
+        return Generation(
+            number=number,
+            fold=fold,
+            candidates=self.population.candidates(outcome.considered),
+            record=record,
+            hall=self.history.best(ranking),
+            observations=list(self.history.observations),
+            survivors=survivor_states(self.population.members),
+            random_state=dict(self.rng.bit_generator.state),
+        )
