@@ -119,9 +119,9 @@ class TrialActor:
                 in place of images that the node sees.
         """
         try:
-            self._folder = self._folder_on_this_node(shipped)
-            self._print_to(self._folder / f"{os.getpid()}.log")
-            setup = self._located(shipped, shared[1])
+            self._folder = folder = self._folder_on_this_node(shipped)
+            self._print_to(folder / f"{os.getpid()}.log")
+            setup = self._located(shipped, shared[1], folder)
             if 0 < shipped.memory_share < 1:
                 import torch
 
@@ -172,7 +172,7 @@ class TrialActor:
         own.mkdir(exist_ok=True)
         return own
 
-    def _located(self, shipped: Shipped, pixels: Any) -> Setup:
+    def _located(self, shipped: Shipped, pixels: Any, folder: Path) -> Setup:
         """The description with folders and images of this node."""
         import ray
 
@@ -181,7 +181,7 @@ class TrialActor:
             setup = replace(setup, data=replace(setup.data, pixels=ray.get(pixels)), pixels=None)
         on_the_drivers_machine = socket.gethostname() == shipped.host and setup.scratch.is_dir()
         # activations are computed once a machine: the driver's own workers may share its folder, others have one of their own
-        return setup if on_the_drivers_machine else replace(setup, scratch=self._folder)
+        return setup if on_the_drivers_machine else replace(setup, scratch=folder)
 
     def _print_to(self, path: Path) -> None:
         """Redirect this process's output, that of native code included, to a file; the driver gets it with each message."""

@@ -221,7 +221,8 @@ class RayPool(Supervisor[ActorWorker]):
         import ray
 
         options = {**self._needs, "runtime_env": {"env_vars": self._environment}, "max_restarts": 0, "max_task_retries": 0}
-        actor = ray.remote(self._actor).options(**options).remote(slot.device)  # type: ignore[attr-defined]
+        remote: Any = ray.remote(self._actor)
+        actor = remote.options(**options).remote(slot.device)
         hello = actor.hello.remote(self._shipped)
         now = time.monotonic()
         # no deadline yet: it may have to wait for a place in a cluster that others use
