@@ -15,7 +15,13 @@ from biotune.errors import RunFolderError
 from biotune.store.journal import Journal
 
 # settings of where and how trials run, which do not change results
-_FREE = ("executor.name", "executor.workers", "executor.workers_per_gpu", "executor.trial_timeout", "dataset.download")
+FREE = (
+    "executor.name",
+    "executor.workers",
+    "executor.workers_per_gpu",
+    "executor.trial_timeout",
+    "dataset.download",
+)
 
 
 # raising these only extends a run
@@ -27,7 +33,7 @@ def is_free(item: Key) -> bool:
 
     What lies there is compared by its content, see `pin_fact`.
     """
-    return item.path in _FREE or bool(item.metadata["path"])
+    return item.path in FREE or bool(item.metadata["path"])
 
 
 def pin_config(journal: Journal, config: Any, folder: Path) -> None:

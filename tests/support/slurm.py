@@ -52,7 +52,8 @@ echo "JobID|State|NodeList"
 for job in "$STUB"/*.job; do
     name=$(basename "$job" .job)
     state=COMPLETED
-    kill -0 "$(cat "$STUB/$name.pid" 2>/dev/null)" 2>/dev/null && state=RUNNING
+    [ -f "$STUB/$name.pid" ] && kill -0 "$(cat "$STUB/$name.pid")" 2>/dev/null && state=RUNNING
+    [ -f "$STUB/$name.pid" ] && [ ! -f "$STUB/$name.requeued" ] || state=PENDING
     echo "$name|$state|here"
 done
 """,
@@ -63,7 +64,9 @@ echo "$@" >>"$STUB/scontrol.calls"
 job=$STUB/$2.job
 [ -f "$job" ] || exit 0
 old=$(cat "$STUB/$2.pid")
-setsid bash -c "while kill -0 $old 2>/dev/null; do sleep 0.1; done; exec bash '$job'" >>"$STUB/$2.out" 2>&1 </dev/null &
+touch "$STUB/$2.requeued"
+begin="while kill -0 $old 2>/dev/null; do sleep 0.1; done; rm '$STUB/$2.pid' '$STUB/$2.requeued'; exec bash '$job'"
+setsid bash -c "$begin" >>"$STUB/$2.out" 2>&1 </dev/null &
 """,
 }
 

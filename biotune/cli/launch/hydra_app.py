@@ -11,7 +11,7 @@ from biotune.cli.launch.compose import CONFIGS, composing, register
 from biotune.cli.launch.hydra_internals import run_single, run_sweep
 from biotune.cli.launch.interrupts import end_cleanly
 from biotune.cli.launch.job import Job, Outcome
-from biotune.cli.launch.launchers import BASIC, Sweep
+from biotune.cli.launch.launchers import BASIC, Sweep, going_on
 from biotune.cli.launch.overrides import with_pairs_quoted
 from biotune.cli.launch.precheck import flags_first, precheck
 from biotune.cli.launch.sweep import summarise_sweep
@@ -71,7 +71,7 @@ def _run_sweep(sweep: Sweep, job: Job) -> int:
         with composing(sweep.config_dir):
             run_sweep(sweep.config_name, sweep.in_its_folder, job)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(sweep.how_to_go_on if leaves_folders else "") from None
+        raise KeyboardInterrupt(going_on(sweep.launcher) + sweep.how_to_go_on if leaves_folders else "") from None
     except Exception as error:  # of the launcher: jobs report their own
         broken = True
         _report(error, sweep)
@@ -87,10 +87,8 @@ def _report(error: Exception, sweep: Sweep) -> None:
     log = sweep.folder / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    print(
-        f"biotune: hydra/launcher={sweep.launcher}: {type(error).__name__}: {one_line(error)[:300]} The traceback is in {log}.",
-        file=sys.stderr,
-    )
+    what = f"{type(error).__name__}: {one_line(error)[:300].rstrip('.')}"
+    print(f"biotune: hydra/launcher={sweep.launcher}: {what}. The traceback is in {log}. {sweep.how_to_go_on}", file=sys.stderr)
 
 
 def _with_implied_strategy(arguments: list[str]) -> list[str]:

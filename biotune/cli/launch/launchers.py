@@ -67,12 +67,16 @@ class Sweep:
 
     @property
     def how_to_go_on(self) -> str:
-        """What to do when the sweep has been interrupted."""
-        going_on = LAUNCHERS[self.launcher].going_on if self.launcher in LAUNCHERS else ""
+        """What to do when the command has been interrupted, or its launcher has failed."""
         return (
-            f"{going_on}The same command with hydra.sweep.dir={self.folder} continues the sweep; "
+            f"The same command with hydra.sweep.dir={self.folder} continues the sweep; "
             f"'biotune report {self.folder}' shows how far it is."
         )
+
+
+def going_on(launcher: str) -> str:
+    """What has become of a launcher's jobs when the command that launched them is interrupted; may be empty."""
+    return LAUNCHERS[launcher].going_on if launcher in LAUNCHERS else ""
 
 
 def runs_elsewhere(launcher: str) -> bool:

@@ -15,7 +15,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from biotune.cli.launch.job import Job, Outcome
-from biotune.cli.launch.launchers import Sweep, check_launcher
+from biotune.cli.launch.launchers import Sweep, check_launcher, going_on
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.errors import ConfigError
 from biotune.recipes.inputs import Prepared
@@ -95,9 +95,8 @@ def test_a_device_that_only_the_jobs_machines_have_is_left_to_the_jobs(
 
 def test_what_an_interrupted_command_says_can_be_typed() -> None:
     sweep = Sweep("run", (), None, Path("sweeps/one"), "submitit_slurm", 4)
-    assert sweep.how_to_go_on.startswith("Jobs that Slurm has got go on; scancel ends them. ")
+    assert sweep.how_to_go_on.startswith("The same command with hydra.sweep.dir=sweeps/one continues the sweep; ")
     command = sweep.how_to_go_on.partition("'")[2].rpartition("'")[0]
     assert shlex.split(command) == ["biotune", "report", "sweeps/one"]
-    assert (
-        "hydra.sweep.dir=sweeps/one continues the sweep" in Sweep("run", (), None, Path("sweeps/one"), "basic", 4).how_to_go_on
-    )
+    assert going_on("submitit_slurm") == "Jobs that Slurm has got go on; scancel ends them. "
+    assert going_on("joblib") == going_on("basic") == ""
