@@ -65,7 +65,7 @@ class Job:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Register the resolvers of biotune's configs, which Hydra is about to use in this process."""
-        self.__init__(**state)  # type: ignore[misc]
+        self.command, self.mode, self.outcome = state["command"], state["mode"], Outcome()
         register()
 
     def _show(self, cfg: DictConfig) -> None:
