@@ -33,7 +33,7 @@ class Launcher:
 
 LAUNCHERS = {
     "joblib": Launcher("joblib"),
-    "submitit_local": Launcher("submitit"),
+    "submitit_local": Launcher("submitit", going_on="Jobs that Ctrl-C has not reached go on. "),
     "submitit_slurm": Launcher("submitit", elsewhere=True, going_on="Jobs that Slurm has got go on; scancel ends them. "),
     "ray": Launcher("ray-launcher", elsewhere=True),
 }
