@@ -26,6 +26,7 @@ from PIL import Image
 import biotune
 from biotune.cli import main
 from biotune.cli.config_files import choices_of, groups_of, roots
+from biotune.cli.launch.launchers import LAUNCHERS
 from biotune.cli.registry import SCHEMAS
 from biotune.config.key import keys_of
 
@@ -107,6 +108,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (cub / name).write_text("\n".join(rows) + "\n")
     assert main(["run", "experiment=smoke", f"hydra.run.dir={folder / 'run'}"]) == 0
     shutil.copytree(folder / "run", folder / "other")
+    shutil.copytree(folder / "run", folder / "sweep/0")
     (folder / "genotypes.csv").write_text("stem,layer1,layer2,layer3,layer4,head,threshold\n0,0,0,0,0.5,0.9,0.2\n")
     return folder
 
@@ -121,6 +123,7 @@ def words_for(command: tuple[str, ...], place: Path, run_dir: Path) -> list[str]
         "IMAGE…": place / "images",
         "outputs/DATE/RUN": place / "run",
         "outputs/DATE/OTHER": place / "other",
+        "outputs/DATE/SWEEP": place / "sweep",
         "FILE.csv": place / "genotypes.csv",
         "schedule=FILE": f"schedule={place / 'run' / 'best_schedule.yaml'}",
         "predictions.csv": run_dir.with_suffix(".csv"),
@@ -131,7 +134,10 @@ def words_for(command: tuple[str, ...], place: Path, run_dir: Path) -> list[str]
             word = word.replace(name, str(value))
         word = word.replace("=NAME", "=digits").replace("KEY=VALUE", "seed=1").replace("KEY", "seed")
         words.append(str(place / "run") if word == "DIR" else word)
-    words = [word for word in words if word != "dataset.download=true" and not word.startswith("hydra.")]
+    # Hydra's launchers have tests of their own, in tests/smoke
+    words = [
+        word for word in words if word != "dataset.download=true" and not word.lstrip("+").startswith(("hydra.", "hydra/"))
+    ]
     if str(place / "other") in words:
         words += ["--out", str(run_dir.with_suffix(".html"))]
     if words[0] in TINY:
@@ -188,7 +194,9 @@ def test_every_key_and_choice_of_the_long_commands_exists() -> None:
         keys = {item.path for item in keys_of(SCHEMAS[command[1]])}
         groups = {group: set(choices_of(group, roots(None))) for group in groups_of(command[1])}
         for key, equals, value in (word.partition("=") for word in command[2:]):
-            if equals and not key.startswith("hydra."):
+            if key == "hydra/launcher":
+                assert value in LAUNCHERS, " ".join(command)
+            elif equals and not key.lstrip("+").startswith("hydra."):
                 assert key in keys or set(value.split(",")) <= groups[key], " ".join(command)
 
 
@@ -208,8 +216,8 @@ def test_every_make_target_named_exists() -> None:
 
 def test_every_extra_named_exists() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    named = set(re.findall(r"pip install '\.\[(\w+)\]'", WHOLE))
-    assert {"docs", "timm"} <= named <= set(extras)
+    named = set(re.findall(r"pip install '\.\[([\w-]+)\]'", WHOLE))
+    assert {"docs", "timm", *(launcher.extra for launcher in LAUNCHERS.values())} <= named <= set(extras)
 
 
 def test_every_script_named_starts_and_takes_the_options_shown(

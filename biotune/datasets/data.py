@@ -10,7 +10,7 @@ import numpy as np
 
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.copies import Copies, sets_of_copies, with_copies
-from biotune.datasets.decoded import Pixels, decode
+from biotune.datasets.decoded import Decoded, Pixels, decode
 from biotune.datasets.images import Geometry, ValueRange
 from biotune.datasets.registry import load_source
 from biotune.datasets.source import SPLITS, Indices, Source
@@ -45,11 +45,12 @@ class Data:
         folds: The same images cut into disjoint folds, or split several times (see `Resampling`): those of the search, then
             those of the confirmation.
         test: (N_test,) rows of the test set, ascending; no model sees them before the search is over.
-        fingerprint: Changes whenever images, labels or splits do.
+        fingerprint: Changes whenever images, labels or splits do, and where the files lie elsewhere or are written anew.
         skipped: Names of the images left out because they could not be decoded.
         resampling: How the folds were drawn; its numbers are settled.
         value_range: The values that became 0 and 255 in images of more than 8 bits; None is the range of their type.
         copies: Sets of images with the same pixels, as rows.
+        contents: Changes whenever pixels, names, labels or splits do, wherever the files lie; runs are resumed by it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Data:
     resampling: Resampling = AS_GIVEN
     value_range: ValueRange | None = None
     copies: tuple[Copies, ...] = ()
+    contents: str = ""
 
     def part(self, fold: int | None) -> Part:
         """Return the training and validation rows of a fold, or all of them for None."""
@@ -167,7 +169,8 @@ def load_dataset(
         whole=Part(train, val),
         folds=tuple(Part(*(np.searchsorted(members, part) for part in fold)) for fold in folds),
         test=test,
-        fingerprint=_fingerprint(source, cut, plan.resampling, value_range),
+        fingerprint=_fingerprint(source.fingerprint, source, cut, plan.resampling, value_range),
+        contents=_fingerprint(_content(source, members, decoded), source, cut, plan.resampling, value_range),
         skipped=tuple(source.names[members[row]] for row in decoded.broken),
         resampling=plan.resampling,
         value_range=value_range,
@@ -175,11 +178,19 @@ def load_dataset(
     )
 
 
-def _fingerprint(source: Source, cut: SplitIndices, resampling: Resampling, value_range: ValueRange | None) -> str:
+def _content(source: Source, members: Indices, decoded: Decoded) -> str:
+    """A hash of the names and pixels of the images in use; the decoder has hashed each image already."""
+    digest = hashlib.sha256()
+    for index, own in zip(members, decoded.digests, strict=True):
+        digest.update(f"{source.names[index]}\0{bytes(own).hex()}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _fingerprint(images: str, source: Source, cut: SplitIndices, resampling: Resampling, value_range: ValueRange | None) -> str:
     kind = " resplits" if resampling.anew else ""
     further = f" and {resampling.confirming}" if resampling.confirming else ""
     values = "" if value_range is None else f" values {value_range}"
-    digest = hashlib.sha256(f"{source.fingerprint}/{resampling.splits}{kind}{further}{values}".encode())
+    digest = hashlib.sha256(f"{images}/{resampling.splits}{kind}{further}{values}".encode())
     for part in (cut.train, cut.val, cut.test):
         digest.update(part.tobytes())
         # the same images may have other labels

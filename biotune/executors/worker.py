@@ -5,11 +5,8 @@ Imports nothing heavy at module level: the environment that torch reads must be 
 
 from __future__ import annotations
 
-import faulthandler
-import io
 import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -18,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from biotune.errors import BiotuneError, RunFolderError, one_line
 from biotune.executors.base import reason_of
-from biotune.executors.processes import end_with_parent
+from biotune.executors.processes import WARNING_SIGNALS, end_with_parent, print_to
 from biotune.executors.setup import Setup, build, run_trial
 from biotune.trial import Trial
 
@@ -42,8 +39,9 @@ def serve(pipe: Connection, environment: Mapping[str, str], device: str, log: Pa
         log: The file that receives this process's output.
     """
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool handles Ctrl-C
-    _print_to(log)
+    for number in WARNING_SIGNALS:  # which reach all processes of a job; the pool handles them
+        signal.signal(number, signal.SIG_IGN)
+    print_to(log)
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         pipe.send((HELLO,))
@@ -82,16 +80,3 @@ def corrupts(error: BaseException) -> bool:
         return False
     text = str(error)
     return any(word in text for word in ("CUDA", "cuDNN", "CUBLAS", "MPS backend", "out of memory", "can't allocate memory"))
-
-
-def _print_to(log: Path) -> None:
-    """Redirect this process's output, that of native code included, to the run's log: a worker has no terminal."""
-    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    os.close(handle)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a killed worker does not flush its buffers
-    faulthandler.enable()

@@ -18,7 +18,7 @@ from biotune.recipes.header import comparison_facts, remarks_on_data
 from biotune.recipes.inputs import Prepared, plans_to_compare, remarks_on, say_remarks, settings_of, settled
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.search import search
-from biotune.recipes.session import Session, folder_in_use, open_session
+from biotune.recipes.session import Session, folder_in_use, open_session, pin_schedule
 from biotune.report.statistics import summarise
 from biotune.report.verdict import verdict
 from biotune.schedule.plan import Plan
@@ -108,6 +108,7 @@ def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, 
         return {**row, **tables.prediction_columns(confirmed.document, finalists[best].strategy)}
     found = plans_to_compare(config, session.network)[name]
     if name == "schedule":
+        pin_schedule(session, found)
         for remark in remarks_on(config, found):
             progress.line(remark)
     chosen = choose(session, found, rates_to_try(config), config.compare.tune_seeds, progress)

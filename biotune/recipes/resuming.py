@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from biotune.config.key import keys_of, show
+from biotune.config.key import Key, keys_of, show
 from biotune.config.schema import value_at
 from biotune.errors import RunFolderError
 from biotune.store.journal import Journal
@@ -23,13 +23,20 @@ FREE = (
     "executor.address",
     "executor.cpus",
     "executor.gpus",
-    "dataset.root",  # the images are identified by their fingerprint
     "dataset.download",
 )
 
 
 # raising these only extends a run
 EXTENDABLE = ("evolution.generations", "evolution.max_hours", "test.seeds", "strategies")
+
+
+def is_free(item: Key) -> bool:
+    """Whether a key may change when a run is resumed: it says where trials run, or where a file or folder lies.
+
+    What lies there is compared by its content, see `pin_fact`.
+    """
+    return item.path in FREE or bool(item.metadata["path"])
 
 
 def pin_config(journal: Journal, config: Any, folder: Path) -> None:
@@ -43,13 +50,16 @@ def pin_config(journal: Journal, config: Any, folder: Path) -> None:
     Raises:
         RunFolderError: A setting has changed; the message names the keys and both values.
     """
-    now = {item.path: value_at(config, item.path) for item in keys_of(type(config)) if item.path not in FREE}
+    items = list(keys_of(type(config)))
+    now = {item.path: value_at(config, item.path) for item in items if not is_free(item)}
     before = journal.pinned("config")
     if before == now:
         return
     if isinstance(before, dict):
         # a key that an earlier version did not have counts as its default
-        before = {item.path: item.default for item in keys_of(type(config)) if item.path in now} | before
+        before = {item.path: item.default for item in items if item.path in now} | before
+        # one that an earlier version held fast
+        before = {path: value for path, value in before.items() if path not in {item.path for item in items if is_free(item)}}
     if isinstance(before, dict) and (changes := differences(before, now)):
         raise RunFolderError(f"{folder}: was begun with other settings ({', '.join(changes)}); set them back or begin anew.")
     journal.pin("config", now)
@@ -71,7 +81,7 @@ def _is_longer(old: Any, new: Any) -> bool:
     return new is None or (old is not None and new > old)
 
 
-def pin_fact(journal: Journal, name: str, value: str, what: str, folder: Path) -> None:
+def pin_fact(journal: Journal, name: str, value: str, what: str, folder: Path, earlier: str | None = None) -> None:
     """Record a fingerprint, or check that it equals the recorded one.
 
     Args:
@@ -80,6 +90,7 @@ def pin_fact(journal: Journal, name: str, value: str, what: str, folder: Path) -
         value: The fingerprint.
         what: Subject and auxiliary verb of the error message, such as "the genotypes have".
         folder: The run's folder, for the error message.
+        earlier: The same input's fingerprint as an earlier version computed it.
 
     Raises:
         RunFolderError: The fingerprint differs.
@@ -87,5 +98,5 @@ def pin_fact(journal: Journal, name: str, value: str, what: str, folder: Path) -
     before = journal.pinned(name)
     if before is None:
         journal.pin(name, value)
-    elif before != value:
+    elif before not in (value, earlier):
         raise RunFolderError(f"{folder}: {what} changed since the run began. Restore the old ones, or begin a new run.")

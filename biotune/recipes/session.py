@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from biotune.executors.setup import Setup
 from biotune.recipes.inputs import Prepared
 from biotune.recipes.progress import Progress
 from biotune.recipes.resuming import pin_config, pin_fact
+from biotune.schedule.plan import Plan
 from biotune.store.files import STATUS, write_json
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
@@ -112,6 +113,15 @@ class Session:
         return float(known[ELAPSED]) / 3600
 
 
+def pin_schedule(session: Session, plans: Sequence[Plan]) -> None:
+    """Record the schedules to train with, or check that they are the recorded ones.
+
+    Raises:
+        RunFolderError: They differ.
+    """
+    session.pin("schedule", "\n".join(plan.schedule.key for plan in plans).encode(), "the schedule to train with has")
+
+
 @contextmanager
 def open_session(
     command: str, config: TrialsConfig, folder: Path, progress: Progress, prepared: Prepared | None = None
@@ -132,7 +142,7 @@ def open_session(
         torch.set_num_threads(config.executor.threads)
         inputs = (prepared or Prepared()).take(config, progress.decoding)
         network, data = inputs.network, inputs.data
-        pin_fact(journal, "data", data.fingerprint, "images, labels or splits have", folder)
+        pin_fact(journal, "data", data.contents, "images, labels or splits have", folder, earlier=data.fingerprint)
         pin_fact(journal, "weights", weights_fingerprint(network), "the weights that training starts from have", folder)
         status["device"] = describe(inputs.device)
         write_json(folder / STATUS, status)

@@ -14,7 +14,7 @@ from biotune.recipes.final import final_trainings, keep_best_model, size, sound,
 from biotune.recipes.header import facts
 from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on, say_remarks
 from biotune.recipes.progress import SILENCE, Progress
-from biotune.recipes.session import open_session
+from biotune.recipes.session import open_session, pin_schedule
 from biotune.report.read import read_run
 from biotune.report.run import write_report
 from biotune.schedule.schedule import Schedule
@@ -55,7 +55,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
     name = config.strategy.name
     with open_session("train", config, folder, progress, prepared) as session:
         choices = plans_to_train(config, session.network)
-        session.pin("schedule", "\n".join(plan.schedule.key for plan in choices).encode(), "the schedule to train with has")
+        pin_schedule(session, choices)
         progress.header("biotune train", [*facts(session), ("strategy", name)])
         say_remarks(progress, session.network)
         for remark in remarks_on(config, choices):

@@ -14,12 +14,31 @@ from typing import Any
 
 from biotune.errors import BiotuneError, one_line
 from biotune.store.files import STATUS, read_json, write_json
+from biotune.store.lock import in_use
 
 
 def state_of(folder: Path) -> str | None:
     """The state in a folder's `status.json`, or None if it holds none."""
     state = read_json(folder / STATUS).get("state")
     return None if state is None else str(state)
+
+
+def state_and_error(folder: Path) -> tuple[str | None, str | None]:
+    """The state of a run and its error, from its folder alone.
+
+    A run whose status says that it is running, but on whose folder no process works, was ended too roughly to write it. From
+    another machine that cannot be told for sure.
+
+    Returns:
+        None twice if the folder holds no run that has begun.
+    """
+    status = read_json(folder / STATUS)
+    state, error = status.get("state"), status.get("error")
+    if state == "running" and not in_use(folder):
+        if status.get("host", platform.node()) == platform.node():
+            return "interrupted", "its process was ended before it could write why."
+        return "running", f"on {status['host']}, as far as its folder tells."
+    return state, error
 
 
 def record_end(folder: Path, state: str, error: str) -> None:
@@ -45,7 +64,7 @@ def status_kept(command: str, folder: Path) -> Iterator[dict[str, Any]]:
         folder: The run's folder.
     """
     status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": _now(), "finished": None}
-    status |= {"versions": _versions(), "device": None, "git_commit": _git_commit()}
+    status |= {"versions": _versions(), "host": platform.node(), "device": None, "git_commit": _git_commit()}
     write_json(folder / STATUS, status)
     try:
         yield status

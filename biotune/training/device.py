@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def resolve_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             found = f"only cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
-            raise ConfigError(f"device={name}: there is {found} on this machine. Use device=auto or device=cpu.")
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            under = "" if visible is None else f" under CUDA_VISIBLE_DEVICES={visible!r}"
+            raise ConfigError(f"device={name}: there is {found} on this machine{under}. Use device=auto or device=cpu.")
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(f"device={name}: there is no Apple GPU on this machine. Use device=auto or device=cpu.")

@@ -65,9 +65,9 @@ def biotune(here: Path, capfd: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture
 def jobs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the jobs of a sweep run here, which saves a start of Python and its libraries for each."""
-    from biotune.cli.launch import hydra_app
+    from biotune.cli.launch import job
 
-    monkeypatch.setattr(hydra_app, "perform_apart", hydra_app.perform)
+    monkeypatch.setattr(job, "perform_apart", job.perform)
 
 
 def tree(root: Path) -> dict[str, bytes | None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from trees import cub_config, cub_tree, folder_config, folder_tree
+from trees import cub_config, cub_tree, folder_config, folder_tree, write_image
 
 from biotune.backbones.network import Preprocessing
 from biotune.config.sections import DatasetConfig
@@ -82,6 +83,30 @@ def test_the_fingerprint_follows_folds_splits_and_images_alone(eight: Preprocess
         digits(eight, max_per_class=5).fingerprint,
     ]
     assert len({base, *others}) == 5
+
+
+def test_contents_follow_pixels_names_labels_and_splits_wherever_the_files_lie(
+    tmp_path: Path, cache: Path, eight: Preprocessing
+) -> None:
+    def loaded(place: Path, **options: object) -> Data:
+        return load_dataset(find_dataset(folder_config(place, **options), Resampling(2)), eight)
+
+    first = loaded(folder_tree(tmp_path / "images", {"a": 6, "b": 6}))
+    shutil.copytree(tmp_path / "images", tmp_path / "else where", copy_function=shutil.copyfile)
+    copy = loaded(tmp_path / "else where")
+    assert copy.contents == first.contents
+    assert copy.fingerprint != first.fingerprint  # the decoded images of a place are kept for that place
+    others = [loaded(tmp_path / "else where", split_seed=1).contents]
+    (tmp_path / "else where/b").rename(tmp_path / "else where/c")
+    others.append(loaded(tmp_path / "else where").contents)
+    (tmp_path / "else where/c").rename(tmp_path / "else where/b")
+    (tmp_path / "else where/b/000.png").rename(tmp_path / "else where/a/006.png")
+    others.append(loaded(tmp_path / "else where").contents)
+    (tmp_path / "else where/a/006.png").rename(tmp_path / "else where/b/000.png")
+    assert loaded(tmp_path / "else where").contents == first.contents
+    write_image(tmp_path / "else where/b/000.png", 250)
+    others.append(loaded(tmp_path / "else where").contents)
+    assert len({first.contents, *others}) == 5
 
 
 def test_an_image_size_scales_resize_and_crop_alike(tmp_path: Path, cache: Path) -> None:

@@ -39,6 +39,11 @@ def test_an_apple_gpu_has_one_worker() -> None:
         ("cuda:1", {"workers_per_gpu": 2}, None, ["1", "1"]),
         ("auto", {}, "5,3,7", ["5", "3", "7"]),
         ("cuda:2", {}, "GPU-aa, GPU-bb, GPU-cc", ["GPU-cc"]),
+        ("auto", {}, "5,3,7,1", ["5", "3", "7"]),  # more names than devices: CUDA has found three
+        ("auto", {}, "5,3,-1,7", ["5", "3"]),
+        ("auto", {}, "5,,7", ["5"]),
+        ("auto", {}, "GPU-aa,GPU-bb,0", ["GPU-aa", "GPU-bb"]),
+        ("auto", {}, "1,GPU-bb", ["1"]),
     ],
 )
 def test_each_worker_sees_one_gpu_which_it_calls_the_first(
@@ -49,6 +54,24 @@ def test_each_worker_sees_one_gpu_which_it_calls_the_first(
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == expected
     assert {slot.device for slot in slots} == {"cuda:0"}
     assert {slot.environment["OMP_NUM_THREADS"] for slot in slots} == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("device", "changes", "visible", "expected"),
+    [
+        ("auto", {}, "MIG-aa,MIG-bb,MIG-cc", ["MIG-aa", "MIG-bb", "MIG-cc"]),
+        ("cuda", {"workers": 2}, "MIG-aa,MIG-bb,MIG-cc", ["MIG-aa", "MIG-bb"]),
+        ("cuda", {"workers_per_gpu": 2}, "MIG-aa,MIG-bb", ["MIG-aa", "MIG-bb", "MIG-aa", "MIG-bb"]),
+        ("cuda:0", {}, "MIG-GPU-aa/1/0,MIG-GPU-aa/2/0", ["MIG-GPU-aa/1/0"]),
+        ("auto", {}, "MIG-aa,GPU-bb", ["MIG-aa"]),
+        ("auto", {}, "0", ["0"]),  # the first instance of a divided GPU
+    ],
+)
+def test_each_instance_of_a_divided_gpu_has_a_worker_though_a_process_sees_but_the_first(
+    device: str, changes: dict[str, int], visible: str, expected: list[str]
+) -> None:
+    slots = make_slots(device, "cuda", settings(**changes), 1, 16, {"CUDA_VISIBLE_DEVICES": visible})
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == expected
 
 
 @pytest.mark.parametrize(

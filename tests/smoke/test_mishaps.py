@@ -25,7 +25,7 @@ def wait_for(process: subprocess.Popen[bytes], folder: Path, trainings: int) -> 
     assert process.poll() is None, process.communicate()[1].decode()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 @pytest.mark.slow
 def test_an_interrupt_ends_cleanly_within_five_seconds_and_says_how_to_go_on(number: int, tmp_path: Path) -> None:
     folder = tmp_path / "run"

@@ -44,6 +44,21 @@ def test_auto_takes_the_best_there_is(pretend) -> None:
     assert resolve_device("auto") == torch.device("cuda:0")
 
 
+@pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles"])
+def test_devices_that_are_hidden_are_told_of_with_the_variable_that_hides_them(
+    visible: str, pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    pretend()
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(ConfigError) as refused:
+        resolve_device("cuda")
+    assert str(refused.value) == (
+        f"device=cuda: there is no CUDA device on this machine under CUDA_VISIBLE_DEVICES='{visible}'. "
+        "Use device=auto or device=cpu."
+    )
+
+
 def test_cuda_without_an_index_is_the_first_one(pretend) -> None:
     pretend(cuda=2)
     assert resolve_device("cuda") == torch.device("cuda:0")

@@ -16,27 +16,27 @@ def report_parser() -> Parser:
     parser = Parser(
         prog="biotune report",
         description=f"Rebuild the plots and the page of a run of 'biotune {', '.join(others)} or {last}' from its folder, "
-        "or compare several runs on one page.",
+        "or compare several runs on one page. Of a sweep's folder it makes the table and the page of its jobs.",
         allow_abbrev=False,
     )
-    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="the folder of a finished run")
+    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="the folder of a finished run, or of a sweep")
     parser.add_argument(
         "--out",
         metavar="FILE",
         type=Path,
-        help="where to write the page (default: DIR/report.html; report-N-runs.html here for several runs)",
+        help="where to write the page (default: DIR/report.html or DIR/sweep.html; report-N-runs.html here for several runs)",
     )
     return parser
 
 
 def report(arguments: list[str]) -> int:
-    """Write the page of one run, or one page that compares several, and print its path.
+    """Write the page of one run, of a sweep, or one that compares several runs, and print its path; of a sweep its table too.
 
     Args:
         arguments: The words after `biotune report`.
 
     Returns:
-        The exit status, 0.
+        The exit status: 0, or 1 for a sweep of which a job has not finished.
 
     Raises:
         BiotuneError: The arguments are wrong, or a folder holds no finished run.
@@ -46,6 +46,7 @@ def report(arguments: list[str]) -> int:
     twice = [folder for folder, times in Counter(folder.resolve() for folder in folders).items() if times > 1]
     if twice:
         raise ConfigError(f"{twice[0]}: is named twice; name each run once.")
+    from biotune.cli.launch.sweep import is_sweep, summarise_sweep
     from biotune.report.read import is_comparison, read_finished_run
     from biotune.report.run import write_report
     from biotune.store.files import REPORT, check_writable
@@ -53,6 +54,10 @@ def report(arguments: list[str]) -> int:
     if options.out is not None:
         check_writable(options.out)  # before the folders are read and drawn
 
+    if any(sweeps := [is_sweep(folder) for folder in folders]):
+        if len(folders) > 1:
+            raise ConfigError(f"{folders[sweeps.index(True)]}: is a sweep; name it alone, or its jobs.")
+        return summarise_sweep(folders[0], options.out)
     if any(is_comparison(folder) for folder in folders):
         from biotune.report.comparison_page import check_comparable, read_compared, write_strategies
 

@@ -1,31 +1,24 @@
-"""Runs the commands whose config Hydra composes: the check, Hydra's run, and the function of each of its jobs."""
+"""Runs the commands whose config Hydra composes: the check, then Hydra's run of one job or of a sweep's."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import traceback
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 
-from biotune.cli.launch.compose import CONFIGS, register
-from biotune.cli.launch.hydra_internals import run_single
+from biotune.cli.launch.compose import CONFIGS, composing, register
+from biotune.cli.launch.hydra_internals import run_single, run_sweep
 from biotune.cli.launch.interrupts import end_cleanly
+from biotune.cli.launch.job import Job, Outcome
+from biotune.cli.launch.launchers import BASIC, Sweep, going_on
 from biotune.cli.launch.overrides import with_pairs_quoted
-from biotune.cli.launch.perform import perform, perform_apart
 from biotune.cli.launch.precheck import flags_first, precheck
 from biotune.cli.launch.sweep import summarise_sweep
-from biotune.cli.registry import COMMANDS, Command, load
+from biotune.cli.registry import COMMANDS
 from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
-from biotune.errors import BiotuneError
-from biotune.store.status import state_of
-
-if TYPE_CHECKING:
-    from biotune.recipes.inputs import Prepared
+from biotune.errors import one_line
+from biotune.store.files import LOG
 
 
 def run_command(command: str, arguments: list[str]) -> int:
@@ -48,27 +41,54 @@ def run_command(command: str, arguments: list[str]) -> int:
     arguments = with_pairs_quoted(command, flags_first(command, arguments))
     if command == "train":
         arguments = _with_implied_strategy(arguments)
-    checked = precheck(command, arguments, mode)
-    # Hydra reads sys.argv itself; the sub-command must look like part of the program's name
-    sys.argv = [f"biotune {command}", *arguments]
-    outcome = _Outcome(checked.prepared)
     end_cleanly()
-    try:
-        job = _job(COMMANDS[command], mode, outcome)
-        if checked.single is None:
-            hydra.main(version_base="1.3", config_path=CONFIGS, config_name=command)(job)()
-        else:  # composed already
-            run_single(*checked.single, job)
-    except KeyboardInterrupt:
-        if outcome.sweep is not None:
-            raise KeyboardInterrupt(f"The same command with hydra.sweep.dir={outcome.sweep} continues the sweep.") from None
-        raise
+    checked = precheck(command, arguments, mode)
+    outcome = Outcome(checked.prepared)
+    job = Job(command, mode, outcome)
+    if checked.sweep is not None:
+        return _run_sweep(checked.sweep, job)
+    if checked.single is not None:  # composed already
+        run_single(*checked.single, job)
+    else:  # the config is printed; Hydra reads sys.argv itself, and the sub-command must look like part of the program's name
+        sys.argv = [f"biotune {command}", *arguments]
+        hydra.main(version_base="1.3", config_path=CONFIGS, config_name=command)(job)()
     if outcome.error is not None:
         raise outcome.error
-    if outcome.sweep is not None:
-        # a job that fails before it writes its status is missing in the summary
-        return max(summarise_sweep(outcome.sweep), int(outcome.failed))
     return 1 if outcome.failed else 0
+
+
+def _run_sweep(sweep: Sweep, job: Job) -> int:
+    """Let Hydra's launcher run the jobs, and make the table of all that their folders tell.
+
+    Returns:
+        The exit status: 0, or 1 where a job has not finished.
+    """
+    leaves_folders = COMMANDS[job.command].leaves_folder
+    if leaves_folders and sweep.launcher != BASIC and job.mode is not OutputMode.QUIET:
+        print(f"{sweep.jobs} jobs by {sweep.launcher}, each with its output in {sweep.folder}/JOB/{LOG}", flush=True)
+    broken = False
+    try:
+        with composing(sweep.config_dir):
+            run_sweep(sweep.config_name, sweep.in_its_folder, job)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(going_on(sweep.launcher) + sweep.how_to_go_on if leaves_folders else "") from None
+    except Exception as error:  # of the launcher: jobs report their own
+        broken = True
+        _report(error, sweep)
+    if job.outcome.error is not None:
+        raise job.outcome.error
+    if not leaves_folders:
+        return int(broken or job.outcome.failed)
+    return max(summarise_sweep(sweep.folder), int(broken or job.outcome.failed))
+
+
+def _report(error: Exception, sweep: Sweep) -> None:
+    """Print a launcher's error in one line; its traceback goes into the sweep's folder."""
+    log = sweep.folder / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    what = f"{type(error).__name__}: {one_line(error)[:300].rstrip('.')}"
+    print(f"biotune: hydra/launcher={sweep.launcher}: {what}. The traceback is in {log}. {sweep.how_to_go_on}", file=sys.stderr)
 
 
 def _with_implied_strategy(arguments: list[str]) -> list[str]:
@@ -78,54 +98,3 @@ def _with_implied_strategy(arguments: list[str]) -> list[str]:
         return arguments
     place = next(index for index, argument in enumerate(arguments) if argument.lstrip("+").startswith("schedule="))
     return [*arguments[: place + 1], "strategy=schedule", *arguments[place + 1 :]]
-
-
-class _Outcome:
-    """The inputs and results of the jobs in this process; Hydra passes neither."""
-
-    def __init__(self, prepared: Prepared | None) -> None:
-        self.prepared = prepared
-        self.failed = False
-        self.error: BiotuneError | None = None
-        self.sweep: Path | None = None
-
-
-def _job(command: Command, mode: OutputMode, outcome: _Outcome) -> Callable[[DictConfig], None]:
-    """The function that Hydra calls for each job of a command; jobs store their results in `outcome`."""
-
-    def job(cfg: DictConfig) -> None:
-        if command.leaves_folder:
-            _train(command.name, cfg, mode, outcome)
-        else:
-            _show(command, cfg, mode, outcome)
-
-    return job
-
-
-def _show(command: Command, cfg: DictConfig, mode: OutputMode, outcome: _Outcome) -> None:
-    """Run a command without a run folder; one that checks something returns False where it found a fault."""
-    try:
-        if load(str(command.job))(OmegaConf.to_object(cfg), mode) is False:
-            outcome.failed = True
-    except BiotuneError as error:  # raised again after Hydra has returned, because Hydra would add its own message
-        outcome.error = error
-
-
-def _train(command: str, cfg: DictConfig, mode: OutputMode, outcome: _Outcome) -> None:
-    """Run one of Hydra's jobs; in a sweep that continues, a finished job is skipped."""
-    hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    title = None
-    if hydra_config.mode == RunMode.MULTIRUN:
-        title = f"job {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)}"
-        outcome.sweep = Path(hydra_config.sweep.dir)
-        if state_of(folder) == "finished":
-            print(f"{title}: has finished already")
-            return
-    config: Any = OmegaConf.to_object(cfg)
-    if title is not None and config.executor.name == "in_process":
-        done = perform_apart(command, config, folder, mode, title)
-    else:  # a single job, or trials that already run in processes of their own
-        done = perform(command, config, folder, mode, title, outcome.prepared)
-    if not done:
-        outcome.failed = True

@@ -6,7 +6,7 @@ reads Hydra's flags without running; so these five names are used. pyproject.tom
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -14,6 +14,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import run_job
 from hydra.types import HydraContext, RunMode
@@ -56,6 +57,22 @@ def run_single(config: DictConfig, loader: ConfigLoader, task: Callable[[DictCon
     done = run_job(hydra_context=context, task_function=task, config=config, job_dir_key="hydra.run.dir", job_subdir_key=None)
     callbacks.on_run_end(config=config, config_name=config.hydra.job.config_name, job_return=done)
     _ = done.return_value  # raises the task's exception
+
+
+def run_sweep(name: str, overrides: Sequence[str], task: Callable[[DictConfig], None]) -> None:
+    """Run the jobs of a multirun as `hydra.main` would, by the sweeper and the launcher of the config.
+
+    Args:
+        name: The name of the primary config; it is searched as within `compose.composing`.
+        overrides: All overrides of the command line, those of Hydra's own keys included.
+        task: Called with the config of each job without Hydra's part, perhaps in another process.
+
+    Raises:
+        Exception: An exception of a job or of the launcher.
+    """
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    hydra.multirun(name, task, [*overrides, "hydra.mode=MULTIRUN"])
 
 
 def parser_of(command: str) -> Parser:

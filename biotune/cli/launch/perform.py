@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from biotune.cli.launch.interrupts import INTERRUPTED, end_cleanly
 from biotune.cli.registry import COMMANDS, load
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.errors import BiotuneError, RunFolderError, one_line
-from biotune.executors.processes import end_with_parent, how_it_ended
-from biotune.store.files import LOG
+from biotune.executors.processes import end_with_parent, how_it_ended, print_to
+from biotune.store.files import LOG, STATUS, read_json
 from biotune.store.status import record_end
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from biotune.recipes.inputs import Prepared
 
 _FAILED = 1
+_GRACE = 5.0  # seconds that a job gets to end cleanly after its parent process has died
 _log = logging.getLogger("biotune")
 
 
@@ -86,38 +88,93 @@ def perform_apart(command: str, config: Any, folder: Path, mode: OutputMode, tit
         Whether it finished; the status of a job whose process died becomes `failed`, with the cause.
 
     Raises:
-        KeyboardInterrupt: The user pressed Ctrl-C, or the process received SIGTERM.
+        KeyboardInterrupt: The user pressed Ctrl-C, or the process received a signal that asks it to end.
     """
     sys.stdout.flush()
-    context = multiprocessing.get_context("spawn")
-    job = context.Process(target=_alone, args=(command, config, folder, mode, title))
-    job.start()
-    try:
-        job.join()
-    except KeyboardInterrupt:
-        job.terminate()  # for a signal to this process alone; Ctrl-C has reached the job already
-        job.join()
-        raise
-    if job.exitcode in (0, _FAILED):
-        return job.exitcode == 0
-    if job.exitcode == INTERRUPTED:
+    ended = _wait_for(_Alone(command, config, folder, mode, title))
+    if ended == INTERRUPTED:
         raise KeyboardInterrupt(f"'biotune resume {folder}' goes on from here.")
-    died = f"the job's process {how_it_ended(job.exitcode)}."
+    if died := _note_death(folder, ended):
+        print(f"biotune: {died} 'biotune resume {folder}' continues after its last training run.", file=sys.stderr)
+    return ended == 0
+
+
+def perform_launched(command: str, config: Any, folder: Path, mode: OutputMode, title: str) -> bool:
+    """Run a job of a sweep in a child of a launcher's process; its output goes to the run's log, and its end is one line.
+
+    Neither a crash nor a signal to the job alone ends the launcher's process, with which joblib would lose all other jobs.
+
+    Args:
+        command: A command that writes a run folder.
+        config: Its typed config.
+        folder: The run's folder, which exists.
+        mode: How much to print.
+        title: Names the job.
+
+    Returns:
+        Whether it finished.
+    """
+    # joblib's own start method would be handed down to the child, which does not know it
+    multiprocessing.set_start_method("spawn", force=True)
+    ended = _wait_for(_Alone(command, config, folder, mode, title, to_log=True))
+    _note_death(folder, ended)
+    status = read_json(folder / STATUS)
+    state, error = ("interrupted", None) if ended == INTERRUPTED else (status.get("state"), status.get("error"))
+    if ended == 0:
+        if mode is not OutputMode.QUIET:
+            print(f"{title}: finished", flush=True)
+    elif state in ("failed", "interrupted"):
+        print(f"{title}: {state}{f': {error}' if error else ''}", file=sys.stderr, flush=True)
+    else:  # it has ended before it could write its state
+        print(f"{title}: failed, see {folder / LOG}", file=sys.stderr, flush=True)
+    return ended == 0
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """A job in a process of its own; see `perform_apart` and `perform_launched`."""
+
+    command: str
+    config: Any
+    folder: Path
+    mode: OutputMode
+    title: str
+    to_log: bool = False
+
+    def __call__(self) -> None:
+        if self.to_log:
+            print_to(self.folder / LOG)
+        threading.Thread(target=end_with_parent, args=(_GRACE,), daemon=True).start()
+        end_cleanly(at_once_by_second=False)
+        try:
+            status = 0 if perform(self.command, self.config, self.folder, self.mode, self.title) else _FAILED
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        sys.stdout.flush()
+        sys.exit(status)
+
+
+def _wait_for(job: _Alone) -> int | None:
+    """Run a job in a child process and return its exit code; whatever interrupts the wait ends the job cleanly too."""
+    process = multiprocessing.get_context("spawn").Process(target=job)
+    process.start()
+    try:
+        process.join()
+    except BaseException:  # Ctrl-C, or submitit's SystemExit once it has asked Slurm to requeue the job
+        process.terminate()  # for a signal to this process alone; Ctrl-C has reached the job already
+        process.join()
+        raise
+    return process.exitcode
+
+
+def _note_death(folder: Path, exitcode: int | None) -> str | None:
+    """Write into a job's status how its process died, and return it; None if it ended by itself."""
+    if exitcode in (0, _FAILED, INTERRUPTED):
+        return None
+    died = f"the job's process {how_it_ended(exitcode)}."
     with suppress(RunFolderError):  # the folder has been deleted
         record_end(folder, "failed", died)
-    print(f"biotune: {died} 'biotune resume {folder}' continues after its last training run.", file=sys.stderr)
-    return False
-
-
-def _alone(command: str, config: Any, folder: Path, mode: OutputMode, title: str) -> None:
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    end_cleanly()
-    try:
-        status = 0 if perform(command, config, folder, mode, title) else _FAILED
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    sys.stdout.flush()
-    sys.exit(status)
+    return died
 
 
 @contextmanager

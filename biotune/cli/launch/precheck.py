@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -20,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from biotune.cli.launch.compose import composing
 from biotune.cli.launch.hydra_internals import jobs_of, parser_of
+from biotune.cli.launch.launchers import BASIC, Sweep, check_launcher, chosen, runs_elsewhere
 from biotune.cli.launch.overrides import check_names, check_use, parse_overrides
 from biotune.cli.launch.run_folders import check_folder
 from biotune.cli.registry import NO_HYDRA_COMPLETION, SCHEMAS, WITH_FOLDER
@@ -43,10 +45,12 @@ class Checked:
         prepared: The inputs of the jobs; None for commands that train nothing.
         single: The whole config of a single job and the loader that composed it; None where Hydra runs several jobs, or prints
             the config.
+        sweep: The jobs of a multirun; None where there is none, or Hydra prints the config.
     """
 
     prepared: Prepared | None = None
     single: tuple[DictConfig, ConfigLoader] | None = None
+    sweep: Sweep | None = None
 
 
 def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.NORMAL) -> Checked:
@@ -73,6 +77,8 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
         jobs = _jobs(overrides, options.multirun)
         name = options.config_name or command
         _check_mode(overrides)
+        if options.multirun:
+            check_launcher(overrides, loader)
         composed = [_compose(command, name, job) for job in jobs[:_MOST_JOBS_CHECKED]]
     if options.info or options.cfg:
         return Checked()
@@ -85,11 +91,15 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
                 check_folder(_numbered(whole, number), number, config)
             else:
                 check_folder(whole.hydra, None, config)
-    if command not in WITH_FOLDER:
-        return Checked(None, None if options.multirun else (composed[0][1], loader))
-    check_cache()
-    prepared = _check_inputs(configs, mode)
-    return Checked(prepared, None if options.multirun else (composed[0][1], loader))
+    prepared = None
+    launcher = chosen(composed[0][1].hydra.runtime.choices)
+    if command in WITH_FOLDER:
+        check_cache()
+        prepared = _check_inputs(configs, mode, launcher if options.multirun else BASIC)
+    if not options.multirun:
+        return Checked(prepared, (composed[0][1], loader))
+    folder = Path(composed[0][1].hydra.sweep.dir)
+    return Checked(prepared, None, Sweep(name, tuple(options.overrides), options.config_dir, folder, launcher, len(jobs)))
 
 
 def flags_first(command: str, arguments: list[str]) -> list[str]:
@@ -104,16 +114,19 @@ def flags_first(command: str, arguments: list[str]) -> list[str]:
     return [*(argument for argument in arguments if argument not in overrides), *overrides]
 
 
-def _check_inputs(configs: list[Any], mode: OutputMode) -> Prepared:
-    """Check the inputs of all jobs, and keep those prepared for the last one checked, which is the first job."""
+def _check_inputs(configs: list[Any], mode: OutputMode, launcher: str) -> Prepared | None:
+    """Check the inputs of all jobs, and keep those prepared for the last one checked, which is the first job.
+
+    A launcher's jobs prepare their own, and on other machines they have devices that this one may lack.
+    """
     from biotune.cli.terminal.view import View
     from biotune.recipes.inputs import Prepared
 
     prepared = Prepared()
     with View(mode=mode) as view:
         for config in reversed(configs):  # so that the inputs of the first job are the ones kept
-            prepared.check(config, view.decoding)
-    return prepared
+            prepared.check(replace(config, device="auto") if runs_elsewhere(launcher) else config, view.decoding)
+    return prepared if launcher == BASIC else None
 
 
 def _options(command: str, arguments: list[str]) -> argparse.Namespace:
@@ -121,6 +134,8 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.resolve and not options.cfg and not options.help:
         parser.error("--resolve needs --cfg")
+    if options.multirun and (options.cfg or options.info):
+        parser.error(f"{'--cfg' if options.cfg else '--info'} shows one job's config; leave out -m")
     for flag in options.overrides:
         if flag.startswith("-"):
             parser.error(f"unrecognized option {flag}")

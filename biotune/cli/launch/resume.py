@@ -17,9 +17,11 @@ from biotune.cli.launch.compose import composing
 from biotune.cli.launch.interrupts import end_cleanly
 from biotune.cli.launch.overrides import check_names, check_use, parse_overrides
 from biotune.cli.launch.perform import perform
+from biotune.cli.launch.run_folders import stand_in
 from biotune.cli.registry import COMMANDS, SCHEMAS
 from biotune.cli.terminal.output_mode import take_output_mode
 from biotune.config.checks import check
+from biotune.config.key import keys_of
 from biotune.errors import ConfigError, RunFolderError, one_line
 from biotune.recipes.resuming import EXTENDABLE, pin_config
 from biotune.store.files import JOURNAL, write_text
@@ -110,16 +112,26 @@ def _overrides(command: str, given: list[str]) -> list[Override]:
 
 def _updated(command: str, document: DictConfig, overrides: list[Override], folder: Path) -> Any:
     """The typed config with the overrides applied; they are applied to the document too."""
+    paths = {item.path for item in keys_of(SCHEMAS[command]) if item.metadata["path"]}
     try:
         for override in overrides:
             key = "executor.name" if override.key_or_group == "executor" else override.key_or_group
-            OmegaConf.update(document, key, override.value())
+            OmegaConf.update(document, key, _from_here(paths, key, override.value()))
         merged = OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), document)
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise RunFolderError(
             f"{folder / CONFIG}: is not a config of this version of biotune ({one_line(error)[:200]})."
         ) from None
+
+
+def _from_here(paths: set[str], key: str, value: Any) -> Any:
+    """A path that is typed now refers to this working folder, whatever folder the run was started in."""
+    if key in paths and isinstance(value, str):
+        with suppress(OSError, ValueError, RuntimeError):
+            if (path := Path(value).expanduser()).exists():
+                return str(path.absolute())
+    return value
 
 
 def _refuse_what_is_over(folder: Path, named: Path, overrides: list[Override]) -> None:
@@ -142,7 +154,7 @@ def _check_settings(folder: Path, config: Any) -> None:
 
 
 def _stand_where_it_began(folder: Path) -> None:
-    """Change to the working folder in which the run was started: the config's relative paths refer to it."""
+    """Change to the working folder in which the run was started, if it is known and there is one."""
     with suppress(OSError, yaml.YAMLError, KeyError, TypeError):
         hydra = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
-        os.chdir(hydra["hydra"]["runtime"]["cwd"])
+        stand_in(hydra["hydra"]["runtime"]["cwd"])

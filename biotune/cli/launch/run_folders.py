@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from biotune.store.files import JOURNAL, STATUS
 from biotune.store.folders import why_not_writable
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
+
+NUMBERED = "${hydra.job.num}"  # the name of a job's folder, of which a sweep can be continued
 
 
 def check_folder(hydra_config: DictConfig, job: int | None, config: Any) -> None:
@@ -55,7 +58,7 @@ def check_folder(hydra_config: DictConfig, job: int | None, config: Any) -> None
 
 def _check_earlier_job(sweep: Path, job: int, config: Any, subfolder: str) -> None:
     """Check that each job of a continued sweep has the settings it was started with."""
-    if subfolder != "${hydra.job.num}":
+    if subfolder != NUMBERED:
         if os.path.isdir(sweep) and any(holds_run(folder) for folder in sweep.iterdir()):
             raise RunFolderError(
                 f"hydra.sweep.dir={sweep}: already holds a sweep, and only a sweep with numbered jobs can be continued; "
@@ -71,6 +74,15 @@ def _check_earlier_job(sweep: Path, job: int, config: Any, subfolder: str) -> No
             pin_config(journal, config, folder)
         finally:
             journal.close()
+
+
+def stand_in(cwd: str) -> None:
+    """Change to the working folder in which a command was given: its relative paths refer to it.
+
+    On another machine there may be none; they refer to the present one then.
+    """
+    with suppress(OSError):
+        os.chdir(cwd)
 
 
 def holds_run(folder: Path) -> bool:

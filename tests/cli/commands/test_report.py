@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from made_up import change_json, make_run
 
 from biotune.cli.launch.sweep import summarise_sweep
+from biotune.store.lock import sole_user
 
 
 def test_a_page_is_rebuilt_from_the_folder_alone(biotune: Callable[..., Any], here: Path) -> None:
@@ -89,3 +91,67 @@ def test_a_sweep_of_what_has_no_page_leaves_its_table(here: Path) -> None:
     assert summarise_sweep(here / "sweep") == 0
     assert (here / "sweep/sweep.csv").is_file()
     assert not (here / "sweep/sweep.html").exists()
+
+
+MULTIRUN = """\
+hydra:
+  sweep:
+    dir: {place}
+    subdir: ${{hydra.job.num}}
+  overrides:
+    task:
+    - x=1
+    - seed=7,8,9
+"""
+
+
+def test_a_sweeps_folder_gives_its_table_and_page_whatever_became_of_the_command(
+    biotune: Callable[..., Any], here: Path
+) -> None:
+    make_run(here / "sweep/0", generations=1, seed=7, overrides=["x=1", "seed=7"])
+    make_run(here / "sweep/1", generations=1, seed=8, overrides=["x=1", "seed=8"])
+    change_json(here / "sweep/1/status.json", state="running", host=platform.node())
+    (here / "sweep/1/result.json").unlink()
+    (here / "sweep/multirun.yaml").write_text(MULTIRUN.format(place=here / "sweep"))
+    said = biotune("report", "sweep")
+    assert (said.status, said.err) == (1, "")
+    assert "Page: sweep/sweep.html" in said.out
+    table = pd.read_csv(here / "sweep/sweep.csv")
+    assert table["overrides"].tolist() == ["x=1 seed=7", "x=1 seed=8", "x=1 seed=9"]
+    assert table["state"].tolist() == ["finished", "interrupted", "missing"]
+    assert table["error"][1] == "its process was ended before it could write why."
+    # on another machine that cannot be told
+    change_json(here / "sweep/1/status.json", host="node17")
+    biotune("report", "sweep")
+    table = pd.read_csv(here / "sweep/sweep.csv")
+    assert (table["state"][1], table["error"][1]) == ("running", "on node17, as far as its folder tells.")
+    with sole_user(here / "sweep/1"):
+        biotune("report", "sweep")
+    table = pd.read_csv(here / "sweep/sweep.csv")
+    assert table["state"][1] == "running"
+    assert pd.isna(table["error"][1])
+    # a sweep without the record of its command, and the page elsewhere
+    shutil.rmtree(here / "sweep/1")
+    (here / "sweep/multirun.yaml").unlink()
+    said = biotune("report", "sweep", "--out", "page.html")
+    assert said.status == 0
+    assert pd.read_csv(here / "sweep/sweep.csv")["state"].tolist() == ["finished"]
+    assert "job 0" in (here / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", ["", "- 1\n", "hydra: 3\n", "hydra: {sweep: {}}\n", "a: [", "\x00"])
+def test_a_damaged_record_of_a_sweeps_command_leaves_the_jobs_that_have_begun(
+    biotune: Callable[..., Any], here: Path, content: str
+) -> None:
+    make_run(here / "sweep/0", generations=1)
+    (here / "sweep/multirun.yaml").write_text(content)
+    assert biotune("report", "sweep").status == 0
+    assert pd.read_csv(here / "sweep/sweep.csv")["state"].tolist() == ["finished"]
+
+
+def test_a_sweep_beside_other_folders_is_refused(biotune: Callable[..., Any], here: Path) -> None:
+    make_run(here / "one")
+    make_run(here / "sweep/0")
+    said = biotune("report", "one", "sweep")
+    assert (said.status, said.out) == (2, "")
+    assert said.err == "biotune: sweep: is a sweep; name it alone, or its jobs.\n"

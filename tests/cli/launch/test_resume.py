@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trees import folder_tree, write_image
 
+import biotune as biotune_package
 from biotune.cli import main
 from biotune.store.files import JOURNAL
 from biotune.training import finetune as loop
@@ -336,3 +338,73 @@ def without_seconds(value: Any) -> Any:
 
 def outcome_without_times(path: Path) -> Any:
     return without_seconds(json.loads(path.read_text()))
+
+
+class TestElsewhere:
+    """A run goes on where its folder, its images and its weights lie under other paths: what they hold decides."""
+
+    COMMAND = ["run", "-q", "experiment=smoke", "dataset=folder", "hydra.run.dir=out"]
+
+    @pytest.fixture
+    def first_machine(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Path) -> Path:
+        """A working folder with images and weights in it."""
+        place = tmp_path / "first"
+        folder_tree(place / "ferns", {"maidenhair": 10, "bracken": 10})
+        bundled = next((Path(biotune_package.__file__).parent / "backbones/weights").glob("glyphnet*.safetensors"))
+        shutil.copy(bundled, place / "own.safetensors")
+        monkeypatch.chdir(place)
+        return place
+
+    @pytest.mark.parametrize("relative", [True, False])
+    def test_one_interrupted_and_moved_equals_one_that_stayed(
+        self,
+        relative: bool,
+        first_machine: Path,
+        tmp_path: Path,
+        biotune: Command,
+        trainings: Trainings,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        named = Path() if relative else first_machine
+        given = [f"dataset.root={named / 'ferns'}", f"backbone.weights={named / 'own.safetensors'}"]
+        assert biotune(*self.COMMAND, *given).status == 0
+        undisturbed = outcome(first_machine / "out")
+        shutil.rmtree(first_machine / "out")
+        whole, trainings.asked = trainings.keys, []
+
+        trainings.interrupted = 6
+        assert biotune(*self.COMMAND, *given).status == 130
+        second = tmp_path / "second/machine"
+        second.mkdir(parents=True)
+        monkeypatch.chdir(second)
+        shutil.copytree(first_machine / "out", second / "runs/moved")
+        shutil.copytree(first_machine / "ferns", second / "data/ferns", copy_function=shutil.copyfile)  # all times are new
+        shutil.move(first_machine / "own.safetensors", second / "own.safetensors")
+        shutil.rmtree(first_machine)
+        monkeypatch.setenv("BIOTUNE_CACHE_DIR", str(tmp_path / "another cache"))
+
+        said = biotune("resume", "-q", "runs/moved", "dataset.root=data/ferns", "backbone.weights=own.safetensors")
+        assert (said.status, said.err) == (0, "")
+        assert trainings.keys == whole
+        moved = outcome(second / "runs/moved")
+        for found in (moved, undisturbed):  # the schedule's header names the file of weights as it was given
+            lines = found["best_schedule.yaml"].splitlines()
+            found["best_schedule.yaml"] = [line for line in lines if not line.startswith(b"weights:")]
+        assert moved == undisturbed
+
+    def test_other_images_and_other_weights_under_the_same_names_are_refused(
+        self, first_machine: Path, biotune: Command, trainings: Trainings, tmp_path: Path
+    ) -> None:
+        trainings.interrupted = 6
+        given = ["dataset.root=ferns", "backbone.weights=own.safetensors"]
+        assert biotune(*self.COMMAND, *given).status == 130
+        shutil.copytree(first_machine / "ferns", tmp_path / "ferns")
+        write_image(tmp_path / "ferns/bracken/003.png", 250)
+        said = biotune("resume", "-q", "out", f"dataset.root={tmp_path / 'ferns'}")
+        assert said.status == 1
+        assert "images, labels or splits have changed since the run began" in said.err
+        said = biotune("resume", "-q", "out", "dataset.root=ferns", "backbone.weights=none")
+        assert said.status == 1
+        assert "the weights that training starts from have changed since the run began" in said.err
+        trainings.asked.clear()
+        assert biotune("resume", "-q", "out", "dataset.root=ferns", "backbone.weights=own.safetensors").status == 0
