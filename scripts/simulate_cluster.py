@@ -11,6 +11,7 @@ import heapq
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from tabulated_searchers import ONE_SEED, SEARCHERS
 from tabulated_task import Simulated, Task, read_task
 
 from biotune.config.search import EvolutionConfig
-from biotune.evolution.asynchronous import AsynchronousSearch
+from biotune.evolution.asynchronous import AsynchronousSearch, Proposal
 from biotune.evolution.generation import Generation
 from biotune.evolution.loop import evolve
 from biotune.executors.base import NextTrial
@@ -240,30 +241,27 @@ def seconds_per_proposal(evaluations: int, in_flight: int, proposals: int = 40) 
         in_flight: Number of schedules that are out.
         proposals: Number of proposals that are timed.
     """
-    total = evaluations + in_flight + proposals
     children = max(in_flight, 4)
-    size = Setting(in_flight, 2 * children, children, -(-total // children), 1)
-    settings = settings_for(size, "asynchronous")
-    blocks = read_blocks()
-    search = AsynchronousSearch(settings, blocks, 0, hall_size=3, smoothed=True)
+    population = evaluations + in_flight  # all of them in generation 0, which is quick to get at and the most to rank
+    size = Setting(in_flight, population, population - children, -(-proposals // children), 1)
+    search = AsynchronousSearch(settings_for(size, "asynchronous"), read_blocks(), 0, hall_size=3, smoothed=True)
     rng = np.random.default_rng(0)
 
-    def answer(schedule: Schedule) -> Evaluation:
-        lack = 0.2 + 0.01 * sum(abs(math.log10(weight)) if weight else 0.5 for weight in schedule.lr_weights)
-        return Evaluation(lack + rng.normal(0.0, 0.02), Status.OK, (1 - lack,), 1.0, 1, 1)
+    def tell(proposal: Proposal) -> None:
+        weights = proposal.schedule.lr_weights
+        lack = 0.2 + 0.01 * sum(abs(math.log10(weight)) if weight else 0.5 for weight in weights) + rng.normal(0.0, 0.02)
+        search.tell(proposal.number, Evaluation(lack, Status.OK, (1 - lack,), 1.0, 1, 1))
 
-    out, told, times = [], 0, []
-    while told < evaluations + proposals:
+    out = deque(proposal for _ in range(population) if (proposal := search.ask()) is not None)
+    for _ in range(evaluations):
+        tell(out.popleft())
+    times = []
+    for _ in range(proposals):
         begin = time.perf_counter()
-        if out and (len(out) >= in_flight or told < evaluations - in_flight):
-            oldest = out.pop(0)
-            search.tell(oldest.number, answer(oldest.schedule))
-            told += 1
-        proposal = search.ask()
-        if told > evaluations:
-            times.append(time.perf_counter() - begin)
-        if proposal is not None:
+        tell(out.popleft())
+        if (proposal := search.ask()) is not None:
             out.append(proposal)
+        times.append(time.perf_counter() - begin)
     return statistics.median(times), max(times)
 
 

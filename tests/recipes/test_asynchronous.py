@@ -196,11 +196,11 @@ def test_equal_schedules_in_flight_are_trained_once(tmp_path: Path) -> None:
     found, fitness = search(tmp_path, workers := Workers(6), **alike)
     assert fitness.trainings == len(workers.ran) == 2  # one for each fold
     assert [one["record"]["evaluations"] for one in found] == [8, 3, 3, 3]
-    # The trial on fold 0 ends first: 0, 2, 4 and 6 are known, and the children 8, 10, 12 and 14 at once. 16, then the other
-    # trial: 1 and 3. Then the rest of fold 1.
+    # The trial on fold 1 ends first, by its hash: 1, 3, 5 and 7 are known, and so are the children 9, 11, 13 and 15 at once.
+    # 16 is on fold 0 again, whose trial ends last.
     assert [one["record"]["cache_hits"] for one in found] == [7, 2, 3, 3]
     order = [[one["individual"] for one in generation["candidates"] if one["origin"] != "elite"] for generation in found]
-    assert order == [[0, 2, 4, 6, 8, 10, 12, 14], [16, 1, 3], [5, 7, 9], [11, 13, 15]]
+    assert order == [[1, 3, 5, 7, 9, 11, 13, 15], [0, 2, 4], [6, 8, 10], [12, 14, 16]]
 
 
 def test_empty_schedules_need_no_worker(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from kills import SEARCH, assert_same, finish, start, trained, workers_of
 
@@ -44,6 +46,57 @@ def test_a_driver_killed_at_random_moments_ends_as_one_that_was_not(kills: int, 
     keys = trained(folder)
     assert len(keys) == len(set(keys))
     assert set(keys) == set(trained(twin))
+
+
+def generations(folder: Path) -> list[str]:
+    """The lines of the journal about generations, in order."""
+    try:
+        lines = (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [line for line in lines if line.startswith('{"kind": "generation"') and line.endswith("\n")]
+
+
+ASYNCHRONOUS = ("evolution.mating=asynchronous", "evolution.population_size=8", "evolution.elites=5", "fitness.racing=false")
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "workers", [("executor=process_pool", "executor.workers=2"), ("executor=in_process", "executor.workers=null")]
+)
+def test_an_asynchronous_search_that_was_killed_goes_on_from_what_its_journal_says(
+    workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder, before = tmp_path / "run", list[str]()
+    for wanted in (2, 5):
+        begun = (folder / ".hydra" / "config.yaml").is_file()
+        first = ("run", *SEARCH, *ASYNCHRONOUS, *workers, f"hydra.run.dir={folder}")
+        process = start("resume", str(folder), "-q") if begun else start(*first)
+        until = time.monotonic() + 300
+        while process.poll() is None and len(generations(folder)) < wanted and time.monotonic() < until:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        _, error = process.communicate()
+        assert process.returncode == -signal.SIGKILL, error.decode()  # it was not done yet, and had not failed
+        closed = generations(folder)
+        assert len(closed) >= wanted and closed[: len(before)] == before
+        before = closed
+    finish(folder)
+    after = generations(folder)
+    assert len(after) == 9 and after[: len(before)] == before
+    numbers = [json.loads(line)["number"] for line in after]
+    assert numbers == list(range(9))
+    # the tables are those of the journal: each generation's evaluated candidates in the order in which they came in
+    table = pd.read_csv(folder / "generations.csv")
+    for line in after:
+        record = json.loads(line)
+        rows = table[table["generation"] == record["number"]]
+        assert rows["individual"].tolist() == [one["individual"] for one in record["candidates"]]
+        assert rows["fitness"].tolist() == [one["fitness"] for one in record["candidates"]]
+    keys = trained(folder)
+    assert len(keys) == len(set(keys))
 
 
 @pytest.mark.slow
