@@ -24,9 +24,10 @@ from biotune.errors import RunFolderError, WorkerError, one_line
 from biotune.executors.base import ATTEMPTS, OnResult, failure, shortened
 from biotune.executors.processes import how_it_ended
 from biotune.executors.setup import Setup
-from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
+from biotune.executors.slots import Slot, make_slots, workers_per_device
 from biotune.executors.stalls import Durations
 from biotune.executors.worker import BROKEN, CORRUPT, FOLDER, HELLO, READY, serve
+from biotune.store.cores import usable_cores
 from biotune.store.files import LOG
 from biotune.trial import Trial, TrialResult
 
