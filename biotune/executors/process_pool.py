@@ -142,8 +142,13 @@ class ProcessPool:
         import torch
 
         gpus = torch.cuda.device_count() if device.type == "cuda" else 0
-        slots = make_slots(config.device, device.type, config.executor, gpus, usable_cores(), os.environ)
-        shared = replace(setup.with_pixels_in_a_file(), workers_per_gpu=workers_per_device(slots))
+        cores = usable_cores()
+        slots = make_slots(config.device, device.type, config.executor, gpus, cores, os.environ)
+        shared = replace(
+            setup.with_pixels_in_a_file(),
+            workers_per_gpu=workers_per_device(slots),
+            decoders=max(1, cores // len(slots)),
+        )
         return ProcessPool(shared, slots, config.executor.trial_timeout)
 
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:

@@ -22,6 +22,7 @@ FREE = (
     "executor.trial_timeout",
     "dataset.root",  # the images are identified by their fingerprint
     "dataset.download",
+    "dataset.decoded",
 )
 
 

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from types import SimpleNamespace
@@ -319,7 +319,10 @@ class Counted:
         self.fails_at: int | None = None
         self.chain = Chain((lambda x: x * 2, lambda x: x + 1, lambda x: x * x), (0, 1, 2))
 
-    def images(self, rows: np.ndarray) -> torch.Tensor:
+    def images(self, batches: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        return map(self.batch, batches)
+
+    def batch(self, rows: np.ndarray) -> torch.Tensor:
         self.calls.append(len(rows))
         time.sleep(self.pause)
         if len(self.calls) == self.fails_at:

@@ -14,7 +14,7 @@ from PIL import Image
 from biotune.backbones.network import Preprocessing
 from biotune.cli import main
 from biotune.config.sections import DatasetConfig
-from biotune.datasets.data import find_dataset
+from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.decoded import decode
 from biotune.datasets.loaders import folder
 from biotune.datasets.shards import unfinished
@@ -164,6 +164,15 @@ def test_what_is_being_filled_stays_and_what_was_left_goes(here: Path, capsys: p
         assert capsys.readouterr().out.count("unfinished") == 2
         assert main(["data", "cache", "--clear"]) == 0
         assert list(decoded.iterdir()) == [busy]
+
+
+def test_hashes_of_streamed_images_are_listed_and_cleared_as_such(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = DatasetConfig("folder", "pets", root=str(images(here / "images")), decoded="stream")
+    load_dataset(find_dataset(config), Preprocessing(8, 8, (0.5,) * 3, (0.5,) * 3))
+    assert main(["data", "cache"]) == 0
+    assert "8×8 from 8, bilinear, streamed" in " ".join(capsys.readouterr().out.split())
+    assert main(["data", "cache", "--clear", "pets"]) == 0
+    assert not list((here.parent / "cache" / "decoded").iterdir())
 
 
 @pytest.mark.parametrize("harm", ["cut", "empty", "text"])
