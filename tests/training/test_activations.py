@@ -361,9 +361,9 @@ def ask_from_elsewhere(folder: Path, barrier: Barrier | None, dies: bool = False
             os._exit(9)
         note(str(len(rows)))
         time.sleep(0.3)
-        return counted.images(rows)
+        return counted.batch(rows)
 
-    worker._images = images
+    worker._images = lambda batches: map(images, batches)
     if barrier is not None:
         barrier.wait(60)
     note(f"sum={worker.at(worker.boundaries[0]).sum():.0f}")
