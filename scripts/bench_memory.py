@@ -6,6 +6,7 @@ Each size runs in a process of its own, which reads its peak from the system whi
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -108,7 +109,7 @@ def peak_of_a_training(root: Path, device_name: str) -> dict[str, int]:
         features = sum(file.stat().st_size for file in space.glob("*.bin"))
     over.set()
     watcher.join()
-    return {"peak": peak[0], "pixels": data.pixels.nbytes, "features": features}
+    return {"peak": peak[0], "pixels": math.prod(data.pixels.shape), "features": features}
 
 
 def anonymous_bytes() -> int:

@@ -7,6 +7,7 @@ from biotune.errors import ConfigError
 
 AUTO = "auto"  # found before the search
 EVOLVED = "evolved"  # found by the search
+STREAM = "stream"  # decoded for every mini-batch
 
 
 @dataclass
@@ -31,6 +32,12 @@ class DatasetConfig:
     test_fraction: float = key(0.2, "Share held out as test set where the dataset has none.", gt=0, lt=1)
     split_seed: int = key(0, "Seed of the hold-outs, folds and subsets.", ge=0, le=2**32 - 2)
     skip_broken: bool = key(False, "Leave out images that cannot be decoded instead of refusing the dataset.")
+    decoded: str = key(
+        "cache",
+        "Keep decoded images in the cache on disk (cache), or decode them again for every mini-batch (stream), for datasets "
+        "too large to keep decoded; the scores are the same.",
+        choices=("cache", STREAM),
+    )
     value_range: str = key(
         AUTO,
         "Values LOW,HIGH that become black and white in images of more than 8 bits; auto takes the type's range, or that of "

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from biotune.datasets.copies import COPIES
-from biotune.datasets.decoded import ABOUT, UNFINISHED, is_abandoned
+from biotune.datasets.decoded import ABOUT, DIGESTS, PIXELS
+from biotune.datasets.shards import remove_if_free
 from biotune.datasets.value_range import RANGES
+from biotune.store.files import UNFINISHED
 from biotune.store.scratch import cache_folder
 
 
@@ -28,7 +30,7 @@ class CacheEntry:
         geometry: Side of the images in pixels, and how they were resized to it.
         size: Size on disk in bytes.
         used: When it was last opened.
-        unfinished: Whether a process is filling it, or died while filling it.
+        unfinished: Whether a process is filling it, or was interrupted, after which the next one continues.
     """
 
     folder: Path
@@ -59,23 +61,34 @@ def clear(dataset: str | None = None) -> list[CacheEntry]:
         The removed entries.
     """
     chosen = [entry for entry in entries() if dataset in (None, entry.dataset)]
-    chosen = [entry for entry in chosen if not entry.unfinished or is_abandoned(entry.folder)]
     for entry in chosen:
-        shutil.rmtree(entry.folder, ignore_errors=True)
+        _remove(entry.folder)
     if dataset is None:
         for found_once in (COPIES, RANGES):
-            shutil.rmtree(cache_folder() / found_once, ignore_errors=True)
+            for path in (cache_folder() / found_once).glob("*"):
+                _remove(path)
     return [entry for entry in chosen if not entry.folder.exists()]
+
+
+def _remove(path: Path) -> None:
+    """Remove an entry, unless a process is filling it."""
+    if path.name.startswith(UNFINISHED):
+        remove_if_free(path)
+    elif path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _entry(folder: Path) -> CacheEntry:
     unfinished = folder.name.startswith(UNFINISHED)
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        shape = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False).shape
         dataset = "" if unfinished else str(about["dataset"])
-        images, side = shape[0], shape[1]
-        geometry = f"{side}×{side} from {about['resize']}, {about['interpolation']}"
+        images = len(np.load(folder / DIGESTS, mmap_mode="r", allow_pickle=False))
+        streamed = "streamed" in about
+        side = about["streamed"] if streamed else np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False).shape[1]
+        geometry = f"{side}×{side} from {about['resize']}, {about['interpolation']}{', streamed' if streamed else ''}"
     except (OSError, ValueError, KeyError, IndexError):
         dataset, images, geometry = "" if unfinished else folder.name.rpartition("-")[0], 0, "unreadable"
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -12,8 +12,8 @@ import numpy as np
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import Facts
 from biotune.datasets.copies import Copies, digest_of_image, sets_of_copies
-from biotune.datasets.decoded import in_parallel
 from biotune.datasets.images import bombs_refused, is_hidden
+from biotune.datasets.parallel import in_parallel
 from biotune.datasets.registry import facts_of, load_source
 from biotune.datasets.source import SPLITS
 from biotune.errors import one_line

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from biotune.datasets.decoded import DIGEST_BYTES, Digests, digest_of, in_parallel
+from biotune.datasets.decoded import DIGEST_BYTES, Digests, digest_of
 from biotune.datasets.images import EIGHT_BIT, bombs_refused, kind_of, to_rgb, values_of
+from biotune.datasets.shards import in_shards, unfinished
 from biotune.datasets.source import Indices, Source
-from biotune.errors import RunFolderError
 from biotune.store.files import write_whole
 from biotune.store.scratch import cache_folder
 
@@ -49,10 +50,12 @@ def sets_of_copies(digests: Sequence[bytes] | Digests, splits: Sequence[str], la
         splits: (N,) the set in which each image lies.
         labels: (N,) the label of each image.
     """
+    listed = [bytes(digest) for digest in digests]
+    repeated = {digest for digest, count in Counter(listed).items() if count > 1 and digest}
     places: dict[bytes, list[int]] = defaultdict(list)
-    for position, digest in enumerate(digests):
-        if digest:
-            places[bytes(digest)].append(position)
+    for position, digest in enumerate(listed):
+        if digest in repeated:
+            places[digest].append(position)
     label_of = list(labels)
     return [
         Copies(tuple(own), len({splits[at] for at in own}) > 1, len({label_of[at] for at in own}) > 1)
@@ -76,9 +79,12 @@ def with_copies(source: Source, on_progress: Callable[[int, int], None] = lambda
     if not source.on_disk or source.copies is not None:
         return source
     digests = _digests(source, np.flatnonzero(source.splits != "test"), on_progress)
+    listed = digests.tolist()
+    number = {digest: at for at, digest in enumerate(dict.fromkeys(listed))}
+    copies = np.array([number[digest] for digest in listed], dtype=np.int64)
     # an image that cannot be decoded is no copy
-    own = np.array([digest or b"%d" % position for position, digest in enumerate(digests)])
-    copies = np.unique(own, return_inverse=True)[1].astype(np.int64)
+    without = np.flatnonzero(digests == b"")
+    copies[without] = len(number) + np.arange(len(without))
     groups = source.groups
     if groups is not None:
         groups = _joined(groups, copies)
@@ -99,19 +105,32 @@ def _digests(source: Source, members: Indices, on_progress: Callable[[int, int],
     """The (N,) hashes of the members; others have none."""
     key = hashlib.sha256(f"{_FORMAT} {source.fingerprint}".encode() + members.tobytes()).hexdigest()
     file = cache_folder() / COPIES / f"{key[:32]}.npy"
-    with suppress(OSError, ValueError, EOFError):
-        kept = np.load(file, allow_pickle=False)
-        if kept.shape == (len(source.names),):
-            return np.asarray(kept)
+    kept = _kept(file, len(source.names))
+    if kept is not None:
+        return kept
     digests = np.zeros(len(source.names), dtype=f"S{DIGEST_BYTES}")
-    with bombs_refused():
-        for row, outcome in in_parallel(lambda row: _digest(source, int(members[row])), len(members)):
-            digests[members[row]] = b"" if isinstance(outcome, Exception) else outcome
-            on_progress(row + 1, len(members))
-    with suppress(OSError, RunFolderError):  # a cache that cannot be written is told of by the decoded images
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished(file, len(members), on_progress) as part:
+        kept = _kept(file, len(source.names))
+        if kept is not None:  # another process has made it while this one waited
+            return kept
+        with bombs_refused():
+            found = in_shards(part, len(members), lambda row: _digest(source, int(members[row])), _recorded, on_progress)
+            for row, digest in found:
+                digests[members[row]] = digest
         write_whole(file, partial(np.save, arr=digests, allow_pickle=False))
     return digests
+
+
+def _kept(file: Path, count: int) -> Digests | None:
+    with suppress(OSError, ValueError, EOFError):
+        kept = np.load(file, allow_pickle=False)
+        if kept.shape == (count,):
+            return np.asarray(kept)
+    return None
+
+
+def _recorded(row: int, outcome: bytes | Exception) -> str:
+    return "" if isinstance(outcome, Exception) else outcome.decode()
 
 
 def _digest(source: Source, index: int) -> bytes:

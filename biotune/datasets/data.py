@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biotune.config.sections import DatasetConfig
+from biotune.config.sections import STREAM, DatasetConfig
 from biotune.datasets.copies import Copies, sets_of_copies, with_copies
 from biotune.datasets.decoded import Decoded, Pixels, decode
 from biotune.datasets.images import Geometry, ValueRange
 from biotune.datasets.registry import load_source
 from biotune.datasets.source import SPLITS, Indices, Source
 from biotune.datasets.splits import AS_GIVEN, Fold, Resampling, SplitIndices, check_classes, draw_folds, partition
+from biotune.datasets.streamed import Streamed
 from biotune.datasets.value_range import find_range
 
 
@@ -38,7 +39,7 @@ class Data:
     Attributes:
         name: The dataset's name.
         classes: Names of the classes.
-        pixels: (N, H, W, 3) uint8 RGB, all images in use.
+        pixels: (N, H, W, 3) uint8 RGB, all images in use; with dataset.decoded=stream they are decoded when rows are read.
         labels: (N,) int64 indices into `classes`.
         names: (N,) name of each image: its path below the root, or its index.
         whole: All training and validation images.
@@ -55,7 +56,7 @@ class Data:
 
     name: str
     classes: tuple[str, ...]
-    pixels: Pixels
+    pixels: Pixels | Streamed
     labels: Indices
     names: tuple[str, ...]
     whole: Part
@@ -146,8 +147,11 @@ def load_dataset(
     """
     source, config, cut, folds = plan.source, plan.config, plan.cut, plan.folds
     members = np.sort(np.concatenate([cut.train, cut.val, cut.test]))
-    value_range = config.limits or find_range(source, cut.train)
-    decoded = decode(source, members, geometry.scaled_to(config.image_size), config.skip_broken, on_progress, value_range)
+    value_range = config.limits or find_range(source, cut.train, on_progress)
+    geometry = geometry.scaled_to(config.image_size)
+    streams = config.decoded == STREAM and source.on_disk
+    decoded = decode(source, members, geometry, config.skip_broken, on_progress, value_range, keep=not streams)
+    pixels = Streamed(config, source, members, geometry, value_range, decoded.digests) if streams else decoded.pixels
     if decoded.broken:
         good = np.setdiff1d(members, members[list(decoded.broken)])
         cut = SplitIndices(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
@@ -163,9 +167,9 @@ def load_dataset(
     return Data(
         name=config.name,
         classes=plan.classes,
-        pixels=decoded.pixels,
+        pixels=pixels,
         labels=labels,
-        names=tuple(source.names[index] for index in members),
+        names=tuple(source.names[index] for index in members.tolist()),
         whole=Part(train, val),
         folds=tuple(Part(*(np.searchsorted(members, part) for part in fold)) for fold in folds),
         test=test,

@@ -31,24 +31,43 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFTOVERS
 
 
-def files_below(folder: Path, hidden: bool = False) -> Iterator[Path]:
-    """Yield the files in a folder and in the folders in it; links to folders are not followed.
+def files_below(folder: Path, hidden: bool = False) -> Iterator[str]:
+    """Yield the files in a folder and in the folders in it, relative to it; links to folders are not followed.
 
     Args:
-        folder: The folder.
+        folder: The folder; what cannot be read in it is passed over.
         hidden: Whether hidden files, and those in hidden folders, are among them.
     """
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if hidden or not is_hidden(name)]
-        for name in files:
-            path = Path(place, name)
-            if (hidden or not is_hidden(name)) and path.is_file():
-                yield path
+    places = [""]
+    while places:
+        place = places.pop()
+        try:
+            with os.scandir(folder / place) as listed:
+                entries = [entry for entry in listed if hidden or not is_hidden(entry.name)]
+        except OSError:
+            continue
+        for entry in entries:
+            name = place + entry.name
+            try:  # asked of the entry, which has come with the listing, and not of the file: there may be a million
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # as of a link that leads to itself
+                continue
+            if is_file:
+                yield name
+            elif is_folder and not entry.is_symlink():
+                places.append(name + os.sep)
+
+
+def image_names(folder: Path) -> list[str]:
+    """The image files in a folder and in the folders in it, relative to it, sorted by path; hidden ones are no data."""
+    names = [name for name in files_below(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
+    # part by part, as paths are compared, but without making a million of them: no character comes before \0
+    return sorted(names, key=lambda name: os.path.normcase(name).replace(os.sep, "\0"))
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files in a folder and in the folders in it, sorted; hidden ones are no data."""
-    return sorted(path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
+    """The paths of `image_names`."""
+    return [folder / name for name in image_names(folder)]
 
 
 @contextmanager

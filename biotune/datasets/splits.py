@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from biotune.config.sections import DatasetConfig
+from biotune.datasets.hold_out import by_class, check_groups, hold_out, stratified_folds
 from biotune.datasets.source import SPLITS, Indices, Source
 from biotune.errors import DataError
 
@@ -152,106 +151,6 @@ def partition(source: Source, config: DatasetConfig) -> SplitIndices:
     return cut
 
 
-def hold_out(source: Source, members: Indices, share: float, seed: int) -> tuple[Indices, Indices]:
-    """Hold out a stratified share of images, at least one per class.
-
-    Args:
-        source: Labels and, where they exist, groups.
-        members: Indices of the images.
-        share: Share to hold out, between 0 and 1.
-        seed: Seed of the choice.
-
-    Returns:
-        The remaining and the held-out indices, both ascending.
-
-    Raises:
-        DataError: A class has fewer than two members, or too few groups.
-    """
-    if source.groups is not None:
-        return _hold_out_groups(source, source.groups, members, max(2, round(1 / share)), seed)
-    rng = np.random.default_rng(seed)
-    sides: dict[int, bool] = {}  # content → whether it is held out; of images in two classes the first one decides
-    held_parts = []
-    for label in np.unique(source.labels[members]):
-        own = members[source.labels[members] == label]
-        if len(own) < 2:
-            raise DataError(
-                f"class {source.classes[label]} has too few images ({np.count_nonzero(source.labels == label)}): one must be "
-                "left to train on after one was held out. Add images to it, or give train, val and test folders."
-            )
-        count = min(max(1, round(share * len(own))), len(own) - 1)
-        shuffled = rng.permutation(own)
-        together = shuffled[:count] if source.copies is None else _without_parting(shuffled, source.copies, count, sides)
-        # a class that consists of copies of one image cannot be divided otherwise; whoever reads the scores is told
-        held_parts.append(together if 0 < len(together) < len(own) else shuffled[:count])
-    held = np.sort(np.concatenate(held_parts))
-    return np.setdiff1d(members, held), held
-
-
-def _without_parting(shuffled: Indices, copies: Indices, count: int, sides: dict[int, bool]) -> Indices:
-    """Of a class's images, those to hold out: `count` or nearly as many, with all of their copies.
-
-    Args:
-        shuffled: The images of the class.
-        copies: Id of the content of every image of the dataset.
-        count: How many images to hold out.
-        sides: By content, whether it is held out, as far as another class has decided; receives what is decided here.
-    """
-    contents, sizes = np.unique(copies[shuffled], return_counts=True)
-    size_of = dict(zip(contents.tolist(), sizes.tolist(), strict=True))
-    room = count - sum(size for one, size in size_of.items() if sides.get(one))
-    undecided = [one for one in dict.fromkeys(copies[shuffled].tolist()) if one not in sides]
-    for one in undecided:
-        sides[one] = size_of[one] <= room
-        room -= size_of[one] if sides[one] else 0
-    if undecided and not any(sides[one] for one in size_of):  # all are larger than what is to be held out
-        sides[min(undecided, key=lambda one: size_of[one])] = True
-    return shuffled[[sides[one] for one in copies[shuffled].tolist()]]
-
-
-def _hold_out_groups(source: Source, groups: Indices, members: Indices, num_parts: int, seed: int) -> tuple[Indices, Indices]:
-    """Hold out the first of `num_parts` parts that leaves every class on both sides."""
-    _check_groups(source, groups, members, 2, "to hold images out")
-    every = np.unique(source.labels[members])
-    num_parts = min(num_parts, int(np.bincount(source.labels[members]).max()))
-    for part in stratified_folds(source.labels[members], num_parts, seed, groups[members]):
-        held, stay = members[part], np.delete(members, part)
-        if all(np.isin(every, source.labels[side]).all() for side in (held, stay)):
-            return stay, held
-    fewest = min(every, key=lambda label: int((source.labels[members] == label).sum()))
-    raise DataError(
-        f"{source.name}: no hold-out of one part in {num_parts} has images of every class, as groups (such as patients) stay "
-        f"together; class {source.classes[fewest]} has the fewest. Set a larger dataset.val_fraction and dataset.test_fraction."
-    )
-
-
-def stratified_folds(labels: Indices, num_folds: int, seed: int, groups: NDArray[np.int64] | None = None) -> list[Indices]:
-    """Divide positions into disjoint stratified parts that together cover them.
-
-    Args:
-        labels: (N,) one label per position.
-        num_folds: Number of parts; 1 gives one part with all positions.
-        seed: Seed of the shuffle.
-        groups: (N,) id of the group of each position; a group stays in one part.
-
-    Returns:
-        Ascending positions of each part.
-    """
-    positions = np.arange(len(labels))
-    if num_folds == 1:
-        return [positions]
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import, and not needed in workers
-
-    if groups is not None:
-        grouped = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-        with warnings.catch_warnings():
-            # the callers report a class that is missing in a part, in one line
-            warnings.simplefilter("ignore", UserWarning)
-            return [held for _, held in grouped.split(positions, labels, groups)]
-    plain = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
-    return [held for _, held in plain.split(positions, labels)]
-
-
 def draw_folds(source: Source, cut: SplitIndices, resampling: Resampling, seed: int) -> tuple[Fold, ...]:
     """Draw the training and validation images of each fold.
 
@@ -320,24 +219,13 @@ def disjoint_folds(source: Source, cut: SplitIndices, num_folds: int, seed: int 
             )
         groups = None if source.groups is None else source.groups[members]
         if source.groups is not None and num_folds > 1:
-            _check_groups(source, source.groups, members, num_folds, f"for evolution.folds={num_folds} {name} folds")
+            check_groups(source, source.groups, members, num_folds, f"for evolution.folds={num_folds} {name} folds")
         own = [members[held] for held in stratified_folds(source.labels[members], num_folds, seed, groups)]
         if groups is not None and num_folds > 1:
             for part in own:
                 _check_part(source, members, part, seed, f"{name} fold")
         parts.append(own)
     return list(zip(*parts, strict=True))
-
-
-def _check_groups(source: Source, groups: Indices, members: Indices, num_parts: int, purpose: str) -> None:
-    """Reject more parts than a class has groups."""
-    for label in np.unique(source.labels[members]):
-        count = len(np.unique(groups[members][source.labels[members] == label]))
-        if count < num_parts:
-            raise DataError(
-                f"class {source.classes[label]} has images of {count} groups (such as patients), which stay together; "
-                f"{num_parts} are needed {purpose}. Add images, hold out a larger share or set fewer evolution.folds."
-            )
 
 
 def _check_part(source: Source, members: Indices, part: Indices, seed: int, what: str) -> None:
@@ -374,8 +262,7 @@ def check_classes(source: Source, cut: SplitIndices) -> None:
 def _subset(labels: Indices, members: Indices, share: float, seed: int) -> Indices:
     rng = np.random.default_rng([seed, 2])
     chosen = []
-    for label in np.unique(labels[members]):
-        own = members[labels[members] == label]
+    for _, own in by_class(labels, members):
         chosen.append(rng.permutation(own)[: max(1, round(share * len(own)))])
     return np.sort(np.concatenate(chosen))
 
@@ -384,5 +271,5 @@ def _at_most(labels: Indices, members: Indices, limit: int | None, seed: int) ->
     if limit is None:
         return members
     rng = np.random.default_rng([seed, 3])
-    chosen = [rng.permutation(members[labels[members] == label])[:limit] for label in np.unique(labels[members])]
+    chosen = [rng.permutation(own)[:limit] for _, own in by_class(labels, members)]
     return np.sort(np.concatenate(chosen)) if chosen else members

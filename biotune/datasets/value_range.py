@@ -6,13 +6,13 @@ import hashlib
 import json
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from biotune.datasets.decoded import in_parallel
 from biotune.datasets.images import EIGHT_BIT, FLOAT, TYPE_RANGE, ValueRange, bombs_refused, kind_of, values_of
+from biotune.datasets.shards import OnProgress, in_shards, unfinished
 from biotune.datasets.source import Indices, Source
-from biotune.errors import RunFolderError
 from biotune.store.files import write_whole
 from biotune.store.scratch import cache_folder
 
@@ -22,7 +22,7 @@ RANGES = "ranges"  # the folder in the cache
 _MOST = 0.5  # share of a type's range that images must use, so that the range is taken for theirs
 
 
-def find_range(source: Source, members: Indices) -> ValueRange | None:
+def find_range(source: Source, members: Indices, on_progress: OnProgress = lambda done, total: None) -> ValueRange | None:
     """Find the values that stand for black and white in a dataset's images of more than 8 bits.
 
     Microscopes and X-ray detectors write 12 bits into images of 16, which would come out nearly black. The range is that of
@@ -32,6 +32,7 @@ def find_range(source: Source, members: Indices) -> ValueRange | None:
     Args:
         source: The labelled images.
         members: (N,) indices of the training images; no other image has a say.
+        on_progress: Called with the number of images looked at and the number of all images.
 
     Returns:
         The range; None for the type's: there are only 8-bit images, both integers and floats, or integers that use their range.
@@ -41,23 +42,28 @@ def find_range(source: Source, members: Indices) -> ValueRange | None:
     key = hashlib.sha256(f"{_FORMAT} {source.fingerprint}".encode() + members.tobytes()).hexdigest()
     file = cache_folder() / RANGES / f"{key[:32]}.json"
     with suppress(OSError, ValueError):
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        return None if kept is None else (float(kept[0]), float(kept[1]))
-    found = _over(source, members)
-    content = json.dumps(found).encode()
-    with suppress(OSError, RunFolderError):  # a cache that cannot be written is told of by the decoded images
-        file.parent.mkdir(parents=True, exist_ok=True)
+        return _kept(file)
+    with unfinished(file, len(members), on_progress) as part:
+        with suppress(OSError, ValueError):  # another process may have made it while this one waited
+            return _kept(file)
+        found = _over(source, members, part, on_progress)
+        content = json.dumps(found).encode()
         write_whole(file, lambda target: target.write(content))
     return found
 
 
-def _over(source: Source, members: Indices) -> ValueRange | None:
+def _kept(file: Path) -> ValueRange | None:
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return None if kept is None else (float(kept[0]), float(kept[1]))
+
+
+def _over(source: Source, members: Indices, part: Path, on_progress: OnProgress) -> ValueRange | None:
     kinds: set[str] = set()
     low, high = np.inf, -np.inf
     with bombs_refused():
-        for _, outcome in in_parallel(partial(_extremes, source, members), len(members)):
-            if isinstance(outcome, Exception) or outcome is None:
-                continue  # an image that cannot be decoded is told of by the decoder
+        for _, outcome in in_shards(part, len(members), partial(_extremes, source, members), _recorded, on_progress):
+            if outcome is None:
+                continue
             kind, smallest, largest = outcome
             kinds.add(kind)
             low, high = min(low, smallest), max(high, largest)
@@ -67,6 +73,11 @@ def _over(source: Source, members: Indices) -> ValueRange | None:
         usual: ValueRange = (0.0, 1.0) if high <= 1 else (0.0, 255.0)
         return usual if _uses(usual, low, high) else (low, high)
     return None if _uses(TYPE_RANGE, low, high) else (low, high)
+
+
+def _recorded(row: int, outcome: tuple[str, float, float] | None | Exception) -> tuple[str, float, float] | None:
+    # an image that cannot be decoded is told of by the decoder
+    return None if isinstance(outcome, Exception) else outcome
 
 
 def _uses(usual: ValueRange, low: float, high: float) -> bool:

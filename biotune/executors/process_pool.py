@@ -15,9 +15,10 @@ from biotune.config.schema import TrialsConfig
 from biotune.errors import WorkerError, one_line
 from biotune.executors.processes import how_it_ended
 from biotune.executors.setup import Setup
-from biotune.executors.slots import Slot, make_slots, usable_cores, workers_per_device
+from biotune.executors.slots import Slot, make_slots, workers_per_device
 from biotune.executors.supervisor import Message, Supervisor, Worker
 from biotune.executors.worker import serve
+from biotune.store.cores import usable_cores
 from biotune.store.files import LOG
 from biotune.trial import Trial
 
@@ -104,8 +105,13 @@ class ProcessPool(Supervisor[ProcessWorker]):
         import torch
 
         gpus = torch.cuda.device_count() if device.type == "cuda" else 0
-        slots = make_slots(config.device, device.type, config.executor, gpus, usable_cores(), os.environ)
-        shared = replace(setup.with_pixels_in_a_file(), workers_per_gpu=workers_per_device(slots))
+        cores = usable_cores()
+        slots = make_slots(config.device, device.type, config.executor, gpus, cores, os.environ)
+        shared = replace(
+            setup.with_pixels_in_a_file(),
+            workers_per_gpu=workers_per_device(slots),
+            decoders=max(1, cores // len(slots)),
+        )
         return ProcessPool(shared, slots, config.executor.trial_timeout)
 
     def close(self) -> None:

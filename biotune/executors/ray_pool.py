@@ -26,10 +26,11 @@ from biotune.config.sections import ExecutorConfig
 from biotune.errors import ConfigError, RunFolderError, WorkerError, one_line
 from biotune.executors.actor import Message, Seen, Shipped, TrialActor, file_digest, folder_of
 from biotune.executors.setup import Setup
-from biotune.executors.slots import Slot, usable_cores
+from biotune.executors.slots import Slot
 from biotune.executors.supervisor import Message as Heard
 from biotune.executors.supervisor import Supervisor, Worker
 from biotune.executors.worker import BROKEN, FOLDER, HELLO, RESULT
+from biotune.store.cores import usable_cores
 from biotune.store.files import LOG, write_whole
 from biotune.trial import Trial
 
@@ -175,7 +176,11 @@ class RayPool(Supervisor[ActorWorker]):
         """
         settings = config.executor
         gpus = settings.gpus if settings.gpus is not None else float(device.type == "cuda")
-        shared = replace(setup.with_pixels_in_a_file(), workers_per_gpu=max(1, int(1 / gpus)) if gpus else 1)
+        shared = replace(
+            setup.with_pixels_in_a_file(),
+            workers_per_gpu=max(1, int(1 / gpus)) if gpus else 1,
+            decoders=max(1, int(settings.cpus or settings.threads)),
+        )
         return RayPool(shared, settings, network, gpus)
 
     def close(self) -> None:

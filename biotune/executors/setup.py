@@ -34,6 +34,7 @@ class Setup:
         threads: Number of CPU threads per trial.
         pixels: The npy file of the images, for processes that do not share this one's memory.
         workers_per_gpu: Number of workers that use one GPU.
+        decoders: Number of threads with which a worker decodes streamed images; None for all usable cores.
     """
 
     plugins: tuple[str, ...]
@@ -46,6 +47,7 @@ class Setup:
     threads: int
     pixels: Path | None = None
     workers_per_gpu: int = 1
+    decoders: int | None = None
 
     @staticmethod
     def of(config: TrialsConfig, data: Data, folder: Path, scratch: Path) -> Setup:
@@ -64,10 +66,16 @@ class Setup:
     def with_pixels_in_a_file(self) -> Setup:
         """The same description for other processes, which map the images from a file instead of receiving them.
 
+        Streamed images need no file: each process decodes them itself.
+
         Raises:
             RunFolderError: The file cannot be written.
         """
+        from biotune.datasets.streamed import Streamed
+
         pixels = self.data.pixels
+        if isinstance(pixels, Streamed):
+            return self
         if isinstance(pixels, np.memmap):
             path = Path(str(pixels.filename))
         else:
@@ -86,11 +94,15 @@ def build(setup: Setup, device: str, network: Network | None = None) -> Workspac
         setup: The description of the worker.
         device: Torch's name of the device on which to train.
         network: The backbone with its initial weights if this process has built it already; None builds it.
+
+    Raises:
+        DataError: Streamed images are missing, or have changed since the description was made.
     """
     import torch
 
     from biotune.backbones.registry import build_network
     from biotune.config.plugins import load_plugins
+    from biotune.datasets.streamed import Streamed
     from biotune.training.device import keep_freed_memory
     from biotune.training.workspace import Workspace
 
@@ -101,6 +113,9 @@ def build(setup: Setup, device: str, network: Network | None = None) -> Workspac
         data = replace(data, pixels=np.load(setup.pixels, mmap_mode="r", allow_pickle=False))
     if network is None:
         load_plugins(list(setup.plugins))
+    if isinstance(data.pixels, Streamed):
+        data.pixels.open(setup.decoders)
+    if network is None:
         network = build_network(setup.backbone, len(data.classes))
     return Workspace.of(network, data, setup.training, torch.device(device), setup.scratch, setup.max_gb, setup.workers_per_gpu)
 

@@ -24,6 +24,7 @@ FREE = (
     "executor.cpus",
     "executor.gpus",
     "dataset.download",
+    "dataset.decoded",
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ class SharedActivations:
         boundaries: Sequence[Boundary],
         rows: Indices,
         folder: Path,
-        images: Callable[[Indices], Tensor],
+        images: Callable[[Iterable[Indices]], Iterator[Tensor]],
         device: torch.device,
     ) -> None:
         """Prepare; activations are computed when they are first needed.
@@ -143,7 +143,7 @@ class SharedActivations:
             boundaries: The boundaries to store, by block.
             rows: (N,) ascending rows of the dataset whose activations are stored.
             folder: The folder of the files, shared by the workers of a run.
-            images: Maps rows (B,) to the chain's input (B, 3, H, W) on the device.
+            images: Maps mini-batches of rows (B,) one after the other to the chain's input (B, 3, H, W) on the device.
             device: The device on which the chain computes.
         """
         self.chain = chain
@@ -213,14 +213,14 @@ class SharedActivations:
             "BIOTUNE_CACHE_DIR to another folder, or lower features.max_gb."
         )
 
-    def _batches(self, start: Boundary | None) -> Iterable[Tensor]:
-        for begin in range(0, len(self.rows), _BATCH):
-            rows = self.rows[begin : begin + _BATCH]
-            if start is None:
-                yield self._images(rows)
-            else:
-                stored = from_store(self.at(start)[begin : begin + _BATCH], start.dtype)
-                yield start.restore(stored.to(self._device))
+    def _batches(self, start: Boundary | None) -> Iterator[Tensor]:
+        begins = range(0, len(self.rows), _BATCH)
+        if start is None:
+            yield from self._images(self.rows[begin : begin + _BATCH] for begin in begins)
+            return
+        for begin in begins:
+            stored = from_store(self.at(start)[begin : begin + _BATCH], start.dtype)
+            yield start.restore(stored.to(self._device))
 
 
 def from_store(stored: NDArray[Any], dtype: torch.dtype) -> Tensor:

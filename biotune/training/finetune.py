@@ -163,9 +163,10 @@ def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, lo
         network.module.train()
         # from a generator of its own, so that the mini-batches of training are the same for every strategy
         order = np.random.default_rng((trial.seed, epoch)).permutation(rows)
-        for batch in islice(batch_rows(order, training.batch_size), batches):
+        first = list(islice(batch_rows(order, training.batch_size), batches))
+        for batch, inputs in zip(first, entry.inputs(first), strict=True):
             with workspace.autocast():
-                yield loss_function(entry.forward(entry.take(batch)), workspace.labels(batch))
+                yield loss_function(entry.forward(inputs), workspace.labels(batch))
 
     return hooks_of(
         TrainingContext(
@@ -230,7 +231,7 @@ def predict(workspace: Workspace, rows: Rows, entry: EntryPoint | None = None) -
     size = workspace.training.eval_batch_size
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
     with workspace.autocast():
-        return torch.cat([entry.forward(entry.take(batch)).float() for batch in batches])
+        return torch.cat([entry.forward(inputs).float() for inputs in entry.inputs(batches)])
 
 
 def _train_epoch(
@@ -245,9 +246,9 @@ def _train_epoch(
 ) -> None:
     workspace.network.module.train()
     total = torch.zeros((), device=workspace.device)
-    for batch in batch_rows(order.permutation(rows), workspace.training.batch_size):
+    batches = list(batch_rows(order.permutation(rows), workspace.training.batch_size))
+    for batch, inputs in zip(batches, entry.inputs(batches), strict=True):
         optimizer.zero_grad(set_to_none=True)
-        inputs = entry.take(batch)
         if workspace.training.augment == "standard":
             inputs = standard(inputs, order)
         with workspace.autocast():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from biotune.datasets.streamed import Streamed
 
 Rows = NDArray[np.int64]
 SHARE = 0.25  # fraction of a GPU's memory for data; training itself needs most of it
@@ -74,6 +76,27 @@ class Placement:
             # copied by numpy first: a mapped file can be read-only, and torch has no read-only tensors
             self._copies[name] = torch.from_numpy(np.array(table)).to(self.device).view(dtype)
         return self._copies[name].index_select(0, self.send(torch.from_numpy(rows)))
+
+    def in_turn(
+        self, name: str, table: NDArray[Any] | Streamed, batches: Iterable[Rows], dtype: torch.dtype
+    ) -> Iterator[Tensor]:
+        """Read mini-batches of a table onto the device one after the other; streamed images are decoded ahead.
+
+        Args:
+            name: The table's name.
+            table: (N, ...) the table, see `take`.
+            batches: The rows (B,) of each mini-batch.
+            dtype: The torch type of its entries, of the same width as the numpy type.
+
+        Yields:
+            (B, ...) tensor of each.
+        """
+        if isinstance(table, Streamed):
+            for entries in table.in_turn(batches):
+                yield self.send(torch.from_numpy(entries)).view(dtype)
+        else:
+            for rows in batches:
+                yield self.take(name, table, rows, dtype)
 
     def send(self, tensor: Tensor) -> Tensor:
         """Copy a host tensor to the device."""

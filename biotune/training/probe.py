@@ -82,8 +82,8 @@ def features_of(workspace: Workspace, rows: Rows) -> Tensor:
     handle = network.module.get_submodule(network.head).register_forward_pre_hook(keep)
     try:
         with workspace.computing():
-            for start in range(0, len(rows), _BATCH):
-                entry.forward(entry.take(rows[start : start + _BATCH]))
+            for inputs in entry.inputs(rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)):
+                entry.forward(inputs)
     finally:
         handle.remove()
     features = torch.cat(found)

@@ -5,7 +5,8 @@ Returns mini-batches by row. Knows nothing about optimizers, learning rates or s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from biotune.backbones.network import Network, main_output
 from biotune.backbones.state import copy_state, restore
 from biotune.config.sections import TrainingConfig
 from biotune.datasets.data import Data
+from biotune.datasets.streamed import Streamed
 from biotune.training.activations import (
     GB,
     Boundary,
@@ -49,12 +51,18 @@ class EntryPoint:
     """A position in the network at which mini-batches enter.
 
     Attributes:
-        take: Maps rows (B,) to the input of `forward`, on the device.
-        forward: Maps that input to logits (B, classes).
+        inputs: Maps mini-batches of rows (B,) one after the other to inputs of `forward`, on the device; may prepare the next
+            one while the caller uses the one before.
+        forward: Maps an input to logits (B, classes).
     """
 
-    take: Callable[[Rows], Tensor]
+    inputs: Callable[[Iterable[Rows]], Iterator[Tensor]]
     forward: Callable[[Tensor], Tensor]
+
+    def take(self, rows: Rows) -> Tensor:
+        """The input of `forward` for rows (B,) of a single mini-batch."""
+        (found,) = self.inputs([rows])
+        return found
 
 
 @dataclass
@@ -131,13 +139,17 @@ class Workspace:
 
     def images(self, rows: Rows) -> Tensor:
         """(B, 3, H, W) normalised float images on the device."""
-        pixels = self.placement.take("pixels", self.data.pixels, rows, torch.uint8)
-        return self._normalise(pixels)
+        (found,) = self.images_in_turn([rows])
+        return found
+
+    def images_in_turn(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        """(B, 3, H, W) normalised float images of each mini-batch, on the device; streamed ones are decoded ahead."""
+        return map(self._normalise, self.placement.in_turn("pixels", self.data.pixels, batches, torch.uint8))
 
     def whole(self) -> EntryPoint:
         """The entry before the first block: valid for any schedule and any weights."""
         module = self.network.module
-        return EntryPoint(self.images, lambda x: main_output(module(x)))
+        return EntryPoint(self.images_in_turn, lambda x: main_output(module(x)))
 
     def entry(self, first_trained: int) -> EntryPoint:
         """The deepest entry before a block; the blocks before it must have their initial weights now and keep them.
@@ -152,10 +164,11 @@ class Workspace:
         with self.computing():
             stored = features.at(boundary)
 
-        def take(rows: Rows) -> Tensor:
-            return boundary.restore(self.placement.take(_table(boundary), stored, features.positions(rows), boundary.dtype))
+        def inputs(batches: Iterable[Rows]) -> Iterator[Tensor]:
+            positions = map(features.positions, batches)
+            return map(boundary.restore, self.placement.in_turn(_table(boundary), stored, positions, boundary.dtype))
 
-        return EntryPoint(take, lambda x: main_output(features.chain.forward(x, boundary.entry)))
+        return EntryPoint(inputs, lambda x: main_output(features.chain.forward(x, boundary.entry)))
 
     def _shared(self, scratch: Path, max_gb: float) -> SharedActivations | None:
         """The activations to share, or None if the network or the training settings allow none."""
@@ -169,11 +182,12 @@ class Workspace:
         limit = first_moving_block(network.module, network.blocks, self.training.frozen_norm)
         usable = [boundary for boundary in found if boundary.block <= limit]
         kept = choose_boundaries(usable, len(rows), max_gb * GB)
-        return SharedActivations(chain, kept, rows, scratch, self.images, self.device) if kept else None
+        return SharedActivations(chain, kept, rows, scratch, self.images_in_turn, self.device) if kept else None
 
     def _table_sizes(self) -> dict[str, int]:
         """Bytes of the tables that can be held in device memory: images first, then activations from the deepest upwards."""
-        sizes = {"pixels": int(np.prod(self.data.pixels.shape))}
+        streamed = isinstance(self.data.pixels, Streamed)
+        sizes = {} if streamed else {"pixels": math.prod(self.data.pixels.shape)}
         if self.features is not None:
             deepest_first = sorted(self.features.boundaries, key=lambda boundary: -boundary.block)
             sizes |= {_table(boundary): boundary.size(len(self.features.rows)) for boundary in deepest_first}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from biotune.datasets.decoded import decode
 from biotune.datasets.images import prepare
 from biotune.datasets.loaders import folder
 from biotune.datasets.source import Source
-from biotune.errors import BiotuneError, DataError
+from biotune.errors import BiotuneError, DataError, RunFolderError
 from biotune.store.scratch import cache_folder
 
 
@@ -168,20 +170,37 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(
     assert (result.pixels[7] == np.asarray(prepare(source.read(7), eight))).all()
 
 
-def test_two_builders_at_once_both_get_the_right_pixels(source: Source, eight: Preprocessing) -> None:
-    together = threading.Barrier(2)
+def test_of_two_builders_at_once_one_waits_and_reads_nothing(source: Source, eight: Preprocessing) -> None:
+    waits = threading.Event()
+    watched, reads = counting(source)
 
     def read(index: int) -> Image.Image:
-        if index == 0:
-            together.wait(20)  # both are in the middle of it now
-        return source.read(index)
+        if index == 7:
+            assert waits.wait(20), "the other one has come, and waits"
+        return watched.read(index)
 
-    meeting = dataclasses.replace(source, read=read)
+    def build(number: int) -> np.ndarray:
+        return decode(replaced, EVERY, eight, on_progress=lambda done, total: waits.set() if done == 0 else None).pixels
+
+    replaced = dataclasses.replace(source, read=read)
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda _: decode(meeting, EVERY, eight), range(2)))
+        results = list(pool.map(build, range(2)))
     wanted = np.stack([np.asarray(prepare(source.read(index), eight)) for index in EVERY])
-    assert all((result.pixels == wanted).all() for result in results)
+    assert all((pixels == wanted).all() for pixels in results)
+    assert sorted(reads) == list(range(8))
     assert len(list((cache_folder() / "decoded").iterdir())) == 1
+
+
+def test_a_disk_without_room_is_told_of_before_anything_is_decoded(
+    source: Source, eight: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, reads = counting(source)
+    large = dataclasses.replace(eight, resize=64, crop=64)  # 98,304 bytes of pixels
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(RunFolderError, match=r"0\.0 GB free, .*need another 0\.0 GB.*dataset\.decoded=stream"):
+        decode(watched, EVERY, large)
+    assert decode(watched, EVERY, large, keep=False).pixels.shape == (0, 64, 64, 3)
+    assert sorted(reads) == list(range(8))
 
 
 def test_what_cannot_be_decoded_is_remembered_with_its_reason(tmp_path: Path, cache: Path, eight: Preprocessing) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from trees import write_image
 
-from biotune.datasets.images import bombs_refused, open_image, to_rgb
+from biotune.datasets.images import bombs_refused, image_names, images_below, open_image, to_rgb
 from biotune.datasets.loaders.files import fingerprint
 
 
@@ -122,3 +122,18 @@ def test_an_image_with_too_many_pixels_is_refused_where_warnings_are_silenced(bo
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match="10000×10000 pixels are more than"):
             open_image(bomb)
+
+
+def test_names_of_images_come_in_the_order_of_their_paths_whatever_lies_between(tmp_path: Path) -> None:
+    names = ["b.jpg", "a-b/1.jpg", "a/2.PNG", "a/1.png", "a/c/3.tiff", "a.jpg", "Z.webp"]
+    for name in [*names, "a/.hidden/4.png", ".5.png", "a/6.txt"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    (tmp_path / "link.png").symlink_to("b.jpg")
+    (tmp_path / "folder").symlink_to("a")
+    (tmp_path / "named.png").mkdir()
+    expected = ["Z.webp", "a/1.png", "a/2.PNG", "a/c/3.tiff", "a-b/1.jpg", "a.jpg", "b.jpg", "link.png"]
+    assert image_names(tmp_path) == expected
+    assert images_below(tmp_path) == sorted(tmp_path / name for name in expected)

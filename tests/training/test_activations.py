@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from types import SimpleNamespace
@@ -319,7 +319,10 @@ class Counted:
         self.fails_at: int | None = None
         self.chain = Chain((lambda x: x * 2, lambda x: x + 1, lambda x: x * x), (0, 1, 2))
 
-    def images(self, rows: np.ndarray) -> torch.Tensor:
+    def images(self, batches: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        return map(self.batch, batches)
+
+    def batch(self, rows: np.ndarray) -> torch.Tensor:
         self.calls.append(len(rows))
         time.sleep(self.pause)
         if len(self.calls) == self.fails_at:
@@ -358,9 +361,9 @@ def ask_from_elsewhere(folder: Path, barrier: Barrier | None, dies: bool = False
             os._exit(9)
         note(str(len(rows)))
         time.sleep(0.3)
-        return counted.images(rows)
+        return counted.batch(rows)
 
-    worker._images = images
+    worker._images = lambda batches: map(images, batches)
     if barrier is not None:
         barrier.wait(60)
     note(f"sum={worker.at(worker.boundaries[0]).sum():.0f}")

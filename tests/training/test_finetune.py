@@ -468,8 +468,13 @@ class TestBatches:
         self, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         workspace, seen = make_workspace(batch_size=33), []
-        real = workspace.images
-        monkeypatch.setattr(workspace, "images", lambda rows: (seen.append(rows.tolist()), real(rows))[1])
+        real = workspace.images_in_turn
+
+        def watched(batches: Sequence[np.ndarray]) -> Iterator[torch.Tensor]:
+            seen.extend(rows.tolist() for rows in batches)
+            return real(batches)
+
+        monkeypatch.setattr(workspace, "images_in_turn", watched)
         monkeypatch.setattr(loop, "predict", lambda space, rows, entry: torch.zeros(len(rows), 10))
         finetune(trial(workspace, epochs=2), workspace)  # 100 images in a fold: 33, 33, 34
         assert [len(batch) for batch in seen] == [33, 33, 34] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def fingerprint(root: Path, names: Sequence[str]) -> str:
         SHA-256 in hexadecimal digits.
     """
     digest = hashlib.sha256(f"{root.resolve()}\n".encode(errors="surrogateescape"))
+    folder = os.path.join(root, "")
     for name in names:
-        facts = (root / name).stat()
+        facts = os.stat(folder + name)
         digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -60,5 +62,4 @@ def passed_over(root: Path, names: Collection[str]) -> list[str]:
         Paths relative to the root.
     """
     taken = set(names)
-    found = (str(path.relative_to(root)) for path in files_below(root, hidden=True))
-    return sorted(name for name in found if name not in taken)
+    return sorted(name for name in files_below(root, hidden=True) if name not in taken)

@@ -3,12 +3,13 @@
 import os
 import unicodedata
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from biotune.config.sections import DatasetConfig
-from biotune.datasets.images import IMAGE_SUFFIXES, images_below, is_hidden, open_image
+from biotune.datasets.images import IMAGE_SUFFIXES, image_names, is_hidden, open_image
 from biotune.datasets.loaders.files import fingerprint, local_root, passed_over
 from biotune.datasets.source import SPLITS, Source
 from biotune.errors import DataError
@@ -37,7 +38,7 @@ def load(config: DatasetConfig) -> Source:
     folders = _split_folders(root, config)
     if folders and "train" not in folders:
         raise DataError(f"dataset.root={config.root}: has a {next(iter(folders.values())).name} folder but no train folder.")
-    found = {part: _classes(place, config) for part, place in (folders or {"": root}).items()}
+    found = {part: _classes(root, place, config) for part, place in (folders or {"": root}).items()}
     found = _spelt_alike(found)
     parts = list(found)
     # where the validation set is held out again, its images are training images too
@@ -53,18 +54,14 @@ def load(config: DatasetConfig) -> Source:
             )
     for part in [part for part in parts if part not in training]:
         _check_agreement(config, part, found[part], classes)
-    rows = [
-        (str(path.relative_to(root)), classes.index(name), part)
-        for part in parts
-        for name in classes
-        for path in found[part].get(name, ())
-    ]
-    names = tuple(row[0] for row in rows)
+    groups = [(part, label, found[part].get(name, ())) for part in parts for label, name in enumerate(classes)]
+    sizes = [len(paths) for _, _, paths in groups]
+    names = tuple(chain.from_iterable(paths for _, _, paths in groups))
     return Source(
         name=config.name,
         classes=classes,
-        labels=np.array([row[1] for row in rows], dtype=np.int64),
-        splits=np.array([row[2] for row in rows], dtype="<U5"),
+        labels=np.repeat(np.array([label for _, label, _ in groups], dtype=np.int64), sizes),
+        splits=np.repeat(np.array([part for part, _, _ in groups], dtype="<U5"), sizes),
         names=names,
         read=lambda index: open_image(root / names[index]),
         fingerprint=fingerprint(root, names),
@@ -72,7 +69,7 @@ def load(config: DatasetConfig) -> Source:
     )
 
 
-def _spelt_alike(found: dict[str, dict[str, list[Path]]]) -> dict[str, dict[str, list[Path]]]:
+def _spelt_alike(found: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
     """The images with every class spelt as in the first split: systems write accents in one code point or in two."""
     spelling = {unicodedata.normalize("NFC", name): name for name in found[next(iter(found))]}
     return {
@@ -85,7 +82,7 @@ def _shown(root: Path, folders: dict[str, Path], part: str, name: str) -> Path:
     return (folders.get(part, root) / name).relative_to(root)
 
 
-def _check_agreement(config: DatasetConfig, part: str, found: dict[str, list[Path]], classes: tuple[str, ...]) -> None:
+def _check_agreement(config: DatasetConfig, part: str, found: dict[str, list[str]], classes: tuple[str, ...]) -> None:
     """Reject a validation or test folder with other classes than the train folder; only the test folder may lack one.
 
     Raises:
@@ -119,15 +116,22 @@ def _split_folders(root: Path, config: DatasetConfig) -> dict[str, Path]:
 
 def _visible(folder: Path, config: DatasetConfig) -> list[Path]:
     """The folders in a folder, sorted, without hidden ones."""
+    _check_readable(folder, config)
+    with os.scandir(folder) as listed:
+        names = [entry.name for entry in listed if entry.is_dir() and not is_hidden(entry.name)]
+    return sorted(folder / name for name in names)
+
+
+def _check_readable(folder: Path, config: DatasetConfig) -> None:
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DataError(f"dataset.root={config.root}: {folder} cannot be read (no permission).")
-    return [child for child in sorted(folder.iterdir()) if child.is_dir() and not is_hidden(child.name)]
 
 
-def _classes(folder: Path, config: DatasetConfig) -> dict[str, list[Path]]:
-    """The images of each class folder, sorted by path; hidden files and other file types are passed over."""
-    classes: dict[str, list[Path]] = {}
+def _classes(root: Path, folder: Path, config: DatasetConfig) -> dict[str, list[str]]:
+    """The images of each class folder, relative to the root, sorted; hidden files and other file types are passed over."""
+    classes: dict[str, list[str]] = {}
     for child in _visible(folder, config):
-        _visible(child, config)  # a class folder without read permission must not be reported as one without images
-        classes[child.name] = images_below(child)
+        _check_readable(child, config)  # one without read permission must not be reported as one without images
+        place = os.path.join(child.relative_to(root), "")
+        classes[child.name] = [place + name for name in image_names(child)]
     return classes

@@ -14,9 +14,10 @@ from PIL import Image
 from biotune.backbones.network import Preprocessing
 from biotune.cli import main
 from biotune.config.sections import DatasetConfig
-from biotune.datasets.data import find_dataset
+from biotune.datasets.data import find_dataset, load_dataset
 from biotune.datasets.decoded import decode
 from biotune.datasets.loaders import folder
+from biotune.datasets.shards import unfinished
 
 
 @pytest.fixture
@@ -154,19 +155,24 @@ def test_opening_an_entry_counts_as_use(here: Path, capsys: pytest.CaptureFixtur
     assert "1970" not in capsys.readouterr().out
 
 
-def test_what_is_being_filled_stays_and_what_was_abandoned_goes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_being_filled_stays_and_what_was_left_goes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     decoded = here.parent / "cache" / "decoded"
-    for name, age in (("busy", 0), ("abandoned", 7200)):
-        (decoded / f".unfinished-{name}").mkdir(parents=True)
-        (decoded / f".unfinished-{name}" / "pixels.npy").write_bytes(b"half")
-        for path in (decoded / f".unfinished-{name}" / "pixels.npy", decoded / f".unfinished-{name}"):
-            os.utime(path, (time.time() - age,) * 2)
+    (decoded / ".unfinished-left").mkdir(parents=True)
+    (decoded / ".unfinished-left" / "pixels.npy").write_bytes(b"half")
+    with unfinished(decoded / "busy", 8, lambda done, total: None) as busy:
+        assert main(["data", "cache"]) == 0
+        assert capsys.readouterr().out.count("unfinished") == 2
+        assert main(["data", "cache", "--clear"]) == 0
+        assert list(decoded.iterdir()) == [busy]
+
+
+def test_hashes_of_streamed_images_are_listed_and_cleared_as_such(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = DatasetConfig("folder", "pets", root=str(images(here / "images")), decoded="stream")
+    load_dataset(find_dataset(config), Preprocessing(8, 8, (0.5,) * 3, (0.5,) * 3))
     assert main(["data", "cache"]) == 0
-    assert capsys.readouterr().out.count("unfinished") == 2
-    fill(images(here / "images"), "pets")  # whoever fills the cache clears away what was abandoned
-    assert not (decoded / ".unfinished-abandoned").exists()
-    assert main(["data", "cache", "--clear"]) == 0
-    assert [path.name for path in decoded.iterdir()] == [".unfinished-busy"]
+    assert "8×8 from 8, bilinear, streamed" in " ".join(capsys.readouterr().out.split())
+    assert main(["data", "cache", "--clear", "pets"]) == 0
+    assert not list((here.parent / "cache" / "decoded").iterdir())
 
 
 @pytest.mark.parametrize("harm", ["cut", "empty", "text"])

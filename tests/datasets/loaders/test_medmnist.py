@@ -68,7 +68,7 @@ def test_images_reach_the_decoded_cache(tmp_path: Path, cache: Path, eight: Prep
     np.savez_compressed(tmp_path / "dermamnist.npz", **rows, **pixels)
     data = load_dataset(find_dataset(config(tmp_path)), eight)
     assert data.pixels.shape == (21, 8, 8, 3) and int(data.pixels.max()) == int(data.pixels.min()) == 10
-    assert sorted(path.name for path in cache.iterdir()) == ["decoded", "ranges"], "no scratch file is left behind"
+    assert sorted(path.name for path in cache.iterdir()) == ["decoded", "locks", "ranges"], "no scratch file is left behind"
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, cache: Path) -> None:
