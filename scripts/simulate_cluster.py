@@ -181,7 +181,8 @@ class Forgetful:
 def share_of_full(schedule: Schedule) -> float:
     """Duration in parts of full fine-tuning, see `DURATIONS`."""
     trained = 6 * (len(schedule.blocks) - schedule.first_trained) / len(schedule.blocks)
-    return float(np.interp(trained, *zip(*DURATIONS, strict=True)))
+    blocks, parts = zip(*DURATIONS, strict=True)
+    return float(np.interp(trained, blocks, parts))
 
 
 def settings_for(size: Setting, mating: str) -> EvolutionConfig:

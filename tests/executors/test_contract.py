@@ -13,6 +13,7 @@ from pathlib import Path
 import faulty
 import pytest
 from faulty import answer_to, calls, give, trial
+from rays import local_ray
 
 from biotune.config.sections import ExecutorConfig
 from biotune.errors import RunFolderError
@@ -72,13 +73,17 @@ EXECUTORS: dict[str, Callable[[Path], Runner]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def _cluster() -> Iterator[None]:
-    """A local Ray that all pools of this module join, as each would take seconds to start its own."""
-    ray = pytest.importorskip("ray")
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    with local_ray():
+        yield
+
+
+def made(name: str, folder: Path, request: pytest.FixtureRequest) -> Play:
+    """An executor by its name above."""
+    if name.startswith("ray"):
+        request.getfixturevalue("_cluster")
+    return Play(folder, EXECUTORS[name](folder))
 
 
 class Play:
@@ -108,16 +113,16 @@ class Play:
 @pytest.fixture(scope="module", params=EXECUTORS)
 def _kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Play]]:
     """Workers take a while to start: one executor of each kind serves all tests that leave it whole."""
-    made: list[Play] = []
+    started: list[Play] = []
     folder = tmp_path_factory.mktemp("executor")
 
     def get() -> Play:
-        if not made:
-            made.append(Play(folder, EXECUTORS[request.param](folder)))
-        return made[0]
+        if not started:
+            started.append(made(request.param, folder, request))
+        return started[0]
 
     yield get
-    for play in made:
+    for play in started:
         play.executor.close()
 
 
@@ -135,7 +140,7 @@ def play(_kept: Callable[[], Play]) -> Play:
 @pytest.fixture(params=EXECUTORS)
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Play]:
     """An executor for this test alone."""
-    play = Play(tmp_path, EXECUTORS[request.param](tmp_path))
+    play = made(request.param, tmp_path, request)
     yield play
     play.executor.close()
 

@@ -12,6 +12,7 @@ import faulty
 import numpy as np
 import pytest
 from faulty import answer_to, calls, give, trial
+from rays import local_ray
 from sites import Site, outcome_of, site_maker
 
 from biotune.config.sections import ExecutorConfig
@@ -25,14 +26,13 @@ ray = pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+def own_ray() -> Iterator[None]:
+    with local_ray():
+        yield
 
 
 @pytest.fixture
-def make_pool(local_ray: None, tmp_path: Path) -> Iterator[Callable[..., RayPool]]:
+def make_pool(own_ray: None, tmp_path: Path) -> Iterator[Callable[..., RayPool]]:
     """Pools of made-up trainings in the run's folder `tmp_path`; keyword arguments go to `ExecutorConfig`."""
     pools: list[RayPool] = []
 
@@ -192,7 +192,7 @@ class FarActor(TrialActor):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [TrialActor, FarActor])
 def test_actors_and_one_process_give_the_same_numbers_to_the_bit(
-    kind: type[TrialActor], local_ray: None, make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+    kind: type[TrialActor], own_ray: None, make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RayPool.__init__, "__defaults__", (0.0, kind))
     here = outcome_of(make_site("in_process"), 0)
