@@ -10,8 +10,10 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -305,6 +307,7 @@ def _connect(address: str) -> bool:
         raise ConfigError("executor=ray: needs the extra 'ray': pip install 'biotune[ray]'.") from None
     if ray.is_initialized():
         return False  # a program that uses biotune has joined one
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
@@ -313,6 +316,9 @@ def _connect(address: str) -> bool:
             ray.init(address=address, **quiet)
     except Exception as error:  # of many types, plain ones among them
         raise WorkerError(f"executor.address={address}: no Ray cluster can be joined there: {one_line(error)}") from None
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():  # Ray's own would end this process without a word
+            signal.signal(number, handler)
     return True
 
 

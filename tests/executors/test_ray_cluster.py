@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -99,3 +100,17 @@ def test_a_search_on_two_nodes_whatever_dies_on_the_way_ends_with_the_tables_of_
     assert_same(there, here)
     keys = trained(there)
     assert len(keys) == len(set(keys)) and set(keys) == set(trained(here))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_asked_to_end_says_how_to_go_on(number: int, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    driver = start("run", *HERE, "executor=ray", "executor.workers=2", f"hydra.run.dir={folder}")
+    until = time.monotonic() + 240
+    while driver.poll() is None and len(trained(folder)) < 3 and time.monotonic() < until:
+        time.sleep(0.05)
+    driver.send_signal(number)
+    _, error = driver.communicate(timeout=60)
+    assert driver.returncode == 130, error.decode()
+    assert f"'biotune resume {folder}' goes on from here" in error.decode()
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
