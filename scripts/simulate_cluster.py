@@ -24,8 +24,9 @@ from tabulated_searchers import ONE_SEED, SEARCHERS
 from tabulated_task import Simulated, Task, read_task
 
 from biotune.config.search import EvolutionConfig
-from biotune.evolution.asynchronous import AsynchronousSearch, Proposal
+from biotune.evolution.asynchronous import AsynchronousSearch
 from biotune.evolution.generation import Generation
+from biotune.evolution.individual import Origin
 from biotune.evolution.loop import evolve
 from biotune.executors.base import NextTrial
 from biotune.fitness.fitness import ScheduleFitness
@@ -38,7 +39,7 @@ RATE = 1e-3  # stated in every simulated trial; the tables know one base learnin
 # Trained blocks from the head down, of six, and the duration in parts of full fine-tuning: what comes before the first trained
 # block is computed once and shared. Measured on a ResNet-50 (docs/speed.md, single fine-tunes), but for the head alone, a
 # fortieth: a thirtieth was measured there, with three epochs.
-DURATIONS = ((1, 1 / 40), (2, 0.28), (4, 0.93), (6, 1.0))
+TRAINED, DURATIONS = (1, 2, 4, 6), (1 / 40, 0.28, 0.93, 1.0)
 SCATTER = 0.15  # standard deviation of the logarithm of a duration
 STRAGGLERS, SLOWER = 0.02, 5.0  # share of trials on a slow machine, and by how much
 DEATHS, RESTART = 0.01, 30.0  # share of attempts that die, and seconds until their worker is back
@@ -181,8 +182,7 @@ class Forgetful:
 def share_of_full(schedule: Schedule) -> float:
     """Duration in parts of full fine-tuning, see `DURATIONS`."""
     trained = 6 * (len(schedule.blocks) - schedule.first_trained) / len(schedule.blocks)
-    blocks, parts = zip(*DURATIONS, strict=True)
-    return float(np.interp(trained, blocks, parts))
+    return float(np.interp(trained, TRAINED, DURATIONS))
 
 
 def settings_for(size: Setting, mating: str) -> EvolutionConfig:
@@ -235,7 +235,7 @@ def simulate_in_worker(path: Path, size: Setting, mating: str, given: argparse.N
 
 
 def seconds_per_proposal(evaluations: int, in_flight: int, proposals: int = 40) -> tuple[float, float]:
-    """Median and largest time from telling a result until the next proposal is there, with made-up scores.
+    """Median and largest processor time from telling a result until the next proposal is there, with made-up scores.
 
     Args:
         evaluations: Number of evaluations before.
@@ -243,26 +243,31 @@ def seconds_per_proposal(evaluations: int, in_flight: int, proposals: int = 40) 
         proposals: Number of proposals that are timed.
     """
     children = max(in_flight, 4)
-    population = evaluations + in_flight  # all of them in generation 0, which is quick to get at and the most to rank
-    size = Setting(in_flight, population, population - children, -(-proposals // children), 1)
-    search = AsynchronousSearch(settings_for(size, "asynchronous"), read_blocks(), 0, hall_size=3, smoothed=True)
+    generations = -(-(in_flight + proposals) // children)
+    settings = settings_for(Setting(in_flight, 2 * children, children, generations, 1), "asynchronous")
+    search = AsynchronousSearch(settings, read_blocks(), 0, hall_size=3, smoothed=True)
     rng = np.random.default_rng(0)
 
-    def tell(proposal: Proposal) -> None:
-        weights = proposal.schedule.lr_weights
-        lack = 0.2 + 0.01 * sum(abs(math.log10(weight)) if weight else 0.5 for weight in weights) + rng.normal(0.0, 0.02)
-        search.tell(proposal.number, Evaluation(lack, Status.OK, (1 - lack,), 1.0, 1, 1))
+    def evaluation(schedule: Schedule) -> Evaluation:
+        lack = 0.2 + 0.01 * sum(abs(math.log10(weight)) if weight else 0.5 for weight in schedule.lr_weights)
+        return Evaluation(lack + rng.normal(0.0, 0.02), Status.OK, (1 - lack,), 1.0, 1, 1)
 
-    out = deque(proposal for _ in range(population) if (proposal := search.ask()) is not None)
-    for _ in range(evaluations):
-        tell(out.popleft())
+    state = search._state  # the evaluations before are put into the history: to walk there would take as many proposals
+    for _ in range(evaluations - 2 * children):
+        one = state.population.newborn(state.toolbox.genes(), Origin.INITIAL)
+        schedule = state.population.schedule_of(one)
+        one.receive(evaluation(schedule), 0)
+        state.history.remember(schedule, one)
+    out = deque(proposal for _ in range(2 * children) if (proposal := search.ask()) is not None)
+    for _ in range(2 * children - in_flight):
+        search.tell(out[0].number, evaluation(out.popleft().schedule))
     times = []
     for _ in range(proposals):
-        begin = time.perf_counter()
-        tell(out.popleft())
+        begin = time.process_time()
+        search.tell(out[0].number, evaluation(out.popleft().schedule))
         if (proposal := search.ask()) is not None:
             out.append(proposal)
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return statistics.median(times), max(times)
 
 
@@ -321,7 +326,11 @@ def main() -> None:
         outcomes = {key: [future.result() for future in own] for key, own in futures.items()}
     lines = table(outcomes)
     if given.proposals:
-        lines += ["", "| evaluations | in flight | a proposal, median | largest |", "|---:|---:|---:|---:|"]
+        lines += [
+            "",
+            "| evaluations | in flight | processor time of a proposal, median | largest of 40 |",
+            "|---:|---:|---:|---:|",
+        ]
         for evaluations in (100, 1_000, 10_000):
             for in_flight in (8, 64, 1_000):
                 if in_flight < evaluations:
