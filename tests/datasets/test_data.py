@@ -91,7 +91,7 @@ def test_contents_follow_pixels_names_labels_and_splits_wherever_the_files_lie(
     def loaded(place: Path, **options: object) -> Data:
         return load_dataset(find_dataset(folder_config(place, **options), Resampling(2)), eight)
 
-    first = loaded(folder_tree(tmp_path / "images", {"a": 6, "b": 6}))
+    first = loaded(folder_tree(tmp_path / "images", {"a": 12, "b": 12}))
     shutil.copytree(tmp_path / "images", tmp_path / "else where", copy_function=shutil.copyfile)
     copy = loaded(tmp_path / "else where")
     assert copy.contents == first.contents
@@ -100,9 +100,9 @@ def test_contents_follow_pixels_names_labels_and_splits_wherever_the_files_lie(
     (tmp_path / "else where/b").rename(tmp_path / "else where/c")
     others.append(loaded(tmp_path / "else where").contents)
     (tmp_path / "else where/c").rename(tmp_path / "else where/b")
-    (tmp_path / "else where/b/000.png").rename(tmp_path / "else where/a/006.png")
+    (tmp_path / "else where/b/000.png").rename(tmp_path / "else where/a/012.png")
     others.append(loaded(tmp_path / "else where").contents)
-    (tmp_path / "else where/a/006.png").rename(tmp_path / "else where/b/000.png")
+    (tmp_path / "else where/a/012.png").rename(tmp_path / "else where/b/000.png")
     assert loaded(tmp_path / "else where").contents == first.contents
     write_image(tmp_path / "else where/b/000.png", 250)
     others.append(loaded(tmp_path / "else where").contents)

@@ -129,13 +129,15 @@ def test_a_comparisons_fixed_strategies_start_fresh_where_it_evolves_and_from_th
 
 
 @pytest.mark.parametrize(("fresh_head", "start"), [(True, "evolved"), (False, "fresh")])
-def test_a_head_that_is_kept_has_its_start_already(fresh_head: bool, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_is_kept_has_its_start_already(
+    fresh_head: bool, start: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     told: list[object] = []
     monkeypatch.setattr(recipe, "evolve", lambda *arguments: iter(told.append(arguments[-1]) or ()))
     config = RunConfig()
     config.training.head_start = "evolved"
     network, data = SimpleNamespace(blocks=(), fresh_head=fresh_head), SimpleNamespace(fingerprint="")
-    session = SimpleNamespace(network=network, data=data, executor=None)
+    session = SimpleNamespace(network=network, data=data, executor=None, folder=tmp_path)
     with pytest.raises(SearchError, match="no candidate"):
         recipe.search(session, config, 1e-3, SILENCE)  # type: ignore[arg-type]
     assert told == [start]
