@@ -73,7 +73,7 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
 _EXECUTORS_OF = {
     "workers": ("process_pool", "ray"),
     "trial_timeout": ("process_pool", "ray"),
-    "workers_per_gpu": ("in_process", "process_pool"),  # without a pool it is without effect, but shared settings may hold it
+    "workers_per_gpu": ("process_pool",),
     "address": ("ray",),
     "cpus": ("ray",),
     "gpus": ("ray",),
@@ -86,8 +86,13 @@ def _keys_of_one_executor(executor: ExecutorConfig, device: str) -> Iterator[str
         value = getattr(executor, name)
         if value != defaults[name] and executor.name not in fitting:
             instead = " With executor=ray, executor.gpus gives a worker a share of a GPU." if name == "workers_per_gpu" else ""
-            yield f"executor.{name}={show(value)}: needs executor={' or '.join(fitting[-2:])}.{instead}"
-    if executor.gpus and device in ("cpu", "mps"):
+            yield f"executor.{name}={show(value)}: needs executor={' or '.join(fitting)}.{instead}"
+    host, colon, port = executor.address.rpartition(":")
+    if executor.address not in ("local", AUTO) and not (
+        host and colon and port.isascii() and port.isdigit() and "/" not in host
+    ):
+        yield f"executor.address={executor.address}: must be local, auto or HOST:PORT."
+    if executor.name == "ray" and executor.gpus and device in ("cpu", "mps"):
         yield f"executor.gpus={show(executor.gpus)}: workers with a GPU train on it, but device={device}. Leave one out."
     if executor.name == "ray" and find_spec("ray") is None:
         yield "executor=ray: needs the extra 'ray': pip install 'biotune[ray]'."

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biotune.config.schema import TrialsConfig
-from biotune.config.sections import ExecutorConfig
+from biotune.config.sections import AUTO, ExecutorConfig
 from biotune.errors import ConfigError, RunFolderError, WorkerError, one_line
 from biotune.executors.actor import Message, Seen, Shipped, TrialActor, file_digest, folder_of
 from biotune.executors.setup import Setup
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from biotune.backbones.network import Network
 
 LOCAL = "local"  # the value of executor.address for a Ray of this command's own
+_REACHED = 10.0  # seconds within which a cluster must answer
 _PATIENCE = 60.0  # seconds that an actor may wait for a place before that is said
 _log = logging.getLogger(__name__)
 
@@ -310,6 +311,9 @@ def _connect(address: str) -> bool:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
+        if address not in (LOCAL, AUTO):  # Ray itself would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), _REACHED).close()
         if address == LOCAL:
             ray.init(address=LOCAL, num_cpus=usable_cores(), include_dashboard=False, **quiet)
         else:

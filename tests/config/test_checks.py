@@ -227,3 +227,34 @@ def test_what_compares_the_candidates_of_a_batch_does_not_go_with_an_asynchronou
 ) -> None:
     (line,) = complaints(changed(**STREAMED | changes))
     assert line.startswith("evolution.mating=asynchronous: ") and words in line
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "rule"),
+    [
+        ("in_process", {"workers": 2}, "executor.workers=2: needs executor=process_pool or ray."),
+        ("in_process", {"gpus": 1.0}, "executor.gpus=1.0: needs executor=ray."),
+        ("process_pool", {"cpus": 2.0}, "executor.cpus=2.0: needs executor=ray."),
+        ("process_pool", {"address": "auto"}, "executor.address=auto: needs executor=ray."),
+        (
+            "ray",
+            {"workers_per_gpu": 2},
+            "executor.workers_per_gpu=2: needs executor=process_pool. With executor=ray, executor.gpus",
+        ),
+        ("ray", {"address": "ray://host:10001"}, "executor.address=ray://host:10001: must be local, auto or HOST:PORT."),
+        ("ray", {"address": "host"}, "executor.address=host: must be local, auto or HOST:PORT."),
+        ("ray", {"gpus": 0.5}, "executor.gpus=0.5: workers with a GPU train on it, but device=cpu. Leave one out."),
+    ],
+)
+def test_a_key_of_another_executor_is_refused(
+    name: str, changes: dict[str, Any], rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("biotune.config.checks.find_spec", lambda package: package)
+    (line,) = complaints(changed(executor=ExecutorConfig(name, **changes), device="cpu"))
+    assert line.startswith(rule)
+
+
+def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, lines in ((None, ["executor=ray: needs the extra 'ray': pip install 'biotune[ray]'."]), ("there", [])):
+        monkeypatch.setattr("biotune.config.checks.find_spec", lambda package, found=found: found)
+        assert complaints(changed(executor=ExecutorConfig("ray", address="10.0.0.2:6379"))) == lines

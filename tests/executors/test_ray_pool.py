@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,16 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(tmp_path: Path, monkeyp
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(WorkerError, match=r"^executor.address=auto: no Ray cluster can be joined there: Could not find[^\n]*$"):
         RayPool(faulty.setup(tmp_path), ExecutorConfig("ray", address="auto"), None)
+
+
+def test_an_address_where_nothing_listens_is_said_within_seconds(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(
+            WorkerError, match=rf"^executor.address={address}: no Ray cluster can be joined there: [^\n]*refused"
+        ):
+            RayPool(faulty.setup(tmp_path), ExecutorConfig("ray", address=address), None)
 
 
 def test_closing_leaves_nothing_on_the_node(make_pool: Callable[..., RayPool], tmp_path: Path) -> None:
