@@ -135,7 +135,8 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(tmp_path: Path, monkeyp
         RayPool(faulty.setup(tmp_path), ExecutorConfig("ray", address="auto"), None)
 
 
-def test_an_address_where_nothing_listens_is_said_within_seconds(tmp_path: Path) -> None:
+def test_an_address_where_nothing_listens_is_said_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         address = f"127.0.0.1:{taken.getsockname()[1]}"
