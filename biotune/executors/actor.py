@@ -74,14 +74,12 @@ class Shipped:
         setup: The description of a worker.
         run: A token of the run, the same for all of its actors.
         host: Name of the driver's machine: its actors share the driver's scratch folder.
-        digest: Tells the file of the images from others, see `file_digest`.
         memory_share: Share of a GPU's memory that the actor may take; 1 takes it all.
     """
 
     setup: Setup
     run: str
     host: str
-    digest: str
     memory_share: float = 1.0
 
 
@@ -101,12 +99,16 @@ class TrialActor:
         self._log: Path | None = None
         self._read = 0
 
-    def hello(self, shipped: Shipped) -> Message:
-        """The first message: where the actor runs, and whether it sees the images."""
+    def hello(self, pixels: Path | None, digest: str) -> Message:
+        """The first message: where the actor runs, and whether it sees the driver's file of the images.
+
+        Args:
+            pixels: The file; None if there is none.
+            digest: What tells it from others, see `file_digest`.
+        """
         import ray
 
-        path = shipped.setup.pixels
-        same = path is not None and path.is_file() and file_digest(path) == shipped.digest
+        same = pixels is not None and pixels.is_file() and file_digest(pixels) == digest
         context = ray.get_runtime_context()
         return Message(HELLO, Seen(os.getpid(), ray.util.get_node_ip_address(), context.get_node_id(), same))
 
@@ -158,10 +160,9 @@ class TrialActor:
             files = {path.name: path.read_bytes() for path in sorted(Path(place).iterdir())}
         return Message(str(kind), content, files, self._said())
 
-    def clean(self) -> None:
-        """Remove the folder that the run's actors share on this node; its last actor does so."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+    def clean(self) -> str:
+        """Remove the folder that the run's actors share on this node, when none of them trains any more, see `clean`."""
+        return "" if self._folder is None else clean(self._folder)
 
     def _folder_on_this_node(self, shipped: Shipped) -> Path:
         """A folder of this run on this node; folders of runs whose actors are all gone are removed."""
@@ -213,6 +214,20 @@ class TrialActor:
 def folder_of(run: str) -> Path:
     """The folder that the actors of a run share on this machine."""
     return Path(tempfile.gettempdir()) / f"{_PREFIX}{run}"
+
+
+def clean(folder: Path) -> str:
+    """Remove the folder that a run's actors share on a machine.
+
+    Returns:
+        The output of actors that no message has brought: those that died last, with nobody after them to look.
+    """
+    text = ""
+    for path in sorted(folder.glob("*.log")):
+        with suppress(OSError):
+            text += path.read_text(encoding="utf-8", errors="replace")
+    shutil.rmtree(folder, ignore_errors=True)
+    return text
 
 
 def file_digest(path: Path) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -26,14 +25,14 @@ import numpy as np
 from biotune.config.schema import TrialsConfig
 from biotune.config.sections import AUTO, ExecutorConfig
 from biotune.errors import ConfigError, RunFolderError, WorkerError, one_line
-from biotune.executors.actor import Message, Seen, Shipped, TrialActor, file_digest, folder_of
+from biotune.executors.actor import Message, Seen, Shipped, TrialActor, clean, file_digest, folder_of
 from biotune.executors.setup import Setup
 from biotune.executors.slots import Slot
 from biotune.executors.supervisor import Message as Heard
 from biotune.executors.supervisor import Supervisor, Worker
-from biotune.executors.worker import BROKEN, FOLDER, HELLO, RESULT
+from biotune.executors.worker import BROKEN, FOLDER, HELLO
 from biotune.store.cores import usable_cores
-from biotune.store.files import LOG, write_whole
+from biotune.store.files import LOG, write_bytes
 from biotune.trial import Trial
 
 if TYPE_CHECKING:
@@ -154,10 +153,10 @@ class RayPool(Supervisor[ActorWorker]):
             # as in a process pool, what this process can import a worker can: a user's plugins, where the node sees them
             paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
             self._environment = {"OMP_NUM_THREADS": str(settings.threads), "PYTHONPATH": paths}
-            digest = file_digest(setup.pixels) if setup.pixels is not None and setup.pixels.is_file() else ""
-            share = gpus if 0 < gpus < 1 else 1.0
-            self._shipped = Shipped(setup, secrets.token_hex(8), socket.gethostname(), digest, share)
-            self._shared = Shared(network, setup.pixels if digest else None)
+            self._pixels = setup.pixels if setup.pixels is not None and setup.pixels.is_file() else None
+            self._digest = "" if self._pixels is None else file_digest(self._pixels)
+            self._shipped = Shipped(setup, secrets.token_hex(8), socket.gethostname(), gpus if 0 < gpus < 1 else 1.0)
+            self._shared = Shared(network, self._pixels)
         except BaseException:
             self._disconnect()
             raise
@@ -194,9 +193,10 @@ class RayPool(Supervisor[ActorWorker]):
             return
         last = {worker.seen.node: worker.actor for worker in self._workers if worker.seen and worker.task is None}
         with suppress(Exception):  # a node may be gone, and its folder with it
-            ray.wait([actor.clean.remote() for actor in last.values()], num_returns=len(last), timeout=5.0)
+            for text in ray.get([actor.clean.remote() for actor in last.values()], timeout=5.0):
+                self._write_log(text)
         super().close()
-        shutil.rmtree(folder_of(self._shipped.run), ignore_errors=True)  # actors that were busy could not be asked
+        self._write_log(clean(folder_of(self._shipped.run)))  # actors that were busy could not be asked
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -231,7 +231,7 @@ class RayPool(Supervisor[ActorWorker]):
         options = {**self._needs, "runtime_env": {"env_vars": self._environment}, "max_restarts": 0, "max_task_retries": 0}
         remote: Any = ray.remote(self._actor)
         actor = remote.options(**options).remote(slot.device)
-        hello = actor.hello.remote(self._shipped)
+        hello = actor.hello.remote(self._pixels, self._digest)
         now = time.monotonic()
         # no deadline yet: it may have to wait for a place in a cluster that others use
         return ActorWorker(slot=slot, actor=actor, answer=hello, shipped=self._shipped, shared=self._shared, started=now)
@@ -266,12 +266,11 @@ class RayPool(Supervisor[ActorWorker]):
         self._write_log(message.log)
         if message.kind == HELLO:
             worker.seen = message.content
-        if message.kind == RESULT:
+        try:
             for name, content in (message.files or {}).items():
-                try:
-                    write_whole(self._shipped.setup.folder / name, lambda file, content=content: file.write(content))  # type: ignore[misc]
-                except RunFolderError as error:
-                    return (FOLDER, one_line(error))
+                write_bytes(self._shipped.setup.folder / name, content)
+        except RunFolderError as error:
+            return (FOLDER, one_line(error))
         return (message.kind, message.content)
 
     def _write_log(self, text: str) -> None:

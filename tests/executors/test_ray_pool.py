@@ -94,6 +94,7 @@ def test_what_actors_print_reaches_the_runs_log_that_of_dead_ones_too(
     pool = make_pool(workers=1)
     give(tmp_path, {1: ["speaks"], 2: ["crashes", "works"]})
     run(pool, 1, 2)
+    pool.close()  # a process that has just died may be there for a moment, and its output is fetched in the end
     said = (tmp_path / "run.log").read_text(encoding="utf-8")
     assert said.count("a word on stdout") == said.count("a word on stderr") == said.count("a word of native code") == 1
     assert "Segmentation fault" in said or "SIGSEGV" in said
@@ -171,12 +172,21 @@ def test_files_of_one_size_are_told_apart_by_their_content(tmp_path: Path) -> No
         assert len(file_digest(tmp_path / "small")) == 64
 
 
+def test_cleaning_returns_what_no_message_has_brought(tmp_path: Path) -> None:
+    for name, text in (("12.log", "Segmentation fault\n"), ("13.log", "")):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / name).write_text(text)
+    assert actor.clean(tmp_path / "own") == "Segmentation fault\n"
+    assert not (tmp_path / "own").exists()
+    assert actor.clean(tmp_path / "own") == ""
+
+
 def test_folders_of_runs_whose_actors_are_gone_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actor.tempfile, "gettempdir", lambda: str(tmp_path))  # type: ignore[attr-defined]
     for run, pid in (("dead", 2**22 + 1), ("alive", os.getpid())):
         folder_of(run).mkdir()
         (folder_of(run) / f"{pid}.log").touch()
-    shipped = Shipped(faulty.setup(tmp_path), "own", "host", "")
+    shipped = Shipped(faulty.setup(tmp_path), "own", "host")
     assert TrialActor._folder_on_this_node(None, shipped) == folder_of("own")  # type: ignore[arg-type]
     assert not folder_of("dead").exists() and folder_of("alive").exists()
 
@@ -192,8 +202,8 @@ def make_site(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[..., 
 class FarActor(TrialActor):
     """An actor on a node that sees neither the driver's images nor its folders."""
 
-    def hello(self, shipped: Shipped) -> actor.Message:
-        found = super().hello(replace(shipped, digest="another"))
+    def hello(self, pixels: Path | None, digest: str) -> actor.Message:
+        found = super().hello(pixels, "another")
         assert not found.content.pixels
         return found
 
