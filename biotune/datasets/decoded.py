@@ -30,20 +30,11 @@ Pixels = NDArray[np.uint8]
 Digests = NDArray[np.bytes_]
 
 
-ABOUT = "about.json"
-
-
-PIXELS, _BROKEN, DIGESTS = "pixels.npy", "broken.json", "digests.npy"
-
-
-_FORMAT = 3
-
-
+# the files of an entry of the cache
+ABOUT, PIXELS, _BROKEN, DIGESTS = "about.json", "pixels.npy", "broken.json", "digests.npy"
+_FORMAT = 3  # part of the key of an entry: raised when the same images would be decoded into other bytes
 DIGEST_BYTES = 32
-
-
-_SHOWN = 3
-
+_SHOWN = 3  # broken images that an error names
 _GB = 10**9
 
 

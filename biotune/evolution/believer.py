@@ -58,30 +58,14 @@ class Believer:
             self._learn(observations)
 
     def predict(self, schedules: Sequence[Schedule]) -> Floats:
-        """Predict the fitness of schedules, averaged over the folds.
-
-        Args:
-            schedules: N schedules, at least one.
-
-        Returns:
-            (N,) fitness values; smaller is better.
-        """
+        """Predict the (N,) fitness of schedules from the evaluations alone, see `Surrogate.predict`."""
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
             return self._surrogate.middle + self._surrogate.scale * self._mean(inputs(schedules))
 
     def most_promising(self, schedules: Sequence[Schedule], count: int, exploration: float) -> list[int]:
-        """Select schedules to evaluate beside those in flight: the lowest mean − κ sd first, see `lowest_bounds`.
-
-        Args:
-            schedules: Distinct schedules, at least one.
-            count: Number of schedules to select, at most all.
-            exploration: κ, at least 0.
-
-        Returns:
-            Positions, in the order of the choice.
-        """
+        """Select schedules to evaluate beside those in flight, see `Surrogate.most_promising`."""
         from scipy.linalg import solve_triangular
         from threadpoolctl import threadpool_limits
 

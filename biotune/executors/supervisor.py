@@ -145,14 +145,7 @@ class Supervisor(ABC, Generic[W]):
         """Wait until a worker sends a message or dies; return the next message of each that did, None for a death."""
 
     def run(self, trials: Sequence[Trial], on_result: OnResult) -> list[TrialResult]:
-        """Run trials in parallel.
-
-        Args:
-            trials: The trials.
-            on_result: Called with each trial and its result, in the order in which trials end.
-
-        Returns:
-            One result per trial, in the order of the trials.
+        """Run trials in parallel, see `Runner.run`.
 
         Raises:
             RunFolderError: A worker cannot write into the run's folder.
@@ -167,13 +160,7 @@ class Supervisor(ABC, Generic[W]):
         return [batch.results[task] for task in range(len(trials))]
 
     def stream(self, next_trial: NextTrial) -> Iterator[tuple[Trial, TrialResult]]:
-        """Run trials as they are drawn, each when a worker is free or can be started.
-
-        Args:
-            next_trial: Returns the next trial, or None where there is none before another result is taken in.
-
-        Yields:
-            Each trial and its result, in the order in which trials end.
+        """Run trials as they are drawn, each when a worker is free or can be started, see `Runner.stream`.
 
         Raises:
             RunFolderError: A worker cannot write into the run's folder.

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from landscape import true_fitness
 
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.asynchronous import AsynchronousSearch, Proposal
 from biotune.evolution.generation import Generation
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation, Status
 
 BLOCKS = tuple(Block(f"b{index}", (f"b{index}",)) for index in range(4))
@@ -35,17 +35,6 @@ KINDS: dict[str, dict[str, Any]] = {"plain": PLAIN, "screened": SCREENED, "sprea
 def search(seed: int = 0, kind: str = "plain", **changes: Any) -> AsynchronousSearch:
     sizes = {"algorithm": "biotune", "population_size": 8, "generations": 3, "elites": 5}
     return AsynchronousSearch(EvolutionConfig(**{**sizes, **KINDS[kind], **changes}), BLOCKS, seed, smoothed=kind != "plain")
-
-
-def true_fitness(schedule: Schedule) -> float:
-    """Best with the first two frozen and the rest at 3."""
-    cost = 0.0
-    for index, weight in enumerate(schedule.lr_weights):
-        if index < 2:
-            cost += 0.06 if weight > 0 else 0.0
-        else:
-            cost += 0.1 if weight == 0 else 0.06 * (np.log10(weight) - 0.5) ** 2
-    return 0.2 + cost
 
 
 def answer(proposal: Proposal) -> Evaluation:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
+from landscape import true_fitness
 
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation
@@ -19,17 +20,6 @@ from biotune.trial import Evaluation
 
 BLOCKS = tuple(Block(f"b{index}", (f"b{index}",)) for index in range(6))
 SCREENED = {"surrogate": "gp", "screen": 10, "adoption": False}
-
-
-def true_fitness(schedule: Schedule) -> float:
-    """Best with the first two frozen and the rest at 3."""
-    cost = 0.0
-    for index, weight in enumerate(schedule.lr_weights):
-        if index < 2:
-            cost += 0.06 if weight > 0 else 0.0
-        else:
-            cost += 0.1 if weight == 0 else 0.06 * (np.log10(weight) - 0.5) ** 2
-    return 0.2 + cost
 
 
 def search(seed: int, smoothed: bool = False, **settings) -> list[Generation]:

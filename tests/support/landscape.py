@@ -1,4 +1,4 @@
-"""A known fitness of schedules of three blocks, and noisy evaluations of it, for tests of the regressions."""
+"""Known fitnesses of schedules of three and of more blocks, and noisy evaluations, for tests of regressions and searches."""
 
 from __future__ import annotations
 
@@ -34,3 +34,14 @@ def noisy(schedules: list[Schedule], sd: float = 0.03, kindness: tuple[float, fl
         Observation(one, index % 2, truth(one) + kindness[index % 2] + sd * rng.standard_normal())
         for index, one in enumerate(schedules)
     ]
+
+
+def true_fitness(one: Schedule) -> float:
+    """Of four blocks or more: best with the first two frozen and the rest at 3."""
+    cost = 0.0
+    for index, weight in enumerate(one.lr_weights):
+        if index < 2:
+            cost += 0.06 if weight > 0 else 0.0
+        else:
+            cost += 0.1 if weight == 0 else 0.06 * (np.log10(weight) - 0.5) ** 2
+    return 0.2 + cost

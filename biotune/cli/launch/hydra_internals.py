@@ -71,7 +71,8 @@ def run_sweep(name: str, overrides: Sequence[str], task: Callable[[DictConfig], 
         Exception: An exception of a job or of the launcher.
     """
     hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
+    if hydra is None:
+        raise RuntimeError("run_sweep: call it within compose.composing")
     hydra.multirun(name, task, [*overrides, "hydra.mode=MULTIRUN"])
 
 
