@@ -217,7 +217,7 @@ def search_score(search: Search, label: str) -> float:
 
 
 def chosen_schedule(run: Run, search: Search) -> str | None:
-    """The label of the confirmed schedule that was trained last: its number, or the name of a baseline."""
+    """The label of the finalist that the confirmation chose: the number of a schedule, or the name of a baseline."""
     confirmed = search.confirmed
     if confirmed is None:
         return None

@@ -45,7 +45,7 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
         verdict=verdict(run.confirmed, run.among_models),
         predicted=predicted(run.confirmed),
         blocks=_blocks(run),
-        confirmation=_confirmation(run, run.search) if run.search else None,
+        confirmation=f"{_confirmation(run, run.search)} {_returned_instead(run)}".rstrip() if run.search else None,
         confused=confused[:_SHOWN_CONFUSIONS],
         num_confused=len(confused),
         wrong=wrong,
@@ -201,6 +201,15 @@ def _confirmation(run: Run, search: Search) -> str:
             "these few are no more than others, or by another metric."
         )
     return sentence
+
+
+def _returned_instead(run: Run) -> str:
+    """Name what is returned for its final model where the confirmation has chosen another finalist; empty if it has not."""
+    returned = run.among_models
+    if returned is None or returned["schedule"] == run.confirmed.get("chosen"):
+        return ""
+    name = f"schedule {returned['schedule']}" if returned["strategy"] == EVOLVED else run.name_of(run.method)
+    return f"Returned is {name}: of all final models one of its validates best."
 
 
 def _costs(run: Run, search: Search) -> list[dict[str, Any]]:

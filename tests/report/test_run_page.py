@@ -276,3 +276,18 @@ def test_spread_candidates_are_not_said_to_share_a_fold(tmp_path: Path) -> None:
     page = page_of(folder)
     assert "each on the validation data of its own split" in page.text
     assert "compare like markers" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("returned", "strategy", "said"),
+    [("0", "biotune", ""), ("7", "biotune", "Returned is schedule 7:"), ("full", "full", "Returned is full fine-tuning:")],
+)
+def test_what_is_returned_instead_of_the_confirmed_one_is_named(
+    returned: str, strategy: str, said: str, tmp_path: Path
+) -> None:
+    folder = with_confirmation(make_run(tmp_path / "run"), chosen="0", strategy="biotune")
+    result = json.loads((folder / "result.json").read_text())
+    result["returned"] = {"schedule": returned, "strategy": strategy, "val_macro_accuracy": 0.9, "finalists": 2, "models": 4}
+    (folder / "result.json").write_text(json.dumps(result))
+    text = page_of(folder).text
+    assert (said in text) if said else ("Returned is" not in text)
