@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib.util import find_spec
 from typing import Any
 
 from biotune.config.key import MISSING, Key, keys_of, numbers_of, show
@@ -94,8 +93,6 @@ def _keys_of_one_executor(executor: ExecutorConfig, device: str) -> Iterator[str
         yield f"executor.address={executor.address}: must be local, auto or HOST:PORT."
     if executor.name == "ray" and executor.gpus and device in ("cpu", "mps"):
         yield f"executor.gpus={show(executor.gpus)}: workers with a GPU train on it, but device={device}. Leave one out."
-    if executor.name == "ray" and find_spec("ray") is None:
-        yield "executor=ray: needs the extra 'ray': pip install 'biotune[ray]'."
 
 
 def _disagreements(config: Section) -> Iterator[str]:

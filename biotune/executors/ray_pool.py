@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -292,6 +293,16 @@ class RayPool(Supervisor[ActorWorker]):
                 )
 
 
+def require_ray() -> None:
+    """Check that Ray is installed; it is not imported.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError("executor=ray: needs the extra 'ray': pip install 'biotune[ray]'.")
+
+
 def _connect(address: str) -> bool:
     """Join a cluster, or start one; returns whether it is this process's own to end.
 
@@ -299,12 +310,11 @@ def _connect(address: str) -> bool:
         ConfigError: Ray is not installed.
         WorkerError: The cluster cannot be reached, or none can be started.
     """
+    require_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("executor=ray: needs the extra 'ray': pip install 'biotune[ray]'.") from None
+    import ray
+
     if ray.is_initialized():
         return False  # a program that uses biotune has joined one
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

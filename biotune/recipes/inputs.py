@@ -19,6 +19,7 @@ from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError, did_you_mean, shown
+from biotune.executors.registry import check_installed
 from biotune.recipes.progress import Progress
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.plan import Plan
@@ -97,6 +98,7 @@ class Prepared:
 
     def _prepare(self, config: TrialsConfig, on_decoded: OnDecoded) -> Inputs:
         load_plugins(config.plugins)
+        check_installed(config.executor.name)
         device = resolve_device(config.device)
         find_architecture(config.backbone)
         resampling = resampling_of(config)

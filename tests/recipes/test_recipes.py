@@ -192,7 +192,9 @@ def test_the_status_tells_that_it_finished_and_with_what(runs: Path) -> None:
     assert status["device"]
 
 
-def test_no_model_sees_the_test_split_before_the_search_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_model_sees_the_test_split_before_the_search_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     phases: list[tuple[bool, str, set[int]]] = []
     testing = [False]
     test_rows: set[int] = set()
@@ -227,6 +229,7 @@ def test_no_model_sees_the_test_split_before_the_search_is_over(tmp_path: Path, 
     finals = pd.read_csv(tmp_path / "out" / "test.csv").drop_duplicates("seconds")
     assert len(finals) >= 3, "full, linear_probe, and an evolved schedule or a baseline that is returned"
     assert scored == [test_rows] * len(finals), "each is scored once"
+    assert len(finals) <= 4 and ", 4 final)" in capsys.readouterr().out, "an evolved schedule, lp_ft, linear_probe and full"
 
 
 def test_a_run_that_fails_says_so_in_a_line_in_the_status_and_in_the_log(

@@ -144,3 +144,13 @@ def test_failed_final_training_runs_are_counted_and_their_seed_is_left_out_for_a
     found = summarise(rows)
     assert found["strategies"]["full"]["failed"] == 1
     assert len(found["strategies"]["biotune"]["test"]["macro_accuracy"]["values"]) == 2
+
+
+def test_finalists_that_are_not_returned_are_no_methods_of_a_run(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    before = read_rows(folder, "run")
+    table = pd.read_csv(folder / "test.csv")
+    others = [table[table["strategy"] == "full"].assign(strategy=name) for name in ("schedule_12", "lp_ft")]
+    pd.concat([table, *others]).to_csv(folder / "test.csv", index=False)
+    assert read_rows(folder, "run") == before
+    assert list(read_run(folder).scores) == ["biotune", "full", "linear_probe"]

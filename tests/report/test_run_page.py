@@ -291,3 +291,23 @@ def test_what_is_returned_instead_of_the_confirmed_one_is_named(
     (folder / "result.json").write_text(json.dumps(result))
     text = page_of(folder).text
     assert (said in text) if said else ("Returned is" not in text)
+
+
+def test_training_runs_that_stand_in_the_table_twice_are_counted_once(tmp_path: Path) -> None:
+    """Where full fine-tuning is returned, its final training runs are biotune's too."""
+
+    def counted(folder: Path) -> int:
+        found = re.search(r"training runs in \d+ [a-z]+([\d,]+)", page_of(folder).text)
+        assert found
+        return int(found[1].replace(",", ""))
+
+    apart, shared = make_run(tmp_path / "apart", seeds=3), make_run(tmp_path / "shared", seeds=3)
+    table = pd.read_csv(shared / "test.csv")
+    own = table[table["strategy"] == "biotune"]
+    pd.concat([own, own.assign(strategy="full"), table[table["strategy"] == "linear_probe"]]).to_csv(
+        shared / "test.csv", index=False
+    )
+    result = json.loads((shared / "result.json").read_text())
+    result["baselines"]["full"] = result["test"]
+    (shared / "result.json").write_text(json.dumps(result))
+    assert counted(shared) == counted(apart) - 3
