@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,34 @@ ROUNDS = 3  # of perturbations, each around the best of what was known before
 PARENTS = 12
 STEP_SD = 0.12  # of a perturbation along each gene
 FIRST_SEED = 1000
-TASKS = {
-    "noise": {"shift": "noise"},
-    "invert": {"shift": "invert", "max_per_class": 10},
-    "clean": {},
-}
-GENOTYPES = {"noise": 200, "invert": 140, "clean": 60}  # the most where searchers differ most
+LITE0 = BackboneConfig("lite0", "efficientnet_lite0")
+STAMPS = DatasetConfig("folder", "folder", root="data/stamps", image_size=64, val_fraction=0.25, test_fraction=0.4)
 Genotype = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a task's genotypes are trained on, and how.
+
+    Attributes:
+        dataset: The images.
+        genotypes: Number of genotypes, the most where searchers differ most.
+        backbone: The network.
+        training: Settings of the training runs.
+    """
+
+    dataset: DatasetConfig
+    genotypes: int
+    backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig("biotune", "glyphnet"))
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+TASKS = {
+    "noise": Setting(DatasetConfig("digits", "digits", shift="noise"), 200),
+    "invert": Setting(DatasetConfig("digits", "digits", shift="invert", max_per_class=10), 140),
+    "clean": Setting(DatasetConfig("digits", "digits"), 60),
+    "stamps": Setting(STAMPS, 140, LITE0, TrainingConfig(epochs=6, batch_size=32)),  # experiment=panel_stamps
+}
 
 
 @dataclass(frozen=True)
@@ -79,18 +100,20 @@ def main() -> None:
     if given.small:
         given.genotypes, given.seeds = given.genotypes or 8, 1
     for task in given.tasks:
-        config = configured(task, given.workers, 2 if given.small else TrainingConfig().epochs, given.manners)
+        config = configured(task, given.workers, given.small, given.manners)
         seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
-        tabulate(f"{task}_manners" if given.manners else task, config, given.genotypes or GENOTYPES[task], seeds, given.out)
+        genotypes = given.genotypes or TASKS[task].genotypes
+        tabulate(f"{task}_manners" if given.manners else task, config, genotypes, seeds, given.out)
 
 
-def configured(task: str, workers: int, epochs: int, manners: bool = False) -> EvaluateConfig:
-    """The settings of a task's trainings: the defaults but for the data, and new splits in place of folds with manners."""
+def configured(task: str, workers: int, small: bool, manners: bool = False) -> EvaluateConfig:
+    """The settings of a task's training runs: two epochs if small; with manners new splits in place of folds."""
     executor = ExecutorConfig("in_process") if workers == 1 else ExecutorConfig("process_pool", workers=workers)
+    setting = TASKS[task]
     config = EvaluateConfig(
-        dataset=DatasetConfig("digits", "digits", **TASKS[task]),  # type: ignore[arg-type]
-        backbone=BackboneConfig("biotune", "glyphnet"),
-        training=TrainingConfig(epochs=epochs),
+        dataset=setting.dataset,
+        backbone=setting.backbone,
+        training=replace(setting.training, epochs=2) if small else setting.training,
         executor=executor,
         evolution=EvolutionConfig("biotune", folds=SPLITS if manners else FOLDS, resplit=manners),
         genotypes=f"{task}.csv",
