@@ -28,11 +28,20 @@ MODEL_FACTS = "model.json"
 MISTAKES = "mistakes"  # the images of the surest mistakes, by their row in the predictions, where they have no files
 REPORT = "report.html"
 PLOTS = "plots"
+EXPORT = "export"  # the folder of exported models, by format
 LOG = "run.log"
 LOCK = ".lock"
 CONFIG = ".hydra/config.yaml"
 HYDRA = ".hydra/hydra.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
+EXPORTED_MODEL = {  # format of an exported model → the file that holds it
+    "onnx": "model.onnx",
+    "torchscript": "model.pt",
+    "safetensors": "model.safetensors",
+    "timm": "model.safetensors",
+}
+PREPROCESSING = "preprocessing.json"  # these two beside every exported model
+CARD = "README.md"
 UNFINISHED = ".unfinished-"  # in the names of files and folders that are being written
 
 
