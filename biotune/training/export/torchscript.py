@@ -29,7 +29,9 @@ def write(model: Model, folder: Path) -> float:
     """
     path = folder / EXPORTED_MODEL["torchscript"]
     with refused("torchscript", "cannot be made"), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # that tracing is no longer developed, and what it takes for a constant: this is checked
+        warnings.simplefilter(
+            "ignore"
+        )  # that tracing is no longer developed, and what it takes for a constant: this is checked
         torch.jit.trace(Logits(model.module).eval(), example(model), check_trace=False).save(path)
         loaded = torch.jit.load(path)
     return largest_difference(model, loaded, "torchscript")
