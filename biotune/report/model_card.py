@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from biotune.report.read import Run
+from biotune.report.read import Run, Score
 from biotune.report.run_page import template
 
 _OWN_IMAGES = "folder"  # the dataset of images that only the user has
@@ -57,6 +57,7 @@ def render_card(run: Run, exported: Exported) -> str:
             multiples=list(zip(run.schedule.blocks, run.schedule.lr_weights, strict=True)),
             score_names=columns,
             trained=_trained(run, columns),
+            confirmed=_confirmed(run),
         )
     )
 
@@ -76,6 +77,12 @@ def _trained(run: Run, columns: list[str]) -> list[dict[str, Any]]:
         {"seed": int(row["seed"]), "exported": row["seed"] == run.model_seed, "scores": [float(row[name]) for name in columns]}
         for row in own.to_dict("records")
     ]
+
+
+def _confirmed(run: Run) -> Score | None:
+    """The score of what is returned in the confirmation; None if that chose another finalist, or nothing was confirmed."""
+    another = run.among_models is not None and run.among_models["schedule"] != run.confirmed.get("chosen")
+    return None if run.search is None or another else run.search.confirmed
 
 
 def _header(run: Run, exported: Exported) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def check_new(folder: Path) -> None:
 
 @contextmanager
 def new_folder_whole(folder: Path) -> Iterator[Path]:
-    """Make a folder that is there with all its files or not at all: yields one to fill, which gets its name at the end.
+    """Make a folder that is there with all its files or not at all: yields one to fill with files, and renames it at the end.
 
     Args:
         folder: The final path, at which there is nothing yet; the folders above it are made.
@@ -101,6 +101,7 @@ def _finish(filling: Path, folder: Path) -> None:
             opened = os.open(path, os.O_RDONLY)
             os.fsync(opened)
             os.close(opened)
+            path.chmod(0o666 & ~umask())  # libraries that write temporary files first leave theirs
         filling.chmod(0o777 & ~umask())
         filling.rename(folder)  # fails where there is a folder with files by now
     except OSError as error:

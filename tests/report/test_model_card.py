@@ -79,7 +79,14 @@ def test_every_final_training_run_has_a_row_and_the_exported_one_is_marked(run: 
         assert f"| {row['seed']}{mark} | {' | '.join(f'{row[name]:.4f}' for name in names)} |" in lines
     assert "| seed | val_macro_accuracy | macro_accuracy | accuracy | average_precision | kappa | f1 |" in lines
     confirmed = json.loads((run / "result.json").read_text())["confirmed"]["macro_accuracy"]
-    assert f"new splits was {confirmed['mean']:.4f} ± {confirmed['sd']:.4f}." in lines[-1]
+    assert lines[-1].endswith(f"accuracy was {confirmed['mean']:.4f} ± {confirmed['sd']:.4f} (training runs: 2).")
+
+
+def test_the_score_of_another_finalist_is_not_shown_as_that_of_what_is_returned(run: Path) -> None:
+    assert "When it was confirmed" in card(run)
+    returned = {"schedule": "5", "strategy": "biotune", "seed": 1, "val_macro_accuracy": 0.9, "finalists": 2, "models": 6}
+    change_json(run / "result.json", returned=returned)
+    assert "When it was confirmed" not in card(run)
 
 
 def test_the_schedule_is_a_row_per_block(run: Path) -> None:
@@ -106,7 +113,7 @@ def test_the_lines_that_load_it_and_the_preprocessing_are_stated(run: Path) -> N
 def test_a_run_of_train_has_a_card_too(tmp_path: Path) -> None:
     text = card(make_run(tmp_path / "run", command="train"))
     assert "| method | full fine-tuning |" in text
-    assert "new splits" not in text and "(this model)" not in text
+    assert "When it was confirmed" not in text and "(this model)" not in text
     assert "model-index" not in header_of(text)
 
 

@@ -102,11 +102,14 @@ class TestANewFolder:
     def test_is_there_with_all_its_files_and_the_usual_rights(self, tmp_path: Path) -> None:
         with new_folder_whole(tmp_path / "a/b") as filling:
             (filling / "file").write_text("content")
+            (filling / "file").chmod(0o600)
             assert not (tmp_path / "a/b").exists()
         assert (tmp_path / "a/b/file").read_text() == "content"
         assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
         (tmp_path / "usual").mkdir()
-        assert (tmp_path / "a/b").stat().st_mode == (tmp_path / "usual").stat().st_mode
+        (tmp_path / "usual/file").touch()
+        for name in ("", "file"):
+            assert (tmp_path / "a/b" / name).stat().st_mode == (tmp_path / "usual" / name).stat().st_mode
 
     def test_is_not_there_at_all_after_a_failure(self, tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError), new_folder_whole(tmp_path / "new") as filling:
