@@ -146,7 +146,7 @@ def read_finished_run(folder: Path) -> Run:
     _check_is_run(folder)
     state = _json(folder / STATUS).get("state")
     if state != "finished":
-        raise RunFolderError(f"{folder}: this run is not finished (its state is {state}).")
+        raise RunFolderError(f"{folder}: this run is not finished (its state is {state}); 'biotune resume {folder}' goes on.")
     return read_run(folder)
 
 
@@ -160,7 +160,7 @@ def read_run(folder: Path) -> Run:
     status = _json(folder / STATUS)
     command = status.get("command")
     if command not in REPORTED:
-        raise RunFolderError(f"{folder}: comes from 'biotune {command}'; only {' and '.join(REPORTED)} are reported.")
+        raise RunFolderError(f"{folder}: comes from 'biotune {command}'; give the folder of a {' or '.join(REPORTED)}.")
     try:
         return _read(folder, status)
     except BiotuneError:

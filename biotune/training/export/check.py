@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from biotune.backbones.network import main_output
 from biotune.errors import BackboneError, one_line
@@ -14,6 +15,7 @@ from biotune.training.model import Model
 
 TOLERANCE = 1e-4  # of the largest logit; two runtimes add in different orders
 _BATCHES = (1, 3)  # neither is the size that a network is traced with
+_PATCHES = 3  # along a side
 _LONGEST_REASON = 300  # characters
 _TRACED_BATCH = 2  # torch.export takes a batch of one for a constant
 
@@ -31,8 +33,8 @@ class Logits(nn.Module):
 
 
 def example(model: Model) -> Tensor:
-    """Images to trace a network with, (2, 3, H, W) float: noise, because no run keeps its images."""
-    return _noise(model, _TRACED_BATCH)
+    """Images to trace a network with, (2, 3, H, W) float."""
+    return patches(_TRACED_BATCH, model.preprocessing.crop)
 
 
 @torch.no_grad()
@@ -52,7 +54,7 @@ def largest_difference(model: Model, exported: Callable[[Tensor], Tensor], kind:
     """
     largest = 0.0
     for size in _BATCHES:
-        images = _noise(model, size)
+        images = patches(size, model.preprocessing.crop)
         expected = main_output(model.module(images))
         with refused(kind, f"does not run on {size} images"):
             found = exported(images)
@@ -94,6 +96,15 @@ def unfit(kind: str, fault: str) -> BackboneError:
     return BackboneError(f"--format {kind}: the exported model {fault}. Choose another format.")
 
 
-def _noise(model: Model, size: int) -> Tensor:
-    side = model.preprocessing.crop
-    return torch.randn(size, 3, side, side, generator=torch.Generator().manual_seed(size))
+def patches(size: int, side: int) -> Tensor:
+    """Made-up images, because no run keeps its own: coarse patches under noise, (N, 3, H, W) float, always the same.
+
+    Noise alone would not do: to a network that averages over positions, all of it looks alike.
+
+    Args:
+        size: N, the number of images.
+        side: H and W in pixels.
+    """
+    draws = torch.Generator().manual_seed(size)
+    coarse, fine = (torch.randn(size, 3, length, length, generator=draws) for length in (_PATCHES, side))
+    return functional.interpolate(coarse, (side, side), mode="bilinear") + 0.3 * fine

