@@ -18,8 +18,8 @@ from biotune.training.export.state import filled
 from biotune.training.model import Model
 
 # what timm's description of a network says of the weights that timm has for it, and not of these
-_OF_OTHER_WEIGHTS = ("tag", "custom_load", "label_offset", "label_names", "label_descriptions", "license", "origin_url")
-_OF_OTHER_WEIGHTS += ("paper_ids", "paper_name", "notes", "test_input_size", "test_crop_pct")
+_OF_OTHER_WEIGHTS = {"tag", "custom_load", "label_offset", "label_names", "label_descriptions", "license", "origin_url"}
+_OF_OTHER_WEIGHTS |= {"paper_ids", "paper_name", "notes", "test_input_size", "test_crop_pct"}
 
 
 def write(model: Model, home: Home, folder: Path) -> float:
