@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -96,6 +97,8 @@ def test_a_call_states_the_arguments_without_which_the_weights_do_not_fit() -> N
     assert home is not None
     call = "torchvision.models.inception_v3(aux_logits=False, init_weights=False, transform_input=True, num_classes=7)"
     assert home.call(7) == call
+    network = build_network(BackboneConfig("torchvision", "inception_v3", weights="none"), 7).module
+    eval(call, {"torchvision": torchvision}).load_state_dict(network.state_dict(), strict=True)
 
 
 @pytest.mark.parametrize(
