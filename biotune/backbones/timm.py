@@ -66,6 +66,7 @@ def find(name: str) -> Architecture | None:
         preprocessing=lambda weights: _preprocessing(model),
         pretrained=partial(_pretrained, name),
         source=f"timm {model.pretrained_cfg.get('tag') or ''}".strip(),
+        licence=partial(_licence, name),
     )
 
 
@@ -144,8 +145,24 @@ def _preprocessing(model: Any) -> Preprocessing:
     return Preprocessing(resize, crop, tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"])
 
 
+def _tagged(name: str, weights: str) -> str:
+    """The name by which timm knows a model with weights."""
+    return name if weights == "default" else f"{name.split('.')[0]}.{weights}"
+
+
+def _licence(name: str, weights: str) -> str | None:
+    """The licence that timm states for its weights."""
+    from timm.models import get_pretrained_cfg
+
+    try:
+        stated = get_pretrained_cfg(_tagged(name, weights))
+    except RuntimeError:  # it has none of that name
+        return None
+    return None if stated is None else stated.license
+
+
 def _pretrained(name: str, weights: str) -> dict[str, torch.Tensor]:
-    wanted = name if weights == "default" else f"{name.split('.')[0]}.{weights}"
+    wanted = _tagged(name, weights)
     try:
         state: dict[str, torch.Tensor] = library().create_model(wanted, pretrained=True).state_dict()
     except Exception as error:  # timm and its hub raise many kinds of their own

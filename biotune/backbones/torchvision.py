@@ -139,6 +139,7 @@ def _row(name: str, blocks: Blocks, head: str, steps: dict[str, str] | None = No
 
 # torchvision's weights expect the transformed input; its builder sets that only when it loads them itself
 _GOOGLE = {"init_weights": False, "transform_input": True}
+_WITH_AUXILIARY_HEADS = ("inception_v3", "googlenet")
 # to suggest in the place of the two networks without a linear head, the small SqueezeNets
 _SMALL = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "mnasnet0_5")
 _SEVEN_STAGES = ("1", "2", "3", "4", "5", "6", "7")
@@ -171,6 +172,11 @@ ARCHITECTURES = {
         _row("regnet_y_400mf", _REGNET, "fc", _POOLED_FC),
     )
 }
+
+
+def arguments(name: str) -> dict[str, object]:
+    """What torchvision's function takes, beside the number of classes, to build a network as biotune trains it."""
+    return {"aux_logits": False, **_GOOGLE} if name in _WITH_AUXILIARY_HEADS else {}
 
 
 def names() -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from biotune.cli.flags import COMPOSING, CONFIG_DIR, HELP, MULTIRUN, OF_MODE, Flag
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.config.schema import BlocksConfig, CompareConfig, DataConfig, EvaluateConfig, RunConfig, TrainConfig
+from biotune.store.files import EXPORTED_MODEL
 
 LOUDNESS = (OutputMode.QUIET, OutputMode.VERBOSE)
 JSON = (OutputMode.JSON,)
@@ -117,6 +118,17 @@ _ROWS = (
         modes=JSON,
     ),
     Command(
+        name="export",
+        meaning="write a final model as ONNX, TorchScript, ...: export DIR",
+        entry="biotune.cli.commands.export:export",
+        own_flags={
+            "--format": Flag("format of the model", tuple(EXPORTED_MODEL)),
+            "--out": Flag("new folder to write", "folders"),
+            "--plugins": Flag("modules to import first", ()),
+            **HELP,
+        },
+    ),
+    Command(
         name="report",
         meaning="rebuild a run's page, or compare several runs: report DIR...",
         entry="biotune.cli.commands.report:report",
@@ -191,7 +203,6 @@ def load(place: str) -> Callable[..., Any]:
 # at most 23 lines of 80 columns, so that they fit a small terminal together with the prompt
 FIRST_SCREEN = f"""\
 biotune finds which layers of an image classifier to fine-tune, and how fast.
-
   biotune run                                    a demo on bundled digits
   biotune run dataset=folder dataset.root=IMAGES backbone=resnet50
   biotune run -m dataset=digits,cub seed=1,2     one run per combination

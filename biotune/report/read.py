@@ -98,6 +98,7 @@ class Run:
         failed: By method, the number of final training runs that failed.
         predictions: One row per test image.
         classes: Names of the classes in the model's order.
+        model_seed: The training seed of the final model; None in folders of the first versions.
         search: The results of the search; None for a run without one.
     """
 
@@ -119,6 +120,7 @@ class Run:
     failed: Mapping[str, int]
     predictions: pd.DataFrame
     classes: tuple[str, ...]
+    model_seed: int | None
     search: Search | None
 
     @property
@@ -144,7 +146,7 @@ def read_finished_run(folder: Path) -> Run:
     _check_is_run(folder)
     state = _json(folder / STATUS).get("state")
     if state != "finished":
-        raise RunFolderError(f"{folder}: this run is not finished (its state is {state}).")
+        raise RunFolderError(f"{folder}: this run is not finished (its state is {state}); 'biotune resume {folder}' goes on.")
     return read_run(folder)
 
 
@@ -158,7 +160,7 @@ def read_run(folder: Path) -> Run:
     status = _json(folder / STATUS)
     command = status.get("command")
     if command not in REPORTED:
-        raise RunFolderError(f"{folder}: comes from 'biotune {command}'; only {' and '.join(REPORTED)} are reported.")
+        raise RunFolderError(f"{folder}: comes from 'biotune {command}'; give the folder of a {' or '.join(REPORTED)}.")
     try:
         return _read(folder, status)
     except BiotuneError:
@@ -267,6 +269,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
     blocks = result["schedule"]["blocks"]
     sizes = {name: blocks[name].get("parameters") for name in schedule.names}
     known = all(isinstance(size, int) for size in sizes.values())
+    model = _json(folder / MODEL_FACTS)
     sources = (hydra.get("hydra") or {}).get("runtime", {}).get("config_sources", [])
     return Run(
         folder=folder,
@@ -287,7 +290,8 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         test=test,
         failed={str(name): int(count) for name, count in failed.groupby(finals["strategy"], sort=False).sum().items()},
         predictions=read_predictions(folder),
-        classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
+        classes=tuple(str(name) for name in model["classes"]),
+        model_seed=model.get("seed"),
         search=_search(folder, result, schedule, config) if is_search else None,
     )
 

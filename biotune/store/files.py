@@ -28,11 +28,20 @@ MODEL_FACTS = "model.json"
 MISTAKES = "mistakes"  # the images of the surest mistakes, by their row in the predictions, where they have no files
 REPORT = "report.html"
 PLOTS = "plots"
+EXPORT = "export"  # the folder of exported models, by format
 LOG = "run.log"
 LOCK = ".lock"
 CONFIG = ".hydra/config.yaml"
 HYDRA = ".hydra/hydra.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
+EXPORTED_MODEL = {  # format of an exported model → the file that holds it
+    "onnx": "model.onnx",
+    "torchscript": "model.pt",
+    "safetensors": "model.safetensors",
+    "timm": "model.safetensors",
+}
+PREPROCESSING = "preprocessing.json"  # these two beside every exported model
+CARD = "README.md"
 UNFINISHED = ".unfinished-"  # in the names of files and folders that are being written
 
 
@@ -53,7 +62,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, 0o666 & ~umask())
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -81,7 +90,8 @@ def check_writable(path: Path) -> None:
         raise RunFolderError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files do not get."""
     current = os.umask(0)
     os.umask(current)
     return current

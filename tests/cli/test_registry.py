@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hydra._internal.utils import get_args_parser
 
+from biotune.cli.commands.export import export_parser
 from biotune.cli.commands.predict import predict_parser
 from biotune.cli.commands.report import report_parser
 from biotune.cli.completion.candidates import offer_for
@@ -60,7 +61,9 @@ def test_flags_of_commands_with_a_config_are_hydras_and_those_of_its_modes(comma
     assert set(row.own_flags) == hydras
 
 
-@pytest.mark.parametrize(("command", "parser"), [("predict", predict_parser()), ("report", report_parser())])
+@pytest.mark.parametrize(
+    ("command", "parser"), [("predict", predict_parser()), ("export", export_parser()), ("report", report_parser())]
+)
 def test_flags_of_the_other_commands_are_those_of_their_parsers(command: str, parser: Any) -> None:
     assert set(COMMANDS[command].flags) == options_of(parser) - {"-h"}
 

@@ -96,7 +96,11 @@ def test_network_dataset_and_strategy_of_a_users_module_run_without_touching_the
     trained = (users_folder / "train" / "best_schedule.yaml").read_text()
     assert "head: {modules: [head], frozen: true" in trained
     assert "body: {modules: [body], frozen: false" in trained
+    assert main(["export", "train", "--format", "torchscript", "--plugins", "my_birds"]) == 0
+    assert (users_folder / "train/export/torchscript/model.pt").is_file()
     capsys.readouterr()
+    assert main(["export", "train", "--format", "safetensors", "--plugins", "my_birds"]) == 2
+    assert "--format safetensors: tiny is a network of a plugin, which neither" in capsys.readouterr().err
     assert main(["list", "datasets", "--config-dir=conf"]) == 0
     assert "Two birds." in capsys.readouterr().out
 

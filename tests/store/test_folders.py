@@ -11,7 +11,7 @@ import pytest
 
 from biotune.errors import RunFolderError
 from biotune.store.files import check_writable, write_text
-from biotune.store.folders import make_folder, why_not_writable
+from biotune.store.folders import check_new, make_folder, new_folder_whole, why_not_writable
 
 LONG = "x" * 300
 
@@ -96,3 +96,42 @@ def test_a_file_in_the_place_of_a_folder_is_told_in_a_line(tmp_path: Path) -> No
         make_folder(tmp_path / "plots")
     make_folder(tmp_path / "new")
     make_folder(tmp_path / "new")
+
+
+class TestANewFolder:
+    def test_is_there_with_all_its_files_and_the_usual_rights(self, tmp_path: Path) -> None:
+        with new_folder_whole(tmp_path / "a/b") as filling:
+            (filling / "file").write_text("content")
+            (filling / "file").chmod(0o600)
+            assert not (tmp_path / "a/b").exists()
+        assert (tmp_path / "a/b/file").read_text() == "content"
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+        (tmp_path / "usual").mkdir()
+        (tmp_path / "usual/file").touch()
+        for name in ("", "file"):
+            assert (tmp_path / "a/b" / name).stat().st_mode == (tmp_path / "usual" / name).stat().st_mode
+
+    def test_is_not_there_at_all_after_a_failure(self, tmp_path: Path) -> None:
+        with pytest.raises(ZeroDivisionError), new_folder_whole(tmp_path / "new") as filling:
+            (filling / "file").touch()
+            raise ZeroDivisionError
+        assert list(tmp_path.iterdir()) == []
+
+    def test_takes_no_others_place(self, tmp_path: Path) -> None:
+        with (
+            pytest.raises(RunFolderError, match=r"new: cannot be made \(Directory not empty\)"),
+            new_folder_whole(tmp_path / "new") as filling,
+        ):
+            (filling / "file").touch()
+            (tmp_path / "new").mkdir()
+            (tmp_path / "new/other").touch()
+        assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["new", "new/other"]
+
+    def test_is_checked_before_the_work(self, tmp_path: Path) -> None:
+        check_new(tmp_path / "a/b")
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(RunFolderError, match="exists already. Remove it, or name another folder."):
+            check_new(tmp_path)
+        (tmp_path / "file").touch()
+        with pytest.raises(RunFolderError, match="file/below: cannot be made .* is a file"):
+            check_new(tmp_path / "file/below")

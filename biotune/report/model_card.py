@@ -1,0 +1,112 @@
+"""The card of an exported model: Markdown with the header that the Hugging Face Hub reads. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from biotune.report.read import Run, Score
+from biotune.report.run_page import template
+
+_OWN_IMAGES = "folder"  # the dataset of images that only the user has
+_LIBRARIES = {"onnx": "onnx", "torchscript": "pytorch", "timm": "timm"}  # as the Hub calls them; safetensors: the network's own
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a card states besides the run.
+
+    Attributes:
+        kind: The format.
+        library: The library that builds the network without biotune, torchvision or timm; None if none does.
+        call: Its call as Python code; None if there is none.
+        weights: The origin of the weights that the training began with.
+        licence: Their licence; None where it is unknown.
+        preprocessing: The content of `preprocessing.json`.
+        difference: The largest difference of the logits, as a share of the largest logit.
+    """
+
+    kind: str
+    library: str | None
+    call: str | None
+    weights: str
+    licence: str | None
+    preprocessing: dict[str, Any]
+    difference: float
+
+
+def render_card(run: Run, exported: Exported) -> str:
+    """Render the card as Markdown.
+
+    Args:
+        run: The run whose final model was exported.
+        exported: How it was exported.
+    """
+    columns = ["val_macro_accuracy"] if "val_macro_accuracy" in run.test else []
+    columns += list(run.scores[run.method])
+    return str(
+        template("model_card.md").render(
+            header=yaml.safe_dump(_header(run, exported), sort_keys=False, allow_unicode=True),
+            title=_title(run),
+            run=run,
+            exported=exported,
+            data="images of one's own" if _is_own(run) else run.config["dataset"]["name"],
+            multiples=list(zip(run.schedule.blocks, run.schedule.lr_weights, strict=True)),
+            score_names=columns,
+            trained=_trained(run, columns),
+            confirmed=_confirmed(run),
+        )
+    )
+
+
+def _is_own(run: Run) -> bool:
+    return bool(run.config["dataset"]["name"] == _OWN_IMAGES)
+
+
+def _title(run: Run) -> str:
+    return f"{run.config['backbone']['name']} fine-tuned on {'own images' if _is_own(run) else run.config['dataset']['name']}"
+
+
+def _trained(run: Run, columns: list[str]) -> list[dict[str, Any]]:
+    """One row per final training run of what is returned; the exported model is one of them."""
+    own = run.test[run.test["strategy"] == run.method]
+    return [
+        {"seed": int(row["seed"]), "exported": row["seed"] == run.model_seed, "scores": [float(row[name]) for name in columns]}
+        for row in own.to_dict("records")
+    ]
+
+
+def _confirmed(run: Run) -> Score | None:
+    """The score of what is returned in the confirmation; None if that chose another finalist, or nothing was confirmed."""
+    another = run.among_models is not None and run.among_models["schedule"] != run.confirmed.get("chosen")
+    return None if run.search is None or another else run.search.confirmed
+
+
+def _header(run: Run, exported: Exported) -> dict[str, Any]:
+    """The metadata of the Hub's model cards."""
+    dataset = run.config["dataset"]["name"]
+    metrics = list(run.scores[run.method])
+    header: dict[str, Any] = {
+        "library_name": _LIBRARIES.get(exported.kind, exported.library),
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "fine-tuning", "biotune", exported.kind],
+        "license": exported.licence or "unknown",
+    }
+    if not _is_own(run):
+        header["datasets"] = [dataset]
+    header["metrics"] = metrics
+    own = [dict(zip(metrics, row["scores"], strict=True)) for row in _trained(run, metrics) if row["exported"]]
+    results = [
+        {"type": name, "value": value, "name": f"{name} on the test set"}
+        for scores in own
+        for name, value in scores.items()
+        if math.isfinite(value)
+    ]
+    if results:
+        source = {"name": "own images", "type": "imagefolder"} if _is_own(run) else {"name": dataset, "type": dataset}
+        task = {"type": "image-classification", "name": "Image classification"}
+        header["model-index"] = [{"name": _title(run), "results": [{"task": task, "dataset": source, "metrics": results}]}]
+    return header
