@@ -74,7 +74,7 @@ def walk_images(folder: Path) -> Iterator[Path]:
             )
     except OSError:
         return
-    for _, entry in entries:
+    for entry in entries:
         try:
             is_folder, is_file = entry.is_dir(), entry.is_file()
         except OSError:  # as of a link that leads to itself

@@ -99,6 +99,7 @@ class Run:
         predictions: One row per test image.
         classes: Names of the classes in the model's order.
         search: The results of the search; None for a run without one.
+        final: What `result.json` says about the final model; empty in folders of earlier versions.
     """
 
     folder: Path
@@ -120,6 +121,7 @@ class Run:
     predictions: pd.DataFrame
     classes: tuple[str, ...]
     search: Search | None
+    final: Mapping[str, Any]
 
     @property
     def method(self) -> str:
@@ -289,6 +291,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         predictions=read_predictions(folder),
         classes=tuple(str(name) for name in _json(folder / MODEL_FACTS)["classes"]),
         search=_search(folder, result, schedule, config) if is_search else None,
+        final=result.get("final", {}),
     )
 
 

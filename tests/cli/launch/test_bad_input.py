@@ -165,6 +165,18 @@ BAD = [
         ["run", "evolution=random", "training.head_start=evolved"],
         ["training.head_start=evolved", "needs evolution=biotune", "random", "fresh or probe"],
     ),
+    (["run", "final.model=stew"], ["final.model=stew", "best, soup, ensemble"]),
+    (["run", "final.temperature=1.5"], ["final.temperature=1.5", "true or false"]),
+    (["train", "final.model=ensemble", "test.seeds=[1]"], ["final.model=ensemble", "test.seeds=[1] names one", "give more"]),
+    (
+        ["run", "final.model=soup"],
+        ["final.model=soup", "training.head_start=fresh", "give training.head_start=probe, or final.model=ensemble"],
+    ),
+    (
+        ["train", "strategy=schedule", "schedule=wide.yaml", "final.model=soup"],
+        ["final.model=soup", "schedule=wide.yaml", "give training.head_start=probe, or final.model=ensemble"],
+    ),
+    (["compare", "final.model=soup"], ["final.model=soup: no such key"]),
     (
         ["train", "backbone.head=keep", "training.head_start=probe"],
         ["training.head_start=probe", "backbone.head=keep", "training.head_start=fresh"],
