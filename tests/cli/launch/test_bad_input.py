@@ -171,7 +171,7 @@ BAD = [
     (["run", "final.temperature=1.5"], ["final.temperature=1.5", "true or false"]),
     (["train", "final.model=ensemble", "test.seeds=[1]"], ["final.model=ensemble", "test.seeds=[1] names one", "give more"]),
     (
-        ["run", "final.model=soup"],
+        ["run", "training.head_start=fresh", "final.model=soup"],
         ["final.model=soup", "training.head_start=fresh", "give training.head_start=probe, or final.model=ensemble"],
     ),
     (
