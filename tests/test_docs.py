@@ -143,6 +143,8 @@ def words_for(command: tuple[str, ...], place: Path, run_dir: Path) -> list[str]
     if words[0] in TINY:
         swept = {word.partition("=")[0] for word in words} if "-m" in words else set()
         words += [word for word in TINY[words[0]] if word.partition("=")[0] not in swept]
+        if any(word.startswith("final.model=") for word in words):  # an average of two models at least
+            words = [word if not word.startswith("test.seeds=") else "test.seeds=[3,4]" for word in words]
         words.append(f"hydra.sweep.dir={run_dir}" if "-m" in words else f"hydra.run.dir={run_dir}")
         if any(word.startswith("backbone=") for word in words) and not any("backbone.weights=" in word for word in words):
             words.append("backbone.weights=none")

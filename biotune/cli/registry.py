@@ -110,7 +110,10 @@ _ROWS = (
         entry="biotune.cli.commands.predict:predict",
         own_flags={
             "--csv": Flag("also write all predictions to a CSV file", "files"),
+            "--jsonl": Flag("write a line of JSON per image; - prints them", "files"),
             "--top": Flag("number of classes to show per image", ("1", "3", "5")),
+            "--batch-size": Flag("images that are computed at once", ("64", "256", "1024")),
+            "--tta": Flag("average with the mirror image", ("none", "flip")),
             "--device": Flag("device to compute on", ("auto", "cpu", "cuda", "mps")),
             "--plugins": Flag("modules to import first", ()),
             **HELP,

@@ -119,6 +119,7 @@ def _disagreements(config: Section) -> Iterator[str]:
     if training is not None and training.lr == AUTO and hasattr(config, "genotypes"):
         yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes always mean the same learning rates."
     yield from _head_that_disagrees(config)
+    yield from _final_model_that_disagrees(config)
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
@@ -232,6 +233,25 @@ def _head_that_disagrees(config: Section) -> Iterator[str]:
         yield f"{said}: 'biotune {command}' makes no search that could find the start; give fresh or probe."
     elif evolution.algorithm not in ("biotune", MISSING):
         yield f"{said}: needs evolution=biotune, not {evolution.algorithm}; give fresh or probe."
+
+
+def _final_model_that_disagrees(config: Section) -> Iterator[str]:
+    final = getattr(config, "final", None)
+    if final is None or final.model == "best":
+        return
+    said = f"final.model={final.model}"
+    if len(config.test.seeds) < 2:
+        yield (
+            f"{said}: averages the models of several seeds, but test.seeds={show(config.test.seeds)} names one; give more, or "
+            "final.model=best."
+        )
+    from_file = getattr(config, "schedule", None) is not None  # the file says where its head starts from
+    fresh = config.training.head_start == "fresh" and config.backbone.head == "new" and not from_file
+    if final.model == "soup" and fresh:
+        yield (
+            f"{said}: averages weights of training runs that start from one head, but with training.head_start=fresh each seed "
+            "draws its own; give training.head_start=probe, or final.model=ensemble."
+        )
 
 
 def _strategies_that_disagree(config: Section) -> Iterator[str]:

@@ -16,6 +16,7 @@ from biotune.config.sections import (
     ExecutorConfig,
     FeaturesConfig,
     FinalConfig,
+    FinalModelConfig,
     StrategyConfig,
     TrainingConfig,
 )
@@ -65,6 +66,7 @@ class RunConfig(TrialsConfig):
     fitness: SearchFitnessConfig = field(default_factory=SearchFitnessConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
     test: FinalConfig = field(default_factory=FinalConfig)
+    final: FinalModelConfig = field(default_factory=FinalModelConfig)
 
 
 @dataclass
@@ -74,6 +76,7 @@ class TrainConfig(TrialsConfig):
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     schedule: str | None = key(None, "Path of a schedule file to train with; goes with strategy=schedule.", path="files")
     test: FinalConfig = field(default_factory=FinalConfig)
+    final: FinalModelConfig = field(default_factory=FinalModelConfig)
 
 
 @dataclass

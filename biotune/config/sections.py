@@ -206,6 +206,24 @@ class FinalConfig:
 
 
 @dataclass
+class FinalModelConfig:
+    """The final model, made of the final training runs of what is returned."""
+
+    model: str = key(
+        "best",
+        "The model of the seed that validates best (best), one with the average of the weights of all seeds (soup), for which "
+        "they must start from one head, or all of them, with averaged probabilities (ensemble); the best one is kept where the "
+        "average validates worse.",
+        choices=("best", "soup", "ensemble"),
+    )
+    temperature: bool = key(
+        False,
+        "Divide the final model's logits by a temperature fitted on validation data, so that its probabilities are calibrated; "
+        "classes do not change.",
+    )
+
+
+@dataclass
 class StrategyConfig:
     """A fine-tuning method without a search."""
 

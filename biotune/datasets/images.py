@@ -65,9 +65,24 @@ def image_names(folder: Path) -> list[str]:
     return sorted(names, key=lambda name: os.path.normcase(name).replace(os.sep, "\0"))
 
 
-def images_below(folder: Path) -> list[Path]:
-    """The paths of `image_names`."""
-    return [folder / name for name in image_names(folder)]
+def walk_images(folder: Path) -> Iterator[Path]:
+    """The paths of `image_names`, in their order, one listing of a folder after the other: none waits for all others."""
+    try:
+        with os.scandir(folder) as listed:
+            entries = sorted(
+                (entry for entry in listed if not is_hidden(entry.name)), key=lambda entry: os.path.normcase(entry.name)
+            )
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # as of a link that leads to itself
+            continue
+        if is_file and entry.name.lower().endswith(IMAGE_SUFFIXES):
+            yield folder / entry.name
+        elif is_folder and not entry.is_symlink():
+            yield from walk_images(folder / entry.name)
 
 
 @contextmanager

@@ -1,11 +1,10 @@
-"""The final training runs, the only ones scored on the test set, and the final model."""
+"""The final training runs, the only ones scored on the test set."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,13 @@ from biotune.recipes import tables
 from biotune.recipes.inputs import started
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
-from biotune.report.mistakes import surest_mistakes
-from biotune.report.read import read_predictions
 from biotune.report.verdict import EVOLVED
 from biotune.schedule.plan import Plan
 from biotune.schedule.schedule_file import save_text
-from biotune.store.files import MISTAKES, MODEL_FACTS, SCHEDULE, TEST, write_json, write_table, write_text, write_whole
-from biotune.store.folders import make_folder
+from biotune.store.files import SCHEDULE, TEST, write_table, write_text
 from biotune.strategies.registry import fixed_schedule
-from biotune.training.model import MODEL_FORMAT, choose_model, is_kept, model_origin
 from biotune.training.size import trainable_parameters
-from biotune.trial import Trial, TrialResult, key_with_lr
+from biotune.trial import Trial, TrialResult
 
 BASELINES = ("full", "linear_probe")
 
@@ -97,46 +92,6 @@ def _final_trial(plan: Plan, seed: int, epochs: int, base_lr: float, keep: bool)
     """A trial on all data with test scores; its model is kept under a name that differs between schedules."""
     trial = Trial(plan.schedule, None, seed, epochs, plan.lr(base_lr), test=True, method=plan.method)
     return replace(trial, keep=hashlib.sha256(trial.key.encode()).hexdigest()[:16]) if keep else trial
-
-
-def keep_best_model(session: Session, finals: Finals) -> None:
-    """Make the model with the best validation score the final model; ties go to the first seed."""
-    best, _ = max(sound(finals), key=lambda pair: pair[1].score)
-    name = str(best.keep)
-    if not is_kept(session.folder, name):
-        origin_of_model = model_origin(session.folder)
-        if origin_of_model is not None and key_with_lr(origin_of_model, best.lr) == best.key:
-            return  # the run had ended before and is only extended
-        session.executor.repeat(best)
-    choose_model(session.folder, name)
-    config = session.config
-    preprocessing = session.network.preprocessing.scaled_to(config.dataset.image_size)
-    facts = {
-        "format": MODEL_FORMAT,
-        "backbone": {"library": config.backbone.library, "name": config.backbone.name},
-        "classes": list(session.data.classes),
-        "preprocessing": asdict(preprocessing),
-        **({} if session.data.value_range is None else {"value_range": session.data.value_range}),
-        "seed": best.seed,
-        "training": best.key,
-    }
-    write_json(session.folder / MODEL_FACTS, facts)
-    _keep_images_of_mistakes(session)
-
-
-def _keep_images_of_mistakes(session: Session) -> None:
-    """Keep the images of the most confident mistakes for the report, unless their files show them as the network saw them."""
-    from PIL import Image
-
-    root = session.config.dataset.root
-    folder = session.folder / MISTAKES
-    for row in surest_mistakes(read_predictions(session.folder)).index:
-        image = session.data.test[row]
-        as_in_file = session.data.value_range is None
-        if as_in_file and root is not None and (Path(root).expanduser() / session.data.names[image]).is_file():
-            continue
-        make_folder(folder)
-        write_whole(folder / f"{row}.png", partial(Image.fromarray(session.data.pixels[image]).save, format="PNG"))
 
 
 def final_baselines(session: Session, tuned: Mapping[str, Plan]) -> dict[str, Plan]:

@@ -68,7 +68,7 @@ class Prepared:
         inputs = self._prepare(config, on_decoded)
         network = inputs.network
         if isinstance(config, TrainConfig):
-            plans_to_train(config, network)
+            _check_soup(config, network, plans_to_train(config, network))
         if isinstance(config, CompareConfig):
             plans_to_compare(config, network)
         if isinstance(config, RunConfig | CompareConfig):
@@ -135,6 +135,14 @@ def plans_to_train(config: TrainConfig, network: Network) -> list[Plan]:
     if config.strategy.name != "schedule":
         return started(config, plans(config.strategy, network.blocks, network.fresh_head))
     return started(config, [_plan_of_file(config, network)])
+
+
+def _check_soup(config: TrainConfig, network: Network, plans: Sequence[Plan]) -> None:
+    if config.final.model == "soup" and network.fresh_head and any(plan.schedule.head_start != PROBE for plan in plans):
+        raise ConfigError(
+            "final.model=soup: averages weights of training runs that start from one head, but by "
+            f"schedule={config.schedule} each seed draws its own; give training.head_start=probe, or final.model=ensemble."
+        )
 
 
 def started(config: TrialsConfig, plans: Sequence[Plan]) -> list[Plan]:

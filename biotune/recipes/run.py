@@ -21,12 +21,12 @@ from biotune.recipes.final import (
     final_baselines,
     final_trainings,
     in_order,
-    keep_best_model,
     size,
     sound,
     write_finals,
     write_schedule,
 )
+from biotune.recipes.final_model import keep_final_model
 from biotune.recipes.header import facts, search_facts
 from biotune.recipes.inputs import Prepared, say_remarks, settled
 from biotune.recipes.progress import SILENCE, Progress
@@ -101,7 +101,7 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
             "base_lr": lr,
             "schedule": tables.schedule_entry(returned.schedule, lr, session.network.parameters),
         }
-        keep_best_model(session, finals[best])
+        document["final"] = keep_final_model(session, config.final, finals[best])
         write_json(folder / RESULT, document)
     write_report(read_run(folder))  # all results are on disk by now, and the run is finished
     return RunResult(document, found.summary, returned.schedule, lr, session.network.parameters, config.fitness.metric)

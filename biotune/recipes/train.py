@@ -10,7 +10,8 @@ from typing import Any
 from biotune.config.schema import TrainConfig
 from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
-from biotune.recipes.final import final_trainings, keep_best_model, size, sound, write_finals, write_schedule
+from biotune.recipes.final import final_trainings, size, sound, write_finals, write_schedule
+from biotune.recipes.final_model import keep_final_model
 from biotune.recipes.header import facts
 from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on, say_remarks
 from biotune.recipes.progress import SILENCE, Progress
@@ -74,7 +75,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
             "base_lr": base_lr,
             "schedule": tables.schedule_entry(plan.schedule, base_lr, session.network.parameters),
         }
-        keep_best_model(session, finals[name])
+        document["final"] = keep_final_model(session, config.final, finals[name])
         write_json(folder / RESULT, document)
     write_report(read_run(folder))  # all results are on disk by now, and the run is finished
     return TrainResult(document, name, plan.schedule, base_lr, session.network.parameters)

@@ -100,6 +100,7 @@ class Run:
         classes: Names of the classes in the model's order.
         model_seed: The training seed of the final model; None in folders of the first versions.
         search: The results of the search; None for a run without one.
+        final: What `result.json` says about the final model; empty in folders of earlier versions.
     """
 
     folder: Path
@@ -122,6 +123,7 @@ class Run:
     classes: tuple[str, ...]
     model_seed: int | None
     search: Search | None
+    final: Mapping[str, Any]
 
     @property
     def method(self) -> str:
@@ -293,6 +295,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         classes=tuple(str(name) for name in model["classes"]),
         model_seed=model.get("seed"),
         search=_search(folder, result, schedule, config) if is_search else None,
+        final=result.get("final", {}),
     )
 
 

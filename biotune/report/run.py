@@ -45,6 +45,7 @@ def draw(run: Run) -> dict[str, Drawing]:
     """Draw all plots of a run; returns them by name."""
     from biotune.report.classes import draw_confusion
     from biotune.report.plots import draw_confirmation, draw_cost, draw_fitness, draw_importance, draw_scores
+    from biotune.report.reliability import draw_reliability
     from biotune.report.strip import Strip, draw_strips
     from biotune.report.style import NARROW, WIDE, biotune_style
 
@@ -55,6 +56,7 @@ def draw(run: Run) -> dict[str, Drawing]:
             draw_strips(strip, NARROW, "schedule-narrow", with_png=False),
             draw_scores(run),
             draw_confusion(run),
+            draw_reliability(run),
         ]
         if run.search:
             drawings += [

@@ -14,12 +14,14 @@ from markupsafe import Markup
 
 from biotune.report.classes import Mistake, class_names, confusions, named_by_number
 from biotune.report.plots import chosen_schedule, search_score
+from biotune.report.quality import calibration_error, class_rows, confidences_of
 from biotune.report.read import Run, Score, Search
 from biotune.report.strip import colour_of
 from biotune.report.style import Drawing
-from biotune.report.verdict import EVOLVED, failures_text, predicted, verdict
+from biotune.report.verdict import EVOLVED, about_model, failures_text, predicted, verdict
 
 _SHOWN_CONFUSIONS = 10
+_SHOWN_CLASSES = 12
 
 
 def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mistake]) -> str:
@@ -32,6 +34,7 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
     """
     confused = confusions(run)
     classes = class_names(run)
+    per_class = sorted(class_rows(run.predictions, classes), key=lambda row: row["f1"])
     wrong = sum(count for _, _, count, _ in confused)
     return template("run.html").render(
         title=f"{run.config['dataset']['name']} with {run.config['backbone']['name']}",
@@ -46,6 +49,10 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
         predicted=predicted(run.confirmed),
         blocks=_blocks(run),
         confirmation=f"{_confirmation(run, run.search)} {_returned_instead(run)}".rstrip() if run.search else None,
+        about_model=about_model(run.final),
+        calibration_error=calibration_error(*confidences_of(run.predictions)),
+        hardest=per_class[:_SHOWN_CLASSES],
+        num_classes=len(classes),
         confused=confused[:_SHOWN_CONFUSIONS],
         num_confused=len(confused),
         wrong=wrong,

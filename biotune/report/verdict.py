@@ -83,6 +83,30 @@ def predicted(confirmed: Mapping[str, Any]) -> str:
     )
 
 
+def about_model(final: Mapping[str, Any]) -> str:
+    """Say what the final model is made of and how it is calibrated; empty where it is the best one as it was trained.
+
+    Args:
+        final: The entry `final` of `result.json`; empty in folders of earlier versions.
+    """
+    if "test" not in final:
+        return ""
+    said = list(final.get("remarks", ()))
+    if final["model"] != "best":
+        what = "weights" if final["model"] == "soup" else "probabilities"
+        said.append(
+            f"The final model averages the {what} of {len(final['seeds'])} models: {_percent(final['val_macro_accuracy'])} "
+            f"macro accuracy on the validation set, where the best of them reaches {_percent(final['val_of_best'])}, and "
+            f"{_percent(final['test']['macro_accuracy'])} on the test set."
+        )
+    if "temperature" in final:
+        said.append(
+            f"The final model's logits are divided by a temperature of {final['temperature']:.2f}: the expected calibration "
+            f"error on the test set is {_percent(final['ece'])}, without it {_percent(final['ece_before'])}."
+        )
+    return " ".join(said)
+
+
 def failures_text(failed: Mapping[str, int]) -> str:
     """Say how many final training runs failed and what the means are over; empty where none failed.
 
@@ -98,6 +122,10 @@ def failures_text(failed: Mapping[str, int]) -> str:
 
 def _mean(finalist: Mapping[str, Any]) -> float:
     return float(finalist["macro_accuracy"]["mean"])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _apart(difference: float) -> str:

@@ -23,6 +23,7 @@ TEST = "test.csv"
 COMPARISON = "comparison.csv"
 EVALUATIONS = "evaluations.csv"
 PREDICTIONS = "predictions.csv"
+CLASSES = "classes.csv"
 MODEL = "model.safetensors"
 MODEL_FACTS = "model.json"
 MISTAKES = "mistakes"  # the images of the surest mistakes, by their row in the predictions, where they have no files

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +23,23 @@ from biotune.backbones.fitting import load_weights
 from biotune.backbones.network import Preprocessing, main_output
 from biotune.backbones.registry import build_network
 from biotune.config.sections import BackboneConfig
-from biotune.datasets.images import ValueRange, bombs_refused, images_below, prepare
+from biotune.datasets.images import ValueRange, bombs_refused, prepare, walk_images
+from biotune.datasets.parallel import in_parallel
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS, UNFINISHED, write_table, write_whole
 from biotune.training.device import resolve_device
+from biotune.training.ensemble import Ensemble
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from biotune.backbones.network import Network
+    from biotune.config.schema import TrialsConfig
     from biotune.datasets.data import Data
+    from biotune.trial import Trial
 
-MODEL_FORMAT = 1
+PLAIN, MADE = 1, 2  # formats: one network as it was trained, and one with members or a temperature
 
 
 def kept_model(folder: Path, name: str) -> Path:
@@ -109,13 +115,46 @@ def model_origin(folder: Path) -> str | None:
         return None
 
 
+def member_name(at: int) -> str:
+    """The beginning of the names of an ensemble's member in the file of its weights."""
+    return f"members.{at}."
+
+
+def facts_of_model(
+    config: TrialsConfig, network: Network, data: Data, trial: Trial, members: int = 1, temperature: float | None = None
+) -> dict[str, Any]:
+    """The content of `model.json`: what is needed to use a final model, and where it comes from.
+
+    Args:
+        config: The settings of the run.
+        network: The backbone.
+        data: The dataset.
+        trial: The final training run that left the model, or of several the best one.
+        members: Number of networks of an ensemble; 1 for a single network.
+        temperature: What the logits are divided by; None leaves them as they are.
+    """
+    made = members > 1 or temperature is not None
+    return {
+        "format": MADE if made else PLAIN,
+        "backbone": {"library": config.backbone.library, "name": config.backbone.name},
+        "classes": list(data.classes),
+        "preprocessing": asdict(network.preprocessing.scaled_to(config.dataset.image_size)),
+        **({} if data.value_range is None else {"value_range": data.value_range}),
+        **({} if members == 1 else {"members": members}),
+        **({} if temperature is None else {"temperature": temperature}),
+        "seed": trial.seed,
+        "training": trial.key,
+    }
+
+
 def forget_kept(folder: Path) -> None:
     """Remove all kept models and the unfinished files of killed processes."""
     for file in [*folder.glob(".kept-*"), *folder.glob(f".*{UNFINISHED}*")]:
         file.unlink(missing_ok=True)
 
 
-_BATCH = 64
+BATCH = 64  # images
+TTA = ("none", "flip")
 
 
 @dataclass
@@ -123,12 +162,14 @@ class Model:
     """A trained network with its preprocessing and class names.
 
     Attributes:
-        module: Takes (N, 3, H, W) normalised float images, returns (N, classes) logits; in eval mode.
+        module: Takes (N, 3, H, W) normalised float images, returns (N, classes) logits; in eval mode. An ensemble's
+            returns the logarithms of the averaged probabilities.
         preprocessing: The resizing, cropping and normalisation of images.
         classes: Names of the classes.
         device: The device that holds the network.
         value_range: The values that become black and white in images of more than 8 bits, as in training; None is the range of
             their type.
+        temperature: What the logits are divided by, so that probabilities are calibrated.
     """
 
     module: nn.Module
@@ -136,18 +177,20 @@ class Model:
     classes: tuple[str, ...]
     device: torch.device
     value_range: ValueRange | None = None
+    temperature: float = 1.0
 
     def prepare(self, image: Image.Image) -> Tensor:
         """Resize, crop and normalise an image into the network's input, (3, H, W) float."""
         pixels = np.array(prepare(image, self.preprocessing, self.value_range))
         return self.preprocessing.normalise(torch.from_numpy(pixels)[None])[0]
 
-    @torch.inference_mode()
-    def probabilities(self, files: Sequence[str | os.PathLike[str]]) -> Tensor:
+    def probabilities(self, files: Sequence[str | os.PathLike[str]], batch_size: int = BATCH, tta: str = TTA[0]) -> Tensor:
         """Classify image files.
 
         Args:
             files: N paths of images.
+            batch_size: Images that are computed at once; affects speed and memory.
+            tta: none, or flip, which averages the probabilities of each image and its mirror image.
 
         Returns:
             (N, classes) float probabilities.
@@ -156,17 +199,49 @@ class Model:
             DataError: A file cannot be decoded.
         """
         parts = []
-        for start in range(0, len(files), _BATCH):
-            batch = torch.stack([self._open(Path(file)) for file in files[start : start + _BATCH]])
-            parts.append(main_output(self.module(batch.to(self.device))).double().softmax(1).cpu())
-        return torch.cat(parts) if parts else torch.empty(0, len(self.classes), dtype=torch.float64)
+        for _, found in self.classified(map(Path, files), batch_size, tta):
+            if isinstance(found, DataError):
+                raise found
+            parts.append(found)
+        return torch.stack(parts) if parts else torch.empty(0, len(self.classes), dtype=torch.float64)
+
+    def classified(
+        self, files: Iterable[Path], batch_size: int = BATCH, tta: str = TTA[0]
+    ) -> Iterator[tuple[Path, Tensor | DataError]]:
+        """Classify image files one mini-batch after the other, each decoded in threads; no more than one is held in memory.
+
+        Args:
+            files: Paths of images, drawn as they are needed.
+            batch_size: Images of a mini-batch, at least 1.
+            tta: none, or flip, which averages the probabilities of each image and its mirror image.
+
+        Yields:
+            Each path with its (classes,) probabilities, or with the error of an image that cannot be decoded; in order.
+        """
+        remaining = iter(files)
+        while batch := list(islice(remaining, batch_size)):
+            with bombs_refused():
+                opened = [found for _, found in in_parallel(lambda row: self._open(batch[row]), len(batch))]  # noqa: B023
+            images = [found for found in opened if isinstance(found, Tensor)]
+            rows = iter(self._computed(torch.stack(images), tta) if images else ())
+            for file, found in zip(batch, opened, strict=True):
+                if isinstance(found, Tensor):
+                    yield file, next(rows)
+                else:
+                    yield file, DataError(f"{file}: cannot be decoded ({one_line(found)}).")
+
+    @torch.inference_mode()
+    def _computed(self, images: Tensor, tta: str) -> Tensor:
+        """(N, classes) probabilities of (N, 3, H, W) images."""
+        views = [images, images.flip(3)] if tta == "flip" else [images]
+        logits = [main_output(self.module(view.to(self.device))).cpu().double() for view in views]
+        if len(logits) > 1:
+            logits = [torch.stack([one.softmax(1) for one in logits]).mean(0).log()]
+        return (logits[0] / self.temperature).softmax(1)
 
     def _open(self, file: Path) -> Tensor:
-        try:
-            with bombs_refused(), Image.open(file) as image:
-                return self.prepare(image)
-        except Exception as error:  # Pillow's decoders raise errors of any type on malformed files
-            raise DataError(f"{file}: cannot be decoded ({one_line(error)}).") from error
+        with Image.open(file) as image:
+            return self.prepare(image)
 
 
 def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
@@ -186,8 +261,8 @@ def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
         state = load_file(place / MODEL)
     except (OSError, ValueError, SafetensorError) as error:
         raise RunFolderError(f"{place}: holds no final model ({one_line(error)}). Has the run finished?") from error
-    if not isinstance(facts, dict) or facts.get("format") != MODEL_FORMAT:
-        raise RunFolderError(f"{place / MODEL_FACTS}: is of another format; this biotune reads format {MODEL_FORMAT}.")
+    if not isinstance(facts, dict) or facts.get("format") not in (PLAIN, MADE):
+        raise RunFolderError(f"{place / MODEL_FACTS}: is of another format; this biotune reads formats {PLAIN} and {MADE}.")
     try:
         return _built(place, facts, state, resolve_device(device))
     except (KeyError, TypeError, AttributeError) as error:
@@ -196,32 +271,46 @@ def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
 
 def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target: torch.device) -> Model:
     origin = BackboneConfig(library=facts["backbone"]["library"], name=facts["backbone"]["name"], weights="none")
-    network = build_network(origin, len(facts["classes"]))
     remedy = "Load it with the versions of biotune, torchvision and timm, and the plugins, that the run used."
-    load_weights(network.module, state, None, str(place / MODEL), remedy)
+    members = []
+    for at in range(facts.get("members", 1)):
+        own = _of_member(state, at) if "members" in facts else state
+        network = build_network(origin, len(facts["classes"]))
+        load_weights(network.module, own, None, str(place / MODEL), remedy)
+        members.append(network.module)
+    module = members[0] if len(members) == 1 else Ensemble(members)
     stated = facts["preprocessing"]
     preprocessing = Preprocessing(
         stated["resize"], stated["crop"], tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"]
     )
     limits = facts.get("value_range")  # absent where the type's range was used
     value_range = None if limits is None else (float(limits[0]), float(limits[1]))
-    return Model(network.module.to(target).eval(), preprocessing, tuple(facts["classes"]), target, value_range)
+    temperature = float(facts.get("temperature", 1.0))
+    return Model(module.to(target).eval(), preprocessing, tuple(facts["classes"]), target, value_range, temperature)
 
 
-def image_files(paths: Iterable[str]) -> list[Path]:
-    """List the given files, and the images below the given folders, in order.
+def _of_member(state: Mapping[str, Tensor], at: int) -> dict[str, Tensor]:
+    start = member_name(at)
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+
+
+def image_files(paths: Sequence[str]) -> Iterator[Path]:
+    """The given files, and the images below the given folders, in order; folders are walked as the images are drawn.
 
     Raises:
-        DataError: A path does not exist, or there is no image at all.
+        DataError: A path does not exist, before anything is drawn; or there is no image at all.
     """
-    files: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            files += images_below(path)
-        elif path.is_file():
-            files.append(path)
-        else:
+        if not path.exists():
             raise DataError(f"{path}: no such file or folder.")
-    if not files:
+    return _walked(paths)
+
+
+def _walked(paths: Sequence[str]) -> Iterator[Path]:
+    empty = True
+    for path in map(Path, paths):
+        for file in walk_images(path) if path.is_dir() else [path]:
+            empty = False
+            yield file
+    if empty:
         raise DataError("there is no image to classify.")
-    return files

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from trees import write_image
 
-from biotune.datasets.images import bombs_refused, image_names, images_below, open_image, to_rgb
+from biotune.datasets.images import bombs_refused, image_names, open_image, to_rgb, walk_images
 from biotune.datasets.loaders.files import fingerprint
 
 
@@ -136,4 +136,4 @@ def test_names_of_images_come_in_the_order_of_their_paths_whatever_lies_between(
     (tmp_path / "named.png").mkdir()
     expected = ["Z.webp", "a/1.png", "a/2.PNG", "a/c/3.tiff", "a-b/1.jpg", "a.jpg", "b.jpg", "link.png"]
     assert image_names(tmp_path) == expected
-    assert images_below(tmp_path) == sorted(tmp_path / name for name in expected)
+    assert list(walk_images(tmp_path)) == sorted(tmp_path / name for name in expected)

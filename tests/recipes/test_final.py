@@ -17,9 +17,10 @@ from sklearn.datasets import load_digits
 from biotune.backbones.network import Preprocessing
 from biotune.cli import main
 from biotune.config.schema import RunConfig
-from biotune.config.sections import BackboneConfig, DatasetConfig
+from biotune.config.sections import BackboneConfig, DatasetConfig, FinalModelConfig
 from biotune.errors import SearchError
-from biotune.recipes.final import final_trainings, keep_best_model
+from biotune.recipes.final import final_trainings
+from biotune.recipes.final_model import keep_final_model
 from biotune.recipes.progress import SILENCE
 from biotune.schedule.block import Block
 from biotune.schedule.plan import Plan
@@ -83,7 +84,8 @@ def test_the_final_model_is_the_one_that_validation_data_prefer(
         network=SimpleNamespace(preprocessing=preprocessing),
         data=SimpleNamespace(classes=("cat", "dog"), value_range=None),
     )
-    keep_best_model(session, finals)  # type: ignore[arg-type]
+    entry = keep_final_model(session, FinalModelConfig(), finals)  # type: ignore[arg-type]
+    assert (entry["model"], entry["seeds"]) == ("best", [chosen])
     assert (tmp_path / MODEL).read_bytes() == b"weights of seed %d" % chosen
     assert f"of-seed-{chosen}," in (tmp_path / PREDICTIONS).read_text()
     facts = json.loads((tmp_path / MODEL_FACTS).read_text())

@@ -20,7 +20,7 @@ from biotune.report.read import Run, read_run
 from biotune.report.run import draw, write_report
 from biotune.report.strip import colour_of, widths
 
-ALL = {"schedule", "scores", "confusion", "fitness", "importance", "cost", "confirmation"}
+ALL = {"schedule", "scores", "confusion", "reliability", "fitness", "importance", "cost", "confirmation"}
 
 
 def drawn(folder: Path) -> dict[str, bytes]:

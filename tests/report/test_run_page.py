@@ -75,7 +75,7 @@ def test_the_page_tells_the_result_and_needs_nothing_from_elsewhere(tmp_path: Pa
         page.text,
     )
     assert "script" not in page.tags
-    assert page.tags.count("svg") == 8
+    assert page.tags.count("svg") == 9
     assert all(target.startswith(("#", "data:")) for target in page.fetched)
     assert "url(http" not in (folder / "report.html").read_text()
 

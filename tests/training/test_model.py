@@ -183,4 +183,4 @@ def test_hidden_files_are_not_classified(tmp_path):
     for name in ("a.png", ".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/._a.png", "deep/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8)).save(tmp_path / name)
-    assert image_files([str(tmp_path)]) == [tmp_path / "a.png", tmp_path / "deep" / "b.png"]
+    assert list(image_files([str(tmp_path)])) == [tmp_path / "a.png", tmp_path / "deep" / "b.png"]

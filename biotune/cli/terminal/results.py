@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biotune.cli.terminal.view import View
-from biotune.report.verdict import EVOLVED, predicted, verdict
+from biotune.report.verdict import EVOLVED, about_model, predicted, verdict
 
 if TYPE_CHECKING:
     from biotune.recipes.compare import CompareResult
@@ -25,12 +25,19 @@ def show_run(view: View, result: RunResult) -> None:
         if sentence:
             view.line(sentence)
     view.scores({EVOLVED: result.document["test"], **result.document["baselines"]}, result.document["failed"])
+    _show_model(view, result.document["final"])
 
 
 def show_train(view: View, result: TrainResult) -> None:
     """Print the layer schedule and the test scores."""
     view.schedule(result.schedule, result.parameters, result.base_lr)
     view.scores({result.strategy: result.document["test"]}, result.document["failed"])
+    _show_model(view, result.document["final"])
+
+
+def _show_model(view: View, final: Mapping[str, Any]) -> None:
+    if sentence := about_model(final):
+        view.final(sentence)
 
 
 def show_compare(view: View, result: CompareResult) -> None:

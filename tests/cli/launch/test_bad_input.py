@@ -12,6 +12,8 @@ from trees import folder_tree, write_image
 
 from biotune.backbones.registry import build_network
 from biotune.config.sections import BackboneConfig
+from biotune.schedule.schedule_file import save_text
+from biotune.strategies.registry import fixed_schedule
 
 GOOD = ["dataset=folder", "backbone.weights=none", "evolution.folds=1"]
 FEW = ["experiment=smoke"]
@@ -165,6 +167,18 @@ BAD = [
         ["run", "evolution=random", "training.head_start=evolved"],
         ["training.head_start=evolved", "needs evolution=biotune", "random", "fresh or probe"],
     ),
+    (["run", "final.model=stew"], ["final.model=stew", "best, soup, ensemble"]),
+    (["run", "final.temperature=1.5"], ["final.temperature=1.5", "true or false"]),
+    (["train", "final.model=ensemble", "test.seeds=[1]"], ["final.model=ensemble", "test.seeds=[1] names one", "give more"]),
+    (
+        ["run", "training.head_start=fresh", "final.model=soup"],
+        ["final.model=soup", "training.head_start=fresh", "give training.head_start=probe, or final.model=ensemble"],
+    ),
+    (
+        ["train", "strategy=schedule", "schedule=whole.yaml", "final.model=soup"],
+        ["final.model=soup", "schedule=whole.yaml", "give training.head_start=probe, or final.model=ensemble"],
+    ),
+    (["compare", "final.model=soup"], ["final.model=soup: no such key"]),
     (
         ["train", "backbone.head=keep", "training.head_start=probe"],
         ["training.head_start=probe", "backbone.head=keep", "training.head_start=fresh"],
@@ -207,6 +221,8 @@ def shared_inputs(tmp_path_factory: pytest.TempPathFactory, resnet18_weights: Pa
     (here / "truncated/cat/bad.jpg").write_bytes(whole[: len(whole) // 2])
     block = "{modules: [conv1, bn1], frozen: false, importance: 0.5, lr_weight: 1.0, lr: 0.001}"
     (here / "other.yaml").write_text(f"format: 1\nthreshold: 0.2\nblocks:\n  stem: {block}\n")
+    glyphnet = build_network(BackboneConfig("biotune", "glyphnet"), 10)
+    (here / "whole.yaml").write_text(save_text(fixed_schedule("full", glyphnet.blocks), 0.001, {"backbone": "glyphnet"}))
     (here / "wrong.csv").write_text("stem,layer1,layer2,layer3,frob,head,threshold\n" + "0.5," * 6 + "0.5\n")
     (here / "outside.csv").write_text("stem,layer1,layer2,layer3,layer4,head,threshold\n" + "0.5," * 5 + "1.5,0.1\n")
     return here
