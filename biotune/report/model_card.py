@@ -10,6 +10,7 @@ import yaml
 
 from biotune.report.read import Run, Score
 from biotune.report.run_page import template
+from biotune.report.verdict import about_model
 
 _OWN_IMAGES = "folder"  # the dataset of images that only the user has
 _LIBRARIES = {"onnx": "onnx", "torchscript": "pytorch", "timm": "timm"}  # as the Hub calls them; safetensors: the network's own
@@ -52,6 +53,8 @@ def render_card(run: Run, exported: Exported) -> str:
             header=yaml.safe_dump(_header(run, exported), sort_keys=False, allow_unicode=True),
             title=_title(run),
             run=run,
+            seed=_seed(run),
+            about_model=about_model(run.final),
             exported=exported,
             data="images of one's own" if _is_own(run) else run.config["dataset"]["name"],
             multiples=list(zip(run.schedule.blocks, run.schedule.lr_weights, strict=True)),
@@ -70,11 +73,16 @@ def _title(run: Run) -> str:
     return f"{run.config['backbone']['name']} fine-tuned on {'own images' if _is_own(run) else run.config['dataset']['name']}"
 
 
+def _seed(run: Run) -> int | None:
+    """The training seed whose model is exported; None for one that is made of several, and in folders of the first versions."""
+    return run.model_seed if run.final.get("model", "best") == "best" else None
+
+
 def _trained(run: Run, columns: list[str]) -> list[dict[str, Any]]:
-    """One row per final training run of what is returned; the exported model is one of them."""
+    """One row per final training run of what is returned; the exported model is one of them, or made of them."""
     own = run.test[run.test["strategy"] == run.method]
     return [
-        {"seed": int(row["seed"]), "exported": row["seed"] == run.model_seed, "scores": [float(row[name]) for name in columns]}
+        {"seed": int(row["seed"]), "exported": row["seed"] == _seed(run), "scores": [float(row[name]) for name in columns]}
         for row in own.to_dict("records")
     ]
 
@@ -99,6 +107,8 @@ def _header(run: Run, exported: Exported) -> dict[str, Any]:
         header["datasets"] = [dataset]
     header["metrics"] = metrics
     own = [dict(zip(metrics, row["scores"], strict=True)) for row in _trained(run, metrics) if row["exported"]]
+    if run.final.get("model", "best") != "best":
+        own = [{name: run.final["test"][name] for name in metrics}]
     results = [
         {"type": name, "value": value, "name": f"{name} on the test set"}
         for scores in own

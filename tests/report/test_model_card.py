@@ -15,7 +15,7 @@ from biotune.report.model_card import Exported, render_card
 from biotune.report.read import read_run
 
 FACTS: dict[str, Any] = {"resize": 70, "crop": 64, "interpolation": "bilinear", "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
-FACTS["value_range"] = None
+FACTS |= {"value_range": None, "temperature": 1.0}
 
 
 def card(folder: Path, kind: str = "safetensors", licence: str | None = None, **changes: Any) -> str:
@@ -87,6 +87,19 @@ def test_the_score_of_another_finalist_is_not_shown_as_that_of_what_is_returned(
     returned = {"schedule": "5", "strategy": "biotune", "seed": 1, "val_macro_accuracy": 0.9, "finalists": 2, "models": 6}
     change_json(run / "result.json", returned=returned)
     assert "When it was confirmed" not in card(run)
+
+
+def test_a_model_made_of_several_is_no_seeds_and_has_scores_of_its_own(run: Path) -> None:
+    scores = dict.fromkeys(("macro_accuracy", "accuracy", "average_precision", "kappa", "f1"), 0.8125)
+    final = {"model": "ensemble", "seeds": [1, 2], "val_macro_accuracy": 0.9, "val_of_best": 0.85, "test": scores}
+    change_json(run / "result.json", final={**final, "temperature": 1.5, "ece": 0.02, "ece_before": 0.08})
+    text = card(run, temperature=1.5)
+    assert "(this model)" not in text and "this model is that of" not in text
+    assert "The final model averages the probabilities of 2 models: 90.0 % macro accuracy" in text
+    (entry,) = header_of(text)["model-index"]
+    assert {metric["value"] for metric in entry["results"][0]["metrics"]} == {0.8125}
+    assert "the softmax of the logits divided by 1.5, the temperature" in text
+    assert "the temperature." not in card(run)
 
 
 def test_the_schedule_is_a_row_per_block(run: Path) -> None:

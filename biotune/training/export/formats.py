@@ -7,6 +7,7 @@ from pathlib import Path
 
 from biotune.backbones.home import Home, find_home
 from biotune.errors import BackboneError, ConfigError
+from biotune.training.ensemble import Ensemble
 from biotune.training.export import onnx, state, timm, torchscript
 from biotune.training.model import Model
 
@@ -59,6 +60,11 @@ def write_model(kind: str, model: Model, home: Home | None, folder: Path) -> flo
     Raises:
         BackboneError: The format does not take the network, or what has been written gives other logits.
     """
+    if isinstance(model.module, Ensemble) and kind in _BY_LIBRARY:
+        raise BackboneError(
+            f"--format {kind}: the final model is an ensemble of {len(model.module.members)} networks, the format holds one. "
+            f"Choose {' or '.join(_BY_TRACING)}."
+        )
     if home is not None and kind in _BY_LIBRARY:
         return _BY_LIBRARY[kind](model, home, folder)
     return _BY_TRACING[kind](model, folder)

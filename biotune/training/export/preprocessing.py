@@ -1,4 +1,4 @@
-"""What a program without biotune must do to an image before a model classifies it, as a JSON file states it."""
+"""What a program without biotune must do to an image, and to the logits that a model gives it, as a JSON file states it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ FORMAT = 1
 
 
 def preprocessing_facts(model: Model) -> dict[str, Any]:
-    """The content of `preprocessing.json`: the steps of `Model.prepare` in numbers, the classes in the order of the logits."""
+    """The content of `preprocessing.json`: the steps of `Model.prepare` in numbers, the classes in the order of the logits.
+
+    The logits of every format are the network's own; divided by `temperature` their softmax is what `biotune predict` shows.
+    """
     stated = model.preprocessing
     return {
         "format": FORMAT,
@@ -23,4 +26,5 @@ def preprocessing_facts(model: Model) -> dict[str, Any]:
         "std": list(stated.std),
         "value_range": None if model.value_range is None else list(model.value_range),
         "classes": list(model.classes),
+        "temperature": model.temperature,
     }

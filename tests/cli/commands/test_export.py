@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sklearn.datasets import load_digits
 
 import biotune
 from biotune.cli import main
+from biotune.training.export.preprocessing import preprocessing_facts
 
 PAGE = Path(__file__).parents[3] / "docs/how-to/export.md"
 
@@ -164,6 +166,7 @@ def test_the_folder_lies_in_the_run_and_its_card_loads_the_model(
     assert facts["classes"] == [str(digit) for digit in range(10)]
     assert (facts["resize"], facts["crop"], facts["interpolation"], facts["value_range"]) == (16, 16, "bicubic", None)
     assert (facts["mean"], facts["std"]) == ([0.3] * 3, [0.37] * 3)
+    assert (facts["temperature"], preprocessing_facts(replace(model, temperature=1.7))["temperature"]) == (1.0, 1.7)
 
 
 @pytest.mark.slow

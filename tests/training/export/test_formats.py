@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from biotune.backbones.registry import build_network
 from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError, ConfigError
 from biotune.store.files import EXPORTED_MODEL
+from biotune.training.ensemble import Ensemble
 from biotune.training.export.check import patches
 from biotune.training.export.formats import FORMATS, check_exportable, write_model
 from biotune.training.export.timm import crop_share
@@ -160,6 +162,37 @@ def test_a_missing_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(f"biotune.training.export.{module}.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=rf"^--format {kind}: needs the extra '{kind}': pip install 'biotune\[{kind}\]'\.$"):
         check_exportable(kind, "torchvision", "resnet18")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_an_ensemble_is_one_model_with_the_averaged_probabilities(kind: str, tmp_path: Path) -> None:
+    if kind == "onnx":
+        pytest.importorskip("onnxscript")
+    members = [made("biotune", "glyphnet").module for _ in range(2)]
+    for at, member in enumerate(members):
+        torch.manual_seed(at)
+        nn.init.normal_(member.head.weight)
+    model = Model(Ensemble(members), Preprocessing(16, 16, (0.5,) * 3, (0.5,) * 3), CLASSES, torch.device("cpu"))
+    write_model(kind, model, None, tmp_path)
+    images = torch.randn(5, 3, 16, 16)
+    with torch.no_grad():
+        expected = (members[0](images).softmax(1) + members[1](images).softmax(1)) / 2
+    if kind == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+        logits = torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+    else:
+        logits = torch.jit.load(tmp_path / "model.pt")(images)
+    assert torch.allclose(logits.softmax(1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "timm"])
+def test_an_ensemble_is_refused_by_formats_that_hold_one_network(kind: str, resnet: Model, tmp_path: Path) -> None:
+    model = replace(resnet, module=Ensemble([resnet.module, resnet.module]))
+    line = "the final model is an ensemble of 2 networks, the format holds one. Choose onnx or torchscript.$"
+    with pytest.raises(BackboneError, match=f"^--format {kind}: {line}"):
+        exported(kind, model, "torchvision", "resnet18", tmp_path)
 
 
 class Deciding(nn.Module):
