@@ -54,6 +54,11 @@ class Preprocessing:
         mean, std = (torch.tensor(values, device=device) * 255 for values in (self.mean, self.std))
         return lambda pixels: ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
+    def denormaliser(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """The inverse of `normaliser`: (N, 3, H, W) float to the nearest (N, H, W, 3) uint8 pixels."""
+        mean, std = (torch.tensor(values, device=device) * 255 for values in (self.mean, self.std))
+        return lambda images: (images.permute(0, 2, 3, 1) * std + mean).round().clamp(0, 255).to(torch.uint8)
+
 
 @dataclass(frozen=True)
 class Architecture:

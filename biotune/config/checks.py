@@ -6,9 +6,9 @@ from dataclasses import fields
 from typing import Any
 
 from biotune.config.key import MISSING, Key, keys_of, numbers_of, show
-from biotune.config.schema import Section, value_at
+from biotune.config.schema import Section, final_training, value_at
 from biotune.config.search import ConfirmConfig, EvolutionConfig
-from biotune.config.sections import AUTO, EVOLVED, STRATEGY_KEYS, DatasetConfig, ExecutorConfig, StrategyConfig
+from biotune.config.sections import AUTO, EVOLVED, ONE_CYCLE, STRATEGY_KEYS, DatasetConfig, ExecutorConfig, StrategyConfig
 from biotune.errors import ConfigError
 
 
@@ -119,6 +119,7 @@ def _disagreements(config: Section) -> Iterator[str]:
     if training is not None and training.lr == AUTO and hasattr(config, "genotypes"):
         yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes always mean the same learning rates."
     yield from _head_that_disagrees(config)
+    yield from _course_that_disagrees(config)
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
@@ -232,6 +233,28 @@ def _head_that_disagrees(config: Section) -> Iterator[str]:
         yield f"{said}: 'biotune {command}' makes no search that could find the start; give fresh or probe."
     elif evolution.algorithm not in ("biotune", MISSING):
         yield f"{said}: needs evolution=biotune, not {evolution.algorithm}; give fresh or probe."
+
+
+def _course_that_disagrees(config: Section) -> Iterator[str]:
+    """Report a course of the learning rates that leaves no epoch for itself, in the search or in final training runs."""
+    training = getattr(config, "training", None)
+    if training is None:
+        return
+    changed = config.test.training.changed if hasattr(config, "test") else {}
+    regimes = [(training, dict[str, Any]())] + ([(final_training(config), changed)] if changed else [])
+    for settings, own in regimes:
+        at = {name: f"{'test.' if name in own else ''}training.{name}" for name in vars(settings)}
+        warmup = f"{at['warmup_epochs']}={settings.warmup_epochs}"
+        if settings.scheduler == ONE_CYCLE and settings.warmup_epochs:
+            yield f"{warmup}: {at['scheduler']}={ONE_CYCLE} has a warm-up of its own; give {at['warmup_epochs']}=0."
+            return
+        of_all = settings.scheduler == "cosine" and settings.cosine_epochs == AUTO
+        if of_all and settings.warmup_epochs >= settings.epochs:
+            yield (
+                f"{warmup}: must be less than {at['epochs']}={settings.epochs} with {at['cosine_epochs']}={AUTO}, which takes "
+                "the epochs that remain."
+            )
+            return
 
 
 def _strategies_that_disagree(config: Section) -> Iterator[str]:

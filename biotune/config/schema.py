@@ -4,7 +4,7 @@ With `search` and `sections` the only place for defaults that no YAML file sets.
 registers these classes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from biotune.config.key import MISSING, key
@@ -124,3 +124,9 @@ def value_at(config: Section, path: str) -> Any:
     for name in path.split("."):
         config = getattr(config, name)
     return config
+
+
+def final_training(config: TrialsConfig) -> TrainingConfig:
+    """The settings of the final training runs: those of `training`, with what `test.training` sets in their place."""
+    test = getattr(config, "test", None)
+    return replace(config.training, **test.training.changed) if test is not None else config.training

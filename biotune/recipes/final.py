@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from biotune.config.schema import RunConfig, TrainConfig, TrialsConfig
+from biotune.config.schema import CompareConfig, RunConfig, TrainConfig, TrialsConfig, final_training
 from biotune.errors import SearchError
 from biotune.recipes import tables
 from biotune.recipes.inputs import started
@@ -58,7 +58,7 @@ def final_trainings(
         SearchError: Every final training run of the command's own plans failed.
     """
     trials = [
-        (label, _final_trial(plan, seed, config.training.epochs, base_lr, keep=plan in own.values()))
+        (label, _final_trial(plan, seed, final_training(config).epochs, base_lr, keep=plan in own.values()))
         for label, plan in {**own, **baselines}.items()
         for seed in config.test.seeds
     ]
@@ -75,6 +75,12 @@ def final_trainings(
             raise SearchError(reason)
         progress.line(reason)
     return max(own, key=lambda label: max((result.score for _, result in sound(finals[label])), default=-1.0)), dict(finals)
+
+
+def other_settings(config: RunConfig | TrainConfig | CompareConfig) -> dict[str, Any]:
+    """The entry of `result.json` about settings that only final training runs have; none where there are none."""
+    changed = config.test.training.changed
+    return {"final_training": changed} if changed else {}
 
 
 def sound(finals: Finals) -> list[tuple[Trial, TrialResult]]:

@@ -10,7 +10,7 @@ from typing import Any
 from biotune.config.schema import TrainConfig
 from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
-from biotune.recipes.final import final_trainings, keep_best_model, size, sound, write_finals, write_schedule
+from biotune.recipes.final import final_trainings, keep_best_model, other_settings, size, sound, write_finals, write_schedule
 from biotune.recipes.header import facts
 from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on, say_remarks
 from biotune.recipes.progress import SILENCE, Progress
@@ -72,6 +72,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
             "failed": {name: len(finals[name]) - len(ended)},
             **size(session, plan),
             "base_lr": base_lr,
+            **other_settings(config),
             "schedule": tables.schedule_entry(plan.schedule, base_lr, session.network.parameters),
         }
         keep_best_model(session, finals[name])
