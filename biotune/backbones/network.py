@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from biotune.backbones.stochastic_depth import DropPath
 from biotune.schedule.block import Block
 
 
@@ -77,6 +78,7 @@ class Architecture:
         source: The origin of the weights, in a few words.
         named_weights: Names of weights that the library has besides `default`.
         steps: The steps of the blocks if the network is a chain of them (see `chain`).
+        build_dropping: Builds it with stochastic depth, where the library inserts its layers only on demand.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Architecture:
     source: str = ""
     named_weights: tuple[str, ...] = ()
     steps: Mapping[str, str] | None = None
+    build_dropping: Callable[[], nn.Module] | None = None
 
 
 @dataclass
@@ -106,6 +109,7 @@ class Network:
         steps: The steps of the blocks (see `chain`), or None if the network is not a chain of them.
         fresh_head: Whether every trial begins with a new head; False if a pre-trained head is kept.
         remarks: Remarks for the user on how the weights were found in their file.
+        drop_path: The rates of its stochastic depth where settings ask for some; None keeps them as they are.
     """
 
     module: nn.Module
@@ -116,6 +120,7 @@ class Network:
     fresh_head: bool = True
     steps: Mapping[str, str] | None = None
     remarks: tuple[str, ...] = ()
+    drop_path: DropPath | None = None
 
 
 def skeleton(build: Callable[[], nn.Module]) -> nn.Module:

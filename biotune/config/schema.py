@@ -119,6 +119,11 @@ class CompareConfig(TrialsConfig):
 Section = Any
 
 
+def sets_drop_path(*settings: TrainingConfig | None) -> bool:
+    """Whether any training settings of a command ask for rates of stochastic depth."""
+    return any(one is not None and one.drop_path is not None for one in settings)
+
+
 def value_at(config: Section, path: str) -> Any:
     """Return the value at a dotted path, such as `training.lr`, of a composed config."""
     for name in path.split("."):

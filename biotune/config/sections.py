@@ -149,6 +149,12 @@ class TrainingConfig:
         gt=0,
         lt=1,
     )
+    drop_path: float | None = key(
+        None,
+        "Largest rate of stochastic depth, in networks that have it: the rates rise over the blocks. null keeps the network's.",
+        ge=0,
+        lt=1,
+    )
     precision: str = key(
         "auto",
         "fp32, bf16 (by autocast), or auto: bf16 where the device has instructions for it and the network has over a million "
@@ -258,6 +264,7 @@ class FinalTrainingConfig:
     mixup: float | None = _in_place_of("mixup")
     cutmix: float | None = _in_place_of("cutmix")
     ema: float | None = _in_place_of("ema")
+    drop_path: float | None = _in_place_of("drop_path")
 
     @property
     def changed(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biotune.config.schema import TrialsConfig, final_training
+from biotune.config.schema import TrialsConfig, final_training, sets_drop_path
 from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.errors import RunFolderError, one_line
 from biotune.trial import Trial, TrialResult
@@ -119,7 +119,7 @@ def build(setup: Setup, device: str, network: Network | None = None) -> Workspac
     if isinstance(data.pixels, Streamed):
         data.pixels.open(setup.decoders)
     if network is None:
-        network = build_network(setup.backbone, len(data.classes))
+        network = build_network(setup.backbone, len(data.classes), sets_drop_path(setup.training, setup.final))
     return Workspace.of(
         network,
         data,

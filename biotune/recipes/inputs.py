@@ -14,7 +14,15 @@ import torch
 from biotune.backbones.network import Network
 from biotune.backbones.registry import build_network, find_architecture
 from biotune.config.plugins import load_plugins
-from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, TrainConfig, TrialsConfig
+from biotune.config.schema import (
+    CompareConfig,
+    EvaluateConfig,
+    RunConfig,
+    TrainConfig,
+    TrialsConfig,
+    final_training,
+    sets_drop_path,
+)
 from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
@@ -103,7 +111,7 @@ class Prepared:
         find_architecture(config.backbone)
         resampling = resampling_of(config)
         found = find_dataset(config.dataset, resampling, on_decoded)
-        network = build_network(config.backbone, len(found.classes))
+        network = build_network(config.backbone, len(found.classes), sets_drop_path(config.training, final_training(config)))
         key = repr((config.dataset, network.preprocessing, resampling, found.source.fingerprint))
         if self._decoded is None or self._decoded[0] != key:
             self._decoded = None  # two datasets at once may not fit into memory

@@ -64,6 +64,8 @@ def finetune(trial: Trial, workspace: Workspace) -> Trained:
     training, data = workspace.settings(trial.test), workspace.data
     torch.manual_seed(trial.seed)
     workspace.reset()
+    if workspace.network.drop_path is not None:
+        workspace.network.drop_path.set(workspace.network.module, training.drop_path)
     part = data.part(trial.fold)
     weights = class_weights(data, part.train, training, workspace.device)
     _start_head(trial, workspace, weights)
