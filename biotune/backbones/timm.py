@@ -71,7 +71,7 @@ def find(name: str) -> Architecture | None:
     )
 
 
-def _with_classifier(name: str) -> tuple[Callable[[], nn.Module], Any]:
+def _with_classifier(name: str) -> tuple[Callable[..., nn.Module], Any]:
     """The function that builds a model, with a classifier if timm can give it one, and the model's skeleton."""
     build = partial(library().create_model, name, pretrained=False)
     model: Any = skeleton(build)

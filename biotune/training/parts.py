@@ -74,7 +74,8 @@ def parts_of(
     """
     before: list[Callable[[], Any]] = []
     after: list[Callable[[], Any]] = []
-    begin_epoch, scored = _nothing, nullcontext
+    begin_epoch = _nothing
+    scored: Callable[[], AbstractContextManager[Any]] = nullcontext
     if training.clip_grad is not None:
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         before.append(partial(nn.utils.clip_grad_norm_, trained, training.clip_grad))
