@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from biotune.backbones.stochastic_depth import DropPath
+from biotune.config.key import Sides, height_and_width
 from biotune.schedule.block import Block
 
 
@@ -19,24 +20,29 @@ class Preprocessing:
     """The preprocessing of images for a network.
 
     Attributes:
-        resize: Length of the shorter side after resizing, in pixels.
-        crop: Side of the centre crop in pixels.
+        resize: Length of the shorter side after resizing, in pixels; for a crop that is no square the height and width that the
+            resized image covers.
+        crop: Side of the centre crop in pixels, or its height and width.
         mean: Mean per channel, on the scale 0 to 1.
         std: Standard deviation per channel, on the scale 0 to 1.
         interpolation: PIL's name of the filter: bilinear or bicubic.
     """
 
-    resize: int
-    crop: int
+    resize: Sides
+    crop: Sides
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str = "bilinear"
 
-    def scaled_to(self, image_size: int | None) -> Preprocessing:
+    def scaled_to(self, image_size: Sides | None) -> Preprocessing:
         """The same for another image size, with the ratio of resize to crop kept; None changes nothing."""
         if image_size is None:
             return self
-        resize = round(self.resize * image_size / self.crop)
+        (resized, _), (cropped, _) = height_and_width(self.resize), height_and_width(self.crop)
+        if isinstance(image_size, int):
+            resize: Sides = round(resized * image_size / cropped)
+        else:
+            resize = (round(resized * image_size[0] / cropped), round(resized * image_size[1] / cropped))
         return Preprocessing(resize, image_size, self.mean, self.std, self.interpolation)
 
     def normalise(self, pixels: Tensor) -> Tensor:

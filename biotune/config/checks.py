@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from biotune.config.key import MISSING, Key, keys_of, numbers_of, show
+from biotune.config.key import MISSING, Key, keys_of, numbers_of, show, sides_of
 from biotune.config.schema import Section, final_training, value_at
 from biotune.config.search import ConfirmConfig, EvolutionConfig
 from biotune.config.sections import AUTO, EVOLVED, ONE_CYCLE, STRATEGY_KEYS, DatasetConfig, ExecutorConfig, StrategyConfig
@@ -37,6 +37,11 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
     if item.metadata["pair"] and value != AUTO and numbers_of(value) is None:
         yield f"{item.path}={value}: must be auto, or two ascending numbers LOW,HIGH such as 0,4095."
         return
+    if item.metadata["sides"] and isinstance(value, str):
+        if (sides := sides_of(value)) is None:
+            yield f"{item.path}={value}: must be {item.must_be}."
+            return
+        value = list(sides)
     rules = {
         "ge": ("at least", lambda number, bound: number >= bound),
         "gt": ("greater than", lambda number, bound: number > bound),
@@ -64,7 +69,7 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
     if isinstance(value, list):
         if not value and item.default:
             yield f"{item.path}=[]: must name at least one."
-        repeated = sorted({entry for entry in value if value.count(entry) > 1})
+        repeated = [] if item.metadata["sides"] else sorted({entry for entry in value if value.count(entry) > 1})
         if repeated:
             yield f"{item.path}={show(value)}: must not repeat {repeated[0]}."
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from biotune.config.key import MISSING, key, numbers_of
+from biotune.config.key import MISSING, Sides, key, numbers_of, sides_of
 from biotune.errors import ConfigError
 
 AUTO = "auto"  # found before the search
@@ -21,7 +21,13 @@ class DatasetConfig:
     name: str = key(MISSING, "Name of the dataset; distinguishes the datasets of one loader.")
     root: str | None = key(None, "Folder of the local copy; null where the data ships with biotune.", path="folders")
     download: bool = key(False, "Fetch the data into dataset.root if it is not there.")
-    image_size: int | None = key(None, "Side of the square image in pixels; null follows the backbone.", ge=8, le=4096)
+    image_size: int | str | None = key(
+        None,
+        "Side of the square image in pixels, or [HEIGHT,WIDTH]; null follows the backbone.",
+        ge=8,
+        le=4096,
+        sides=True,
+    )
     train_fraction: float = key(1.0, "Share of the training images to use, stratified by class.", gt=0, le=1)
     max_classes: int | None = key(None, "Number of classes to use, the first with training images; null uses all.", ge=2)
     max_per_class: int | None = key(None, "Largest number of training images per class; null uses all.", ge=1)
@@ -57,6 +63,14 @@ class DatasetConfig:
     source_size: int | None = key(
         None, "Side in pixels of the images as published (medmnist only).", choices=(28, 64, 128, 224)
     )
+
+    @property
+    def sides(self) -> Sides | None:
+        """`image_size` as one number for a square, or as height and width; None follows the backbone."""
+        if not isinstance(self.image_size, str):
+            return self.image_size
+        sides = sides_of(self.image_size)
+        return sides[0] if sides is not None and sides[0] == sides[1] else sides
 
     @property
     def limits(self) -> tuple[float, float] | None:

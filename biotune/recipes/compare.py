@@ -185,7 +185,7 @@ def measure(
     best = max(range(len(results)), key=lambda number: mean_score([results[number]]))
     at, result = finals[best][0], results[best]
     plan, rate = plans[at]
-    share = trainable_parameters(plan, session.network, session.data.pixels.shape[1]) / session.total_parameters
+    share = trainable_parameters(plan, session.network, session.data.sides) / session.total_parameters
     return at, {
         "strategy": name,
         "seed": seed,

@@ -116,7 +116,7 @@ def keep_best_model(session: Session, finals: Finals) -> None:
         session.executor.repeat(best)
     choose_model(session.folder, name)
     config = session.config
-    preprocessing = session.network.preprocessing.scaled_to(config.dataset.image_size)
+    preprocessing = session.network.preprocessing.scaled_to(config.dataset.sides)
     facts = {
         "format": MODEL_FORMAT,
         "backbone": {"library": config.backbone.library, "name": config.backbone.name},
@@ -175,5 +175,5 @@ def _origin(config: TrialsConfig, plan: Plan) -> dict[str, Any]:
 
 def size(session: Session, plan: Plan) -> dict[str, Any]:
     """Number and share of the parameters that a plan trains, for `result.json`."""
-    trained = trainable_parameters(plan, session.network, session.data.pixels.shape[1])
+    trained = trainable_parameters(plan, session.network, session.data.sides)
     return {"trainable_params": trained, "trainable_share": trained / session.total_parameters}

@@ -200,9 +200,8 @@ def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target:
     remedy = "Load it with the versions of biotune, torchvision and timm, and the plugins, that the run used."
     load_weights(network.module, state, None, str(place / MODEL), remedy)
     stated = facts["preprocessing"]
-    preprocessing = Preprocessing(
-        stated["resize"], stated["crop"], tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"]
-    )
+    resize, crop = (sides if isinstance(sides, int) else tuple(sides) for sides in (stated["resize"], stated["crop"]))
+    preprocessing = Preprocessing(resize, crop, tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"])
     limits = facts.get("value_range")  # absent where the type's range was used
     value_range = None if limits is None else (float(limits[0]), float(limits[1]))
     return Model(network.module.to(target).eval(), preprocessing, tuple(facts["classes"]), target, value_range)

@@ -30,7 +30,7 @@ def test_every_key_has_a_sentence_of_its_own_and_a_default_that_it_allows(comman
     ("path", "must_be"),
     [
         ("seed", "an integer"),
-        ("dataset.image_size", "an integer or null"),
+        ("dataset.image_size", "an integer or [HEIGHT,WIDTH] such as [96,160] or null"),
         ("training.lr", "a number or auto"),
         ("evolution.max_hours", "a number or null"),
         ("dataset.download", "true or false"),

@@ -169,6 +169,12 @@ BAD = [
         ["train", "backbone.head=keep", "training.head_start=probe"],
         ["training.head_start=probe", "backbone.head=keep", "training.head_start=fresh"],
     ),
+    (["run", "dataset.image_size=[96,4]"], ["dataset.image_size=[96,4]", "at least 8"]),
+    (["run", "dataset.image_size=wide"], ["dataset.image_size=wide", "[HEIGHT,WIDTH]"]),
+    (
+        ["train", "backbone=vit_b_16", "backbone.weights=none", "dataset.image_size=[96,160]"],
+        ["dataset.image_size=[96,160]", "vit_b_16 does not take images of 96 × 160 pixels"],
+    ),
     (["run", "training.ema=1"], ["training.ema=1", "less than 1"]),
     (["run", "training.augment=flip"], ["training.augment=flip", "one of none, standard, randaugment"]),
     (
