@@ -79,7 +79,7 @@ def bare_loop(workspace: Workspace, epochs: int) -> list[float]:
     model.load_state_dict(workspace.initial)
     model.requires_grad_(True)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.cosine_epochs)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(training.cosine_epochs))
     labels = torch.from_numpy(data.labels).to(workspace.device)
     part = data.folds[0]
     truth, curve = data.labels[part.val], []

@@ -173,7 +173,7 @@ def sample(case: Case, trials: list[dict[str, Any]], given: argparse.Namespace, 
     inputs = Prepared().take(config, SILENCE.decoding)
     device, network, data = inputs.device, inputs.network, inputs.data
     training = case.training
-    preprocessing = network.preprocessing.scaled_to(case.dataset.image_size)
+    preprocessing = network.preprocessing.scaled_to(case.dataset.sides)
     chosen = random.Random(given.seed).sample(sorted(record["key"] for record in trials), min(given.sample, len(trials)))
     seconds = []
     for key in chosen:

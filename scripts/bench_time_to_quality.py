@@ -228,7 +228,7 @@ def best_of(seen: Sequence[tuple[dict[Any, Any], Schedule]]) -> Schedule:
 def task_of(config: TrialsConfig, inputs: Inputs, files: bool) -> dict[str, Any]:
     """What the plain search gets: the network, the images of the given split, and the settings."""
     training, network, data = config.training, inputs.network, inputs.data
-    geometry = network.preprocessing.scaled_to(config.dataset.image_size)
+    geometry = network.preprocessing.scaled_to(config.dataset.sides)
     task: dict[str, Any] = {
         "module": network.module,
         "blocks": [(block.name, block.modules) for block in network.blocks],

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from biotune.backbones.stochastic_depth import DropPath
+from biotune.config.key import Sides, height_and_width
 from biotune.schedule.block import Block
 
 
@@ -18,24 +20,29 @@ class Preprocessing:
     """The preprocessing of images for a network.
 
     Attributes:
-        resize: Length of the shorter side after resizing, in pixels.
-        crop: Side of the centre crop in pixels.
+        resize: Length of the shorter side after resizing, in pixels; for a crop that is no square the height and width that the
+            resized image covers.
+        crop: Side of the centre crop in pixels, or its height and width.
         mean: Mean per channel, on the scale 0 to 1.
         std: Standard deviation per channel, on the scale 0 to 1.
         interpolation: PIL's name of the filter: bilinear or bicubic.
     """
 
-    resize: int
-    crop: int
+    resize: Sides
+    crop: Sides
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str = "bilinear"
 
-    def scaled_to(self, image_size: int | None) -> Preprocessing:
+    def scaled_to(self, image_size: Sides | None) -> Preprocessing:
         """The same for another image size, with the ratio of resize to crop kept; None changes nothing."""
         if image_size is None:
             return self
-        resize = round(self.resize * image_size / self.crop)
+        (resized, _), (cropped, _) = height_and_width(self.resize), height_and_width(self.crop)
+        if isinstance(image_size, int):
+            resize: Sides = round(resized * image_size / cropped)
+        else:
+            resize = (round(resized * image_size[0] / cropped), round(resized * image_size[1] / cropped))
         return Preprocessing(resize, image_size, self.mean, self.std, self.interpolation)
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -53,6 +60,11 @@ class Preprocessing:
         """`normalise` for one device, with its constants copied there once: a copy per mini-batch would stall a GPU."""
         mean, std = (torch.tensor(values, device=device) * 255 for values in (self.mean, self.std))
         return lambda pixels: ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+
+    def denormaliser(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """The inverse of `normaliser`: (N, 3, H, W) float to the nearest (N, H, W, 3) uint8 pixels."""
+        mean, std = (torch.tensor(values, device=device) * 255 for values in (self.mean, self.std))
+        return lambda images: (images.permute(0, 2, 3, 1) * std + mean).round().clamp(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,7 @@ class Architecture:
         named_weights: Names of weights that the library has besides `default`.
         steps: The steps of the blocks if the network is a chain of them (see `chain`).
         licence: Returns the licence of weights by name, as the Hugging Face Hub abbreviates it; None where it is unknown.
+        build_dropping: Builds it with stochastic depth, where the library inserts its layers only on demand.
     """
 
     name: str
@@ -88,6 +101,7 @@ class Architecture:
     named_weights: tuple[str, ...] = ()
     steps: Mapping[str, str] | None = None
     licence: Callable[[str], str | None] = lambda weights: None
+    build_dropping: Callable[[], nn.Module] | None = None
 
 
 @dataclass
@@ -103,6 +117,7 @@ class Network:
         steps: The steps of the blocks (see `chain`), or None if the network is not a chain of them.
         fresh_head: Whether every trial begins with a new head; False if a pre-trained head is kept.
         remarks: Remarks for the user on how the weights were found in their file.
+        drop_path: The rates of its stochastic depth where settings ask for some; None keeps them as they are.
     """
 
     module: nn.Module
@@ -113,6 +128,7 @@ class Network:
     fresh_head: bool = True
     steps: Mapping[str, str] | None = None
     remarks: tuple[str, ...] = ()
+    drop_path: DropPath | None = None
 
 
 def skeleton(build: Callable[[], nn.Module]) -> nn.Module:

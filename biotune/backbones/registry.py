@@ -13,6 +13,7 @@ from biotune.backbones.fitting import find_state, load_weights
 from biotune.backbones.network import Architecture, Network, skeleton
 from biotune.backbones.partition import check_partition, finer, finer_steps
 from biotune.backbones.state import keep_entries
+from biotune.backbones.stochastic_depth import DropPath, drop_rates
 from biotune.backbones.weights_file import State, read_weights
 from biotune.config.sections import BackboneConfig
 from biotune.errors import BackboneError, did_you_mean
@@ -105,21 +106,23 @@ def find_architecture(config: BackboneConfig) -> Architecture:
     return row
 
 
-def build_network(config: BackboneConfig, num_classes: int) -> Network:
+def build_network(config: BackboneConfig, num_classes: int, dropping: bool = False) -> Network:
     """Build a network on the CPU, load its weights, and give it a new head unless `head=keep`.
 
     Args:
         config: Which network, which weights, which granularity, which head.
         num_classes: Outputs of the head.
+        dropping: Whether its rates of stochastic depth are to be set.
 
     Raises:
-        BackboneError: No such network, or weights that cannot be had or do not fit.
+        BackboneError: No such network, weights that cannot be had or do not fit, or no stochastic depth where it is to be set.
     """
     row = find_architecture(config)
+    build, drop_path = _with_drop_path(row) if dropping else (row.build, None)
     found = _weights(row, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_BODY_SEED)
-        module = row.build()
+        module = build()
         _replace_head(module, row.head, num_classes)
     whole = set(module.state_dict())
     if row.prepare is not None:
@@ -145,7 +148,29 @@ def build_network(config: BackboneConfig, num_classes: int) -> Network:
         fresh_head=fresh_head,
         steps=steps,
         remarks=tuple(remarks),
+        drop_path=drop_path,
     )
+
+
+def _with_drop_path(row: Architecture) -> tuple[Callable[[], nn.Module], DropPath]:
+    """The function that builds a network with its layers of stochastic depth, and their rates.
+
+    Raises:
+        BackboneError: It has none.
+    """
+    build = row.build_dropping or row.build
+    try:
+        rates = drop_rates(skeleton(build))
+    except TypeError:  # timm, about an argument that a model does not know
+        rates = {}
+    largest = max(rates.values(), default=0.0)
+    if largest == 0:
+        raise BackboneError(
+            f"training.drop_path: {row.name} has no stochastic depth. Leave the key out, or choose a network that has it, "
+            "such as convnext_tiny or swin_t."
+        )
+    own = max(drop_rates(skeleton(row.build)).values(), default=0.0)
+    return build, DropPath(own, {path: rate / largest for path, rate in rates.items()})
 
 
 def _load(

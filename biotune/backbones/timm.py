@@ -20,6 +20,7 @@ from biotune.schedule.block import Block
 
 _USUAL_TRANSFORMERS = ("vit_tiny_patch16_224", "deit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
 _USUAL_CONVOLUTIONS = ("resnet18", "convnext_atto", "efficientnet_b0")
+_ANY_RATE = 0.1  # with a rate of 0 timm leaves the layers of stochastic depth out
 _TRIED = 12  # members of a family that are built to find three that work
 
 
@@ -67,10 +68,11 @@ def find(name: str) -> Architecture | None:
         pretrained=partial(_pretrained, name),
         source=f"timm {model.pretrained_cfg.get('tag') or ''}".strip(),
         licence=partial(_licence, name),
+        build_dropping=partial(build, drop_path_rate=_ANY_RATE),
     )
 
 
-def _with_classifier(name: str) -> tuple[Callable[[], nn.Module], Any]:
+def _with_classifier(name: str) -> tuple[Callable[..., nn.Module], Any]:
     """The function that builds a model, with a classifier if timm can give it one, and the model's skeleton."""
     build = partial(library().create_model, name, pretrained=False)
     model: Any = skeleton(build)

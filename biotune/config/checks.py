@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from biotune.config.key import MISSING, Key, keys_of, numbers_of, show
-from biotune.config.schema import Section, value_at
+from biotune.config.key import MISSING, Key, keys_of, numbers_of, show, sides_of
+from biotune.config.schema import Section, final_training, value_at
 from biotune.config.search import ConfirmConfig, EvolutionConfig
-from biotune.config.sections import AUTO, EVOLVED, STRATEGY_KEYS, DatasetConfig, ExecutorConfig, StrategyConfig
+from biotune.config.sections import AUTO, EVOLVED, ONE_CYCLE, STRATEGY_KEYS, DatasetConfig, ExecutorConfig, StrategyConfig
 from biotune.errors import ConfigError
 
 
@@ -37,6 +37,11 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
     if item.metadata["pair"] and value != AUTO and numbers_of(value) is None:
         yield f"{item.path}={value}: must be auto, or two ascending numbers LOW,HIGH such as 0,4095."
         return
+    if item.metadata["sides"] and isinstance(value, str):
+        if (sides := sides_of(value)) is None:
+            yield f"{item.path}={value}: must be {item.must_be}."
+            return
+        value = list(sides)
     rules = {
         "ge": ("at least", lambda number, bound: number >= bound),
         "gt": ("greater than", lambda number, bound: number > bound),
@@ -64,7 +69,7 @@ def _out_of_bounds(item: Key, value: Any) -> Iterator[str]:
     if isinstance(value, list):
         if not value and item.default:
             yield f"{item.path}=[]: must name at least one."
-        repeated = sorted({entry for entry in value if value.count(entry) > 1})
+        repeated = [] if item.metadata["sides"] else sorted({entry for entry in value if value.count(entry) > 1})
         if repeated:
             yield f"{item.path}={show(value)}: must not repeat {repeated[0]}."
 
@@ -120,6 +125,7 @@ def _disagreements(config: Section) -> Iterator[str]:
         yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes always mean the same learning rates."
     yield from _head_that_disagrees(config)
     yield from _final_model_that_disagrees(config)
+    yield from _course_that_disagrees(config)
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
@@ -252,6 +258,28 @@ def _final_model_that_disagrees(config: Section) -> Iterator[str]:
             f"{said}: averages weights of training runs that start from one head, but with training.head_start=fresh each seed "
             "draws its own; give training.head_start=probe, or final.model=ensemble."
         )
+
+
+def _course_that_disagrees(config: Section) -> Iterator[str]:
+    """Report a course of the learning rates that leaves no epoch for itself, in the search or in final training runs."""
+    training = getattr(config, "training", None)
+    if training is None:
+        return
+    changed = config.test.training.changed if hasattr(config, "test") else {}
+    regimes = [(training, dict[str, Any]())] + ([(final_training(config), changed)] if changed else [])
+    for settings, own in regimes:
+        at = {name: f"{'test.' if name in own else ''}training.{name}" for name in vars(settings)}
+        warmup = f"{at['warmup_epochs']}={settings.warmup_epochs}"
+        if settings.scheduler == ONE_CYCLE and settings.warmup_epochs:
+            yield f"{warmup}: {at['scheduler']}={ONE_CYCLE} has a warm-up of its own; give {at['warmup_epochs']}=0."
+            return
+        of_all = settings.scheduler == "cosine" and settings.cosine_epochs == AUTO
+        if of_all and settings.warmup_epochs >= settings.epochs:
+            yield (
+                f"{warmup}: must be less than {at['epochs']}={settings.epochs} with {at['cosine_epochs']}={AUTO}, which takes "
+                "the epochs that remain."
+            )
+            return
 
 
 def _strategies_that_disagree(config: Section) -> Iterator[str]:

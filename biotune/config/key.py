@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,9 @@ from typing import Any
 from biotune.errors import did_you_mean
 
 MISSING = "???"
+
+TWO_SIDES = "[HEIGHT,WIDTH] such as [96,160]"
+Sides = int | tuple[int, int]  # of a square, or height and width
 
 
 def key(
@@ -27,6 +31,7 @@ def key(
     words: tuple[str, ...] = (),
     path: str = "",
     pair: bool = False,
+    sides: bool = False,
 ) -> Any:
     """Declare a configuration key as a field of a dataclass.
 
@@ -42,13 +47,14 @@ def key(
         words: Texts that are allowed in place of a number.
         path: `files` or `folders` where the value is a path, else empty.
         pair: Whether the value is auto or two ascending numbers with a comma between them.
+        sides: Whether the value is one length, or `[HEIGHT,WIDTH]`; the bounds apply to both.
 
     Returns:
         A `dataclasses.field` with these facts as its metadata.
     """
     bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     metadata: dict[str, Any] = {"meaning": meaning, "choices": choices, "usual": usual, "words": words}
-    metadata |= {"path": path, "pair": pair}
+    metadata |= {"path": path, "pair": pair, "sides": sides}
     metadata |= {name: bound for name, bound in bounds.items() if bound is not None}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -82,6 +88,7 @@ class Key:
             list[str]: "a list of names like [one,two]",
         }
         text = lists[inner] if inner in lists else words[inner]
+        text = f"{text} or {TWO_SIDES}" if self.metadata["sides"] else text
         return " or ".join([text, *self.metadata["words"], *(["null"] if optional else [])])
 
     def is_no_word(self, value: Any) -> bool:
@@ -134,6 +141,17 @@ def numbers_of(text: str) -> tuple[float, float] | None:
     except ValueError:
         return None
     return (low, high) if -math.inf < low < high < math.inf else None
+
+
+def sides_of(text: str) -> tuple[int, int] | None:
+    """Read `[HEIGHT,WIDTH]`; None if it is anything else."""
+    found = re.fullmatch(r"\s*\[\s*(\d+)\s*,\s*(\d+)\s*\]\s*", text, re.ASCII)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def height_and_width(sides: Sides) -> tuple[int, int]:
+    """Both sides in pixels, also of a square."""
+    return (sides, sides) if isinstance(sides, int) else sides
 
 
 def is_bool(item: Key) -> bool:

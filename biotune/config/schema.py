@@ -4,7 +4,7 @@ With `search` and `sections` the only place for defaults that no YAML file sets.
 registers these classes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from biotune.config.key import MISSING, key
@@ -122,8 +122,19 @@ class CompareConfig(TrialsConfig):
 Section = Any
 
 
+def sets_drop_path(*settings: TrainingConfig | None) -> bool:
+    """Whether any training settings of a command ask for rates of stochastic depth."""
+    return any(one is not None and one.drop_path is not None for one in settings)
+
+
 def value_at(config: Section, path: str) -> Any:
     """Return the value at a dotted path, such as `training.lr`, of a composed config."""
     for name in path.split("."):
         config = getattr(config, name)
     return config
+
+
+def final_training(config: TrialsConfig) -> TrainingConfig:
+    """The settings of the final training runs: those of `training`, with what `test.training` sets in their place."""
+    test = getattr(config, "test", None)
+    return replace(config.training, **test.training.changed) if test is not None else config.training

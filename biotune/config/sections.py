@@ -1,13 +1,16 @@
 """The schema of the config groups that commands share: dataset, backbone, training, executor, strategy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from biotune.config.key import MISSING, key, numbers_of
+from biotune.config.key import MISSING, Sides, key, numbers_of, sides_of
 from biotune.errors import ConfigError
 
 AUTO = "auto"  # found before the search
 EVOLVED = "evolved"  # found by the search
 STREAM = "stream"  # decoded for every mini-batch
+ONE_CYCLE = "one_cycle"
+POLICIES = ("randaugment", "trivialaugment", "augmix")
 
 
 @dataclass
@@ -18,7 +21,13 @@ class DatasetConfig:
     name: str = key(MISSING, "Name of the dataset; distinguishes the datasets of one loader.")
     root: str | None = key(None, "Folder of the local copy; null where the data ships with biotune.", path="folders")
     download: bool = key(False, "Fetch the data into dataset.root if it is not there.")
-    image_size: int | None = key(None, "Side of the square image in pixels; null follows the backbone.", ge=8, le=4096)
+    image_size: int | str | None = key(
+        None,
+        "Side of the square image in pixels, or [HEIGHT,WIDTH]; null follows the backbone.",
+        ge=8,
+        le=4096,
+        sides=True,
+    )
     train_fraction: float = key(1.0, "Share of the training images to use, stratified by class.", gt=0, le=1)
     max_classes: int | None = key(None, "Number of classes to use, the first with training images; null uses all.", ge=2)
     max_per_class: int | None = key(None, "Largest number of training images per class; null uses all.", ge=1)
@@ -54,6 +63,14 @@ class DatasetConfig:
     source_size: int | None = key(
         None, "Side in pixels of the images as published (medmnist only).", choices=(28, 64, 128, 224)
     )
+
+    @property
+    def sides(self) -> Sides | None:
+        """`image_size` as one number for a square, or as height and width; None follows the backbone."""
+        if not isinstance(self.image_size, str):
+            return self.image_size
+        sides = sides_of(self.image_size)
+        return sides[0] if sides is not None and sides[0] == sides[1] else sides
 
     @property
     def limits(self) -> tuple[float, float] | None:
@@ -107,14 +124,50 @@ class TrainingConfig:
     optimizer: str = key("adam", "Optimizer.", choices=("adam", "adamw", "sgd"))
     momentum: float = key(0.9, "Momentum of sgd.", ge=0, lt=1)
     weight_decay: float = key(0.0, "Weight decay of the trained parameters.", ge=0)
-    scheduler: str = key("cosine", "Schedule of the learning rates.", choices=("cosine", "step", "constant"))
-    cosine_epochs: int = key(100, "Epochs after which the cosine reaches 0 (T_max); may exceed epochs.", ge=1)
+    decay_norm: bool = key(True, "Weight decay applies to biases and normalisation layers too.")
+    clip_grad: float | None = key(None, "Largest norm of the gradient of all trained parameters; null clips none.", gt=0)
+    scheduler: str = key(
+        "cosine",
+        "Schedule of the learning rates; one_cycle rises and falls once over all mini-batches of `epochs`.",
+        choices=("cosine", "step", "constant", ONE_CYCLE),
+    )
+    cosine_epochs: int | str = key(
+        100,
+        "Epochs after which the cosine reaches 0 (T_max); may exceed epochs. auto takes the epochs after the warm-up.",
+        ge=1,
+        words=(AUTO,),
+    )
     step_epochs: int = key(10, "Epochs between two steps of the step scheduler.", ge=1)
     step_factor: float = key(0.1, "Factor of the learning rates at a step of the step scheduler.", gt=0, le=1)
     warmup_epochs: int = key(0, "Epochs over which the learning rates rise linearly at the start.", ge=0)
     class_weights: str = key("none", "Weight classes in the loss by inverse frequency.", choices=("none", "balanced"))
+    label_smoothing: float = key(0.0, "Share of each target that is spread evenly over all classes.", ge=0, lt=1)
     augment: str = key(
-        "none", "Training augmentation: none, or random resized crop and flip (standard).", choices=("none", "standard")
+        "none",
+        "Training augmentation: none, random resized crop and flip (standard), or these followed by a policy of torchvision.",
+        choices=("none", "standard", *POLICIES),
+    )
+    mixup: float = key(
+        0.0,
+        "Alpha of MixUp, which blends the images of a mini-batch and their labels in pairs; 0 blends none. With cutmix, each "
+        "mini-batch takes one of the two at random.",
+        ge=0,
+    )
+    cutmix: float = key(
+        0.0, "Alpha of CutMix, which pastes a box of one image into another and blends their labels; 0 pastes none.", ge=0
+    )
+    ema: float | None = key(
+        None,
+        "Decay per mini-batch of a moving average of the weights, which is then validated, tested and kept in their place; "
+        "null averages none.",
+        gt=0,
+        lt=1,
+    )
+    drop_path: float | None = key(
+        None,
+        "Largest rate of stochastic depth, in networks that have it: the rates rise over the blocks. null keeps the network's.",
+        ge=0,
+        lt=1,
     )
     precision: str = key(
         "auto",
@@ -144,6 +197,11 @@ class TrainingConfig:
         if self.lr == AUTO:
             raise ConfigError(f"training.lr={AUTO}: is chosen by 'biotune run' and 'biotune train' only; give a number.")
         return float(self.lr)
+
+    @property
+    def changes_images(self) -> bool:
+        """Whether training sees changed images, so that activations of the images as they are cannot stand in for them."""
+        return self.augment != "none" or self.mixup > 0 or self.cutmix > 0
 
 
 @dataclass
@@ -193,6 +251,41 @@ class ExecutorConfig:
     )
 
 
+def _in_place_of(name: str) -> Any:
+    """The key that stands for `training.NAME` in final training runs, with the same bounds."""
+    known = TrainingConfig.__dataclass_fields__[name].metadata
+    meaning = f"training.{name} of the final training runs; null takes training.{name}."
+    return field(default=None, metadata={**known, "meaning": meaning})
+
+
+@dataclass
+class FinalTrainingConfig:
+    """What differs in final training runs; null keeps what the search has."""
+
+    epochs: int | None = _in_place_of("epochs")
+    patience: int | None = _in_place_of("patience")
+    batch_size: int | None = _in_place_of("batch_size")
+    weight_decay: float | None = _in_place_of("weight_decay")
+    decay_norm: bool | None = _in_place_of("decay_norm")
+    clip_grad: float | None = _in_place_of("clip_grad")
+    scheduler: str | None = _in_place_of("scheduler")
+    cosine_epochs: int | str | None = _in_place_of("cosine_epochs")
+    step_epochs: int | None = _in_place_of("step_epochs")
+    step_factor: float | None = _in_place_of("step_factor")
+    warmup_epochs: int | None = _in_place_of("warmup_epochs")
+    label_smoothing: float | None = _in_place_of("label_smoothing")
+    augment: str | None = _in_place_of("augment")
+    mixup: float | None = _in_place_of("mixup")
+    cutmix: float | None = _in_place_of("cutmix")
+    ema: float | None = _in_place_of("ema")
+    drop_path: float | None = _in_place_of("drop_path")
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The settings that are not null, by their names in `training`."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
 @dataclass
 class FinalConfig:
     """The final training runs, the only ones scored on the test set."""
@@ -203,6 +296,7 @@ class FinalConfig:
         ge=0,
         le=2**63 - 1,
     )
+    training: FinalTrainingConfig = field(default_factory=FinalTrainingConfig)
 
 
 @dataclass

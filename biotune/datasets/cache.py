@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -87,10 +88,18 @@ def _entry(folder: Path) -> CacheEntry:
         dataset = "" if unfinished else str(about["dataset"])
         images = len(np.load(folder / DIGESTS, mmap_mode="r", allow_pickle=False))
         streamed = "streamed" in about
-        side = about["streamed"] if streamed else np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False).shape[1]
-        geometry = f"{side}×{side} from {about['resize']}, {about['interpolation']}{', streamed' if streamed else ''}"
-    except (OSError, ValueError, KeyError, IndexError):
+        crop = about["streamed"] if streamed else np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False).shape[1:3]
+        sides, resized = _by(crop), about["resize"]
+        covered = resized if isinstance(resized, int) else _by(resized)
+        geometry = f"{sides} from {covered}, {about['interpolation']}{', streamed' if streamed else ''}"
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
         dataset, images, geometry = "" if unfinished else folder.name.rpartition("-")[0], 0, "unreadable"
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     used = datetime.fromtimestamp(folder.stat().st_mtime)
     return CacheEntry(folder, dataset, images, "unfinished" if unfinished else geometry, size, used, unfinished)
+
+
+def _by(sides: int | Sequence[int]) -> str:
+    """`HEIGHT×WIDTH`, also of a square."""
+    height, width = (sides, sides) if isinstance(sides, int) else sides
+    return f"{height}×{width}"

@@ -69,6 +69,11 @@ class Data:
     copies: tuple[Copies, ...] = ()
     contents: str = ""
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the images in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
     def part(self, fold: int | None) -> Part:
         """Return the training and validation rows of a fold, or all of them for None."""
         return self.whole if fold is None else self.folds[fold]
@@ -148,7 +153,7 @@ def load_dataset(
     source, config, cut, folds = plan.source, plan.config, plan.cut, plan.folds
     members = np.sort(np.concatenate([cut.train, cut.val, cut.test]))
     value_range = config.limits or find_range(source, cut.train, on_progress)
-    geometry = geometry.scaled_to(config.image_size)
+    geometry = geometry.scaled_to(config.sides)
     streams = config.decoded == STREAM and source.on_disk
     decoded = decode(source, members, geometry, config.skip_broken, on_progress, value_range, keep=not streams)
     pixels = Streamed(config, source, members, geometry, value_range, decoded.digests) if streams else decoded.pixels

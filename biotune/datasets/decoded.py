@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from biotune.config.key import height_and_width
 from biotune.datasets.images import Geometry, ValueRange, bombs_refused, prepare
 from biotune.datasets.parallel import in_parallel
 from biotune.datasets.shards import OnProgress, forget, in_shards, unfinished
@@ -109,7 +110,7 @@ class _Wanted:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return len(self.members), self.geometry.crop, self.geometry.crop, 3
+        return len(self.members), *height_and_width(self.geometry.crop), 3
 
     @property
     def cache_key(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 import warnings
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from biotune.config.key import Sides, height_and_width
 
 ValueRange = tuple[float, float]  # what becomes black, and what becomes white
 EIGHT_BIT, WIDE, FLOAT = "8-bit", "16-bit", "float"  # kinds of values
@@ -101,18 +104,18 @@ class Geometry(Protocol):
     """The size and crop of a network's input images, as far as datasets need them."""
 
     @property
-    def resize(self) -> int:
-        """Pixels to which the shorter side is resized."""
+    def resize(self) -> Sides:
+        """Pixels to which the shorter side is resized, or the height and width that the resized image covers."""
 
     @property
-    def crop(self) -> int:
-        """Side of the centre crop in pixels."""
+    def crop(self) -> Sides:
+        """Side of the centre crop in pixels, or its height and width."""
 
     @property
     def interpolation(self) -> str:
         """PIL's name of the interpolation: bilinear or bicubic."""
 
-    def scaled_to(self, image_size: int | None) -> Geometry:
+    def scaled_to(self, image_size: Sides | None) -> Geometry:
         """Return the geometry for another image size in pixels; None changes nothing."""
 
 
@@ -236,19 +239,28 @@ def prepare(image: Image.Image, geometry: Geometry, value_range: ValueRange | No
         value_range: See `to_rgb`.
 
     Returns:
-        An RGB image of crop × crop pixels.
+        An RGB image of the size of the crop.
     """
     rgb = to_rgb(image, value_range)
-    if rgb.size == (geometry.crop, geometry.crop) and geometry.resize == geometry.crop:
+    height, width = height_and_width(geometry.crop)
+    if rgb.size == (width, height) and geometry.resize == geometry.crop:
         return rgb
     # takes seconds to import, and is not needed where images are cached or have the right size
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional
 
-    short = min(rgb.size)
-    if max(rgb.size) > _LONGEST_RATIO * short:
+    longest = math.ceil(_LONGEST_RATIO * min(rgb.size) * max(height / width, width / height))
+    if max(rgb.size) > longest:
         # resizing a very long image could take gigabytes of memory, and only its centre is kept
-        rgb = functional.center_crop(rgb, [min(side, _LONGEST_RATIO * short) for side in (rgb.height, rgb.width)])
-    resized = functional.resize(rgb, [geometry.resize], InterpolationMode(geometry.interpolation))
-    cropped: Image.Image = functional.center_crop(resized, [geometry.crop, geometry.crop])
+        rgb = functional.center_crop(rgb, [min(side, longest) for side in (rgb.height, rgb.width)])
+    resized = functional.resize(rgb, _resized(rgb, geometry.resize), InterpolationMode(geometry.interpolation))
+    cropped: Image.Image = functional.center_crop(resized, [height, width])
     return cropped
+
+
+def _resized(image: Image.Image, resize: Sides) -> list[int]:
+    """The size to which an image is resized with its proportions kept, as torchvision takes it."""
+    if isinstance(resize, int):
+        return [resize]
+    scale = max(resize[0] / image.height, resize[1] / image.width)
+    return [max(least, round(side * scale)) for least, side in zip(resize, (image.height, image.width), strict=True)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from biotune.config.key import height_and_width
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.decoded import Digests, Pixels, digest_of
 from biotune.datasets.images import Geometry, ValueRange, prepare
@@ -49,7 +50,7 @@ class Streamed:
             value_range: See `decode`.
             digests: (N,) hash of each image's pixels.
         """
-        self.shape = (len(members), geometry.crop, geometry.crop, 3)
+        self.shape = (len(members), *height_and_width(geometry.crop), 3)
         self._config = config
         self._source: Source | None = source
         self._fingerprint = source.fingerprint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biotune.config.schema import TrialsConfig
+from biotune.config.schema import TrialsConfig, final_training, sets_drop_path
 from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.errors import RunFolderError, one_line
 from biotune.trial import Trial, TrialResult
@@ -35,6 +35,7 @@ class Setup:
         pixels: The npy file of the images, for processes that do not share this one's memory.
         workers_per_gpu: Number of workers that use one GPU.
         decoders: Number of threads with which a worker decodes streamed images; None for all usable cores.
+        final: The settings of final training runs; None where they are those of all.
     """
 
     plugins: tuple[str, ...]
@@ -48,6 +49,7 @@ class Setup:
     pixels: Path | None = None
     workers_per_gpu: int = 1
     decoders: int | None = None
+    final: TrainingConfig | None = None
 
     @staticmethod
     def of(config: TrialsConfig, data: Data, folder: Path, scratch: Path) -> Setup:
@@ -61,6 +63,7 @@ class Setup:
             scratch=scratch,
             max_gb=config.features.max_gb,
             threads=config.executor.threads,
+            final=final_training(config),
         )
 
     def with_pixels_in_a_file(self) -> Setup:
@@ -116,8 +119,17 @@ def build(setup: Setup, device: str, network: Network | None = None) -> Workspac
     if isinstance(data.pixels, Streamed):
         data.pixels.open(setup.decoders)
     if network is None:
-        network = build_network(setup.backbone, len(data.classes))
-    return Workspace.of(network, data, setup.training, torch.device(device), setup.scratch, setup.max_gb, setup.workers_per_gpu)
+        network = build_network(setup.backbone, len(data.classes), sets_drop_path(setup.training, setup.final))
+    return Workspace.of(
+        network,
+        data,
+        setup.training,
+        torch.device(device),
+        setup.scratch,
+        setup.max_gb,
+        setup.workers_per_gpu,
+        setup.final,
+    )
 
 
 def run_trial(trial: Trial, workspace: Workspace, folder: Path) -> TrialResult:

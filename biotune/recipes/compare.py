@@ -9,11 +9,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from biotune.config.schema import CompareConfig
+from biotune.config.schema import CompareConfig, final_training
 from biotune.recipes import tables
 from biotune.recipes.base_rate import choose, mean_score, rates_to_try
 from biotune.recipes.baselines import tune
 from biotune.recipes.confirm import confirm
+from biotune.recipes.final import other_settings
 from biotune.recipes.header import comparison_facts, remarks_on_data
 from biotune.recipes.inputs import Prepared, plans_to_compare, remarks_on, say_remarks, settings_of, settled
 from biotune.recipes.progress import SILENCE, Progress
@@ -77,7 +78,7 @@ def compare(
                     journal.append({"kind": "row", "strategy": name, "seed": seed, "row": row})
                     known[name, seed] = row
                     write_table(folder / COMPARISON, [known[pair] for pair in pairs if pair in known])
-        document = summarise([known[pair] for pair in pairs])
+        document = {**summarise([known[pair] for pair in pairs]), **other_settings(config)}
         write_json(folder / RESULT, document)
     from biotune.report.comparison_page import read_compared, write_strategies  # seconds to import, and only needed here
 
@@ -171,8 +172,9 @@ def measure(
     Returns:
         The position of the plan that counts, and a row of `comparison.csv`.
     """
+    epochs = final_training(config).epochs
     finals = [
-        (at, Trial(plan.schedule, None, one, config.training.epochs, plan.lr(rate), test=True, method=plan.method))
+        (at, Trial(plan.schedule, None, one, epochs, plan.lr(rate), test=True, method=plan.method))
         for at, (plan, rate) in enumerate(plans)
         for one in restart_seeds(seed, config.compare.restarts)
     ]
@@ -183,7 +185,7 @@ def measure(
     best = max(range(len(results)), key=lambda number: mean_score([results[number]]))
     at, result = finals[best][0], results[best]
     plan, rate = plans[at]
-    share = trainable_parameters(plan, session.network, session.data.pixels.shape[1]) / session.total_parameters
+    share = trainable_parameters(plan, session.network, session.data.sides) / session.total_parameters
     return at, {
         "strategy": name,
         "seed": seed,

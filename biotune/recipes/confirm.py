@@ -128,9 +128,8 @@ def finalists_of(
 
 
 def _as_finalists(session: Session, plans: Mapping[str, tuple[str, Plan]]) -> list[Finalist]:
-    image_size = session.data.pixels.shape[1]
     return [
-        Finalist(label, strategy, plan, trainable_parameters(plan, session.network, image_size))
+        Finalist(label, strategy, plan, trainable_parameters(plan, session.network, session.data.sides))
         for label, (strategy, plan) in plans.items()
     ]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from biotune.config.schema import RunConfig, TrainConfig, TrialsConfig
+from biotune.config.schema import CompareConfig, RunConfig, TrainConfig, TrialsConfig, final_training
 from biotune.errors import SearchError
 from biotune.recipes import tables
 from biotune.recipes.inputs import started
@@ -53,7 +53,7 @@ def final_trainings(
         SearchError: Every final training run of the command's own plans failed.
     """
     trials = [
-        (label, _final_trial(plan, seed, config.training.epochs, base_lr, keep=plan in own.values()))
+        (label, _final_trial(plan, seed, final_training(config).epochs, base_lr, keep=plan in own.values()))
         for label, plan in {**own, **baselines}.items()
         for seed in config.test.seeds
     ]
@@ -70,6 +70,12 @@ def final_trainings(
             raise SearchError(reason)
         progress.line(reason)
     return max(own, key=lambda label: max((result.score for _, result in sound(finals[label])), default=-1.0)), dict(finals)
+
+
+def other_settings(config: RunConfig | TrainConfig | CompareConfig) -> dict[str, Any]:
+    """The entry of `result.json` about settings that only final training runs have; none where there are none."""
+    changed = config.test.training.changed
+    return {"final_training": changed} if changed else {}
 
 
 def sound(finals: Finals) -> list[tuple[Trial, TrialResult]]:
@@ -124,5 +130,5 @@ def _origin(config: TrialsConfig, plan: Plan) -> dict[str, Any]:
 
 def size(session: Session, plan: Plan) -> dict[str, Any]:
     """Number and share of the parameters that a plan trains, for `result.json`."""
-    trained = trainable_parameters(plan, session.network, session.data.pixels.shape[1])
+    trained = trainable_parameters(plan, session.network, session.data.sides)
     return {"trainable_params": trained, "trainable_share": trained / session.total_parameters}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from biotune.config.schema import CompareConfig, RunConfig
+from biotune.config.key import show
+from biotune.config.schema import CompareConfig, RunConfig, TrainConfig, TrialsConfig
 from biotune.config.sections import AUTO
 from biotune.datasets.data import Data
 from biotune.evolution.generation import most_evaluations
@@ -35,6 +36,7 @@ def facts(session: Session) -> list[tuple[str, str]]:
         ),
         ("device", f"{describe(session.device)}, {config.executor.name}, {config.executor.threads} threads per trial"),
         ("folder", shown_path(session.folder)),
+        *_final_settings(config),
         *([("resumed", f"{known} trials are known already")] if (known := session.executor.known) else []),
     ]
 
@@ -72,6 +74,7 @@ def comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tu
             "learning rates",
             ", ".join(f"{rate:g}" for rate in rates) + (", chosen on validation data" if len(rates) > 1 else ""),
         ),
+        *_final_settings(config),
         ("folder", shown_path(folder)),
         *([("resumed", f"{known} rows are known already")] if known else []),
     ]
@@ -108,6 +111,12 @@ def search_facts(session: Session, config: RunConfig) -> list[tuple[str, str]]:
             f"at most {sum(by_phase.values())} ({', '.join(f'{count} {phase}' for phase, count in by_phase.items() if count)})",
         ),
     ]
+
+
+def _final_settings(config: TrialsConfig) -> list[tuple[str, str]]:
+    """The settings that only the final training runs have; none for commands without such runs."""
+    changed = config.test.training.changed if isinstance(config, RunConfig | TrainConfig | CompareConfig) else {}
+    return [("final runs", ", ".join(f"{name}={show(value)}" for name, value in changed.items()))] if changed else []
 
 
 def shown_path(folder: Path) -> str:

@@ -13,12 +13,21 @@ import torch
 
 from biotune.backbones.network import Network
 from biotune.backbones.registry import build_network, find_architecture
+from biotune.config.key import height_and_width, show
 from biotune.config.plugins import load_plugins
-from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig, TrainConfig, TrialsConfig
+from biotune.config.schema import (
+    CompareConfig,
+    EvaluateConfig,
+    RunConfig,
+    TrainConfig,
+    TrialsConfig,
+    final_training,
+    sets_drop_path,
+)
 from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
-from biotune.errors import ConfigError, ScheduleError, did_you_mean, shown
+from biotune.errors import ConfigError, ScheduleError, did_you_mean, one_line, shown
 from biotune.executors.registry import check_installed
 from biotune.recipes.progress import Progress
 from biotune.schedule.genotype_file import read_genotypes
@@ -103,12 +112,36 @@ class Prepared:
         find_architecture(config.backbone)
         resampling = resampling_of(config)
         found = find_dataset(config.dataset, resampling, on_decoded)
-        network = build_network(config.backbone, len(found.classes))
+        network = build_network(config.backbone, len(found.classes), sets_drop_path(config.training, final_training(config)))
+        check_size(network, config)
         key = repr((config.dataset, network.preprocessing, resampling, found.source.fingerprint))
         if self._decoded is None or self._decoded[0] != key:
             self._decoded = None  # two datasets at once may not fit into memory
             self._decoded = key, load_dataset(found, network.preprocessing, on_decoded)
         return Inputs(device, network, self._decoded[1])
+
+
+def check_size(network: Network, config: TrialsConfig) -> None:
+    """Try a network on an image of the size that `dataset.image_size` sets; not needed for the size that it expects.
+
+    Raises:
+        ConfigError: The network does not take it.
+    """
+    sides = config.dataset.sides
+    if sides is None or sides == network.preprocessing.crop:
+        return
+    height, width = height_and_width(sides)
+    before = network.module.training
+    try:
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            network.module.eval()(torch.zeros(2, 3, height, width))
+    except Exception as error:  # networks refuse by assertions and errors of any type
+        raise ConfigError(
+            f"dataset.image_size={show(config.dataset.image_size)}: {config.backbone.name} does not take images of {height} × "
+            f"{width} pixels ({one_line(error)}). Leave the key out, or choose a network that takes any size, such as resnet18."
+        ) from error
+    finally:
+        network.module.train(before)
 
 
 def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[Plan]]:

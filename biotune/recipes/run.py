@@ -21,6 +21,7 @@ from biotune.recipes.final import (
     final_baselines,
     final_trainings,
     in_order,
+    other_settings,
     size,
     sound,
     write_finals,
@@ -99,6 +100,7 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
             "failed": {name: len(pairs) - len(sound(pairs)) for name, pairs in tested.items()},
             **size(session, returned),
             "base_lr": lr,
+            **other_settings(config),
             "schedule": tables.schedule_entry(returned.schedule, lr, session.network.parameters),
         }
         document["final"] = keep_final_model(session, config.final, finals[best])

@@ -10,7 +10,7 @@ from typing import Any
 from biotune.config.schema import TrainConfig
 from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
-from biotune.recipes.final import final_trainings, size, sound, write_finals, write_schedule
+from biotune.recipes.final import final_trainings, other_settings, size, sound, write_finals, write_schedule
 from biotune.recipes.final_model import keep_final_model
 from biotune.recipes.header import facts
 from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on, say_remarks
@@ -73,6 +73,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
             "failed": {name: len(finals[name]) - len(ended)},
             **size(session, plan),
             "base_lr": base_lr,
+            **other_settings(config),
             "schedule": tables.schedule_entry(plan.schedule, base_lr, session.network.parameters),
         }
         document["final"] = keep_final_model(session, config.final, finals[name])

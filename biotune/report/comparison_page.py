@@ -17,6 +17,7 @@ from biotune.report.run_page import template
 from biotune.report.runs_page import apart
 from biotune.report.statistics import COLUMNS, notes, seeds_text, summarise, table_rows
 from biotune.report.style import BLUE, MUTED, WIDE, Drawing, biotune_style, figure_with_axes, finish, label
+from biotune.report.verdict import final_settings
 from biotune.store.files import write_text
 from biotune.store.folders import make_folder
 
@@ -33,6 +34,7 @@ class Compared:
         backbone: The backbone's name.
         result: The output of `summarise` for its rows.
         seeds: Number of seeds, including those on which some failed.
+        final_settings: The settings that only the final training runs had, as a sentence; empty for none.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Compared:
     backbone: str
     result: Mapping[str, Any]
     seeds: int
+    final_settings: str = ""
 
     @property
     def means(self) -> dict[str, float]:
@@ -57,7 +60,8 @@ def read_compared(folder: Path) -> Compared:
     command, config = read_state(folder)
     rows = read_rows(folder, command)
     seeds = len({row["seed"] for row in rows})
-    return Compared(folder, config["dataset"]["name"], config["backbone"]["name"], summarise(rows), seeds)
+    names = config["dataset"]["name"], config["backbone"]["name"]
+    return Compared(folder, *names, summarise(rows), seeds, final_settings(config))
 
 
 def average_ranks(compared: Sequence[Compared]) -> dict[str, float]:
@@ -99,7 +103,7 @@ def write_strategies(compared: Sequence[Compared], page: Path, plots: Path | Non
         columns=COLUMNS,
         rows=[list(table_rows(entry.result, in_percent=True)) for entry in compared],
         seeds=[seeds_text(entry.result, entry.seeds) for entry in compared],
-        notes=[notes(entry.result) for entry in compared],
+        notes=[[*notes(entry.result), *([entry.final_settings] if entry.final_settings else [])] for entry in compared],
         images=[Markup(drawing.inline()) for drawing in drawings],
         ranks=average_ranks(compared) if len(compared) > 1 else {},
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from biotune.config.key import height_and_width
 from biotune.report.read import Run, Score
 from biotune.report.run_page import template
 from biotune.report.verdict import about_model
@@ -46,6 +47,7 @@ def render_card(run: Run, exported: Exported) -> str:
         run: The run whose final model was exported.
         exported: How it was exported.
     """
+    height, width = height_and_width(exported.preprocessing["crop"])
     columns = ["val_macro_accuracy"] if "val_macro_accuracy" in run.test else []
     columns += list(run.scores[run.method])
     return str(
@@ -56,6 +58,8 @@ def render_card(run: Run, exported: Exported) -> str:
             seed=_seed(run),
             about_model=about_model(run.final),
             exported=exported,
+            height=height,
+            width=width,
             data="images of one's own" if _is_own(run) else run.config["dataset"]["name"],
             multiples=list(zip(run.schedule.blocks, run.schedule.lr_weights, strict=True)),
             score_names=columns,

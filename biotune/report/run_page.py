@@ -18,7 +18,7 @@ from biotune.report.quality import calibration_error, class_rows, confidences_of
 from biotune.report.read import Run, Score, Search
 from biotune.report.strip import colour_of
 from biotune.report.style import Drawing
-from biotune.report.verdict import EVOLVED, about_model, failures_text, predicted, verdict
+from biotune.report.verdict import EVOLVED, about_model, failures_text, final_settings, predicted, verdict
 
 _SHOWN_CONFUSIONS = 10
 _SHOWN_CLASSES = 12
@@ -145,7 +145,7 @@ def _facts(run: Run) -> str:
     tested = f"{len(run.predictions):,} test images of {len(run.classes)} classes"
     rest = ", which the search never saw" if run.search else ""
     failed = failures_text({run.name_of(name): count for name, count in run.failed.items()})
-    return f"{spread}; {tested}{rest}. {failed}".rstrip()
+    return " ".join(part for part in (f"{spread}; {tested}{rest}.", failed, final_settings(run.config)) if part)
 
 
 def _tiles(run: Run) -> list[tuple[str, str]]:

@@ -22,6 +22,17 @@ def method_name(strategy: str) -> str:
     return NAMES.get(strategy, strategy)
 
 
+def final_settings(config: Mapping[str, Any]) -> str:
+    """Name the settings that only the final training runs had; empty without any, or in folders of earlier versions.
+
+    Args:
+        config: A run's composed config.
+    """
+    own = ((config.get("test") or {}).get("training") or {}).items()
+    changed = [f"{name}={value}" for name, value in own if value is not None]
+    return f"Final training runs had settings of their own (test.training): {', '.join(changed)}." if changed else ""
+
+
 def verdict(confirmed: Mapping[str, Any], returned: Mapping[str, Any] | None = None) -> str:
     """Say which finalist was returned and why; empty without a confirmation, or in folders of earlier versions.
 

@@ -14,14 +14,14 @@ _LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Draw random crops of a square image.
+    """Draw random crops; the proportions of those of a square lie between 3:4 and 4:3, and others' in the same relation to it.
 
     Args:
         rng: Source of the draws.
         count: Number of boxes.
 
     Returns:
-        (count, 4) float: left, top, width and height as fractions of the side, in [0, 1].
+        (count, 4) float: left, top, width and height as fractions of the image's sides, in [0, 1].
     """
     area = rng.uniform(*_SCALE, count)
     ratio = np.exp(rng.uniform(*_LOG_RATIO, count))
@@ -36,7 +36,7 @@ def crop_and_flip(images: Tensor, boxes: np.ndarray, flips: np.ndarray) -> Tenso
 
     Args:
         images: (N, C, H, W) float.
-        boxes: (N, 4) left, top, width and height as fractions of the side.
+        boxes: (N, 4) left, top, width and height as fractions of the image's sides.
         flips: (N,) bool, which images to mirror left to right.
 
     Returns:
@@ -57,7 +57,7 @@ def standard(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Random resized crop, and a horizontal flip with probability 1/2.
 
     Args:
-        images: (N, C, H, W) float, square.
+        images: (N, C, H, W) float.
         rng: Source of the draws, seeded with the training seed.
 
     Returns:

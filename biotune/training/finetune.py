@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -22,9 +22,9 @@ from biotune.schedule.param_groups import param_groups, prove_coverage
 from biotune.schedule.schedule import PROBE
 from biotune.strategies.hooks import Hooks, TrainingContext
 from biotune.strategies.registry import hooks_of
-from biotune.training.augment import standard
 from biotune.training.metrics import macro_accuracy, score_predictions, unbiased_accuracy
-from biotune.training.optimizer import build_optimizer, lr_factor
+from biotune.training.optimizer import build_optimizer, lr_factor, spare_norms
+from biotune.training.parts import Parts, parts_of
 from biotune.training.placement import Rows
 from biotune.training.probe import probe_of
 from biotune.training.workspace import EntryPoint, Workspace
@@ -61,14 +61,16 @@ def finetune(trial: Trial, workspace: Workspace) -> Trained:
         TrialError: The loss became infinite or NaN.
     """
     started = time.perf_counter()
-    training, data = workspace.training, workspace.data
+    training, data = workspace.settings(trial.test), workspace.data
     torch.manual_seed(trial.seed)
     workspace.reset()
+    if workspace.network.drop_path is not None:
+        workspace.network.drop_path.set(workspace.network.module, training.drop_path)
     part = data.part(trial.fold)
     weights = class_weights(data, part.train, training, workspace.device)
     _start_head(trial, workspace, weights)
     entries = _entries(trial, workspace)
-    loss_function = nn.CrossEntropyLoss(weight=weights)
+    loss_function = nn.CrossEntropyLoss(weight=weights, label_smoothing=training.label_smoothing)
     hooks = _hooks(trial, workspace, entries[-1], part.train, loss_function)
     try:
         fitted = _fit(trial, workspace, entries, hooks, loss_function)
@@ -105,29 +107,34 @@ class _Fitted:
 
 def _fit(trial: Trial, workspace: Workspace, entries: Sequence[EntryPoint], hooks: Hooks, loss_function: nn.Module) -> _Fitted:
     """Train epoch by epoch."""
-    model, training, data = workspace.network.module, workspace.training, workspace.data
-    optimizer = build_optimizer(hooks.groups, training, workspace.device)
+    model, training, data = workspace.network.module, workspace.settings(trial.test), workspace.data
+    groups = hooks.groups if training.decay_norm else spare_norms(hooks.groups, model)
+    optimizer = build_optimizer(groups, training, workspace.device)
     prove_coverage(model, optimizer)
     rates = [group["lr"] for group in optimizer.param_groups]
     part = data.part(trial.fold)
     order = np.random.default_rng(trial.seed)
+    steps = trial.epochs * len(list(batch_rows(part.train, training.batch_size)))
+    parts = parts_of(training, workspace, optimizer, loss_function, hooks, order, trial.seed, steps)
     truth = workspace.labels(part.val)
     fitted = _Fitted()
     curve = fitted.curve
     predicted: list[Tensor] = []
     for epoch in range(trial.epochs):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * lr_factor(epoch, training)
+            group["lr"] = rate * lr_factor(epoch, training, trial.epochs)
         hooks.before_epoch(epoch, optimizer)
+        parts.begin_epoch()
         entry = entries[min(epoch, len(entries) - 1)]
-        _train_epoch(workspace, entry, part.train, order, optimizer, loss_function, hooks.penalty, epoch)
-        logits = predict(workspace, part.val, entry)
-        predicted.append(logits.argmax(1))
-        curve.append(macro_accuracy(predicted[-1], truth, len(data.classes)))
-        fitted.losses.append(float(nn.functional.cross_entropy(logits, truth)))
-        best = curve.index(max(curve))
-        if best == epoch and trial.test:
-            fitted.best_state = copy_state(model)
+        _train_epoch(workspace, entry, part.train, order, optimizer, parts, epoch)
+        with parts.scored():
+            logits = predict(workspace, part.val, entry)
+            predicted.append(logits.argmax(1))
+            curve.append(macro_accuracy(predicted[-1], truth, len(data.classes)))
+            fitted.losses.append(float(nn.functional.cross_entropy(logits, truth)))
+            best = curve.index(max(curve))
+            if best == epoch and trial.test:
+                fitted.best_state = copy_state(model)
         if epoch - max(best, hooks.stop_from) >= training.patience or epoch + 1 == trial.epochs:
             break  # before the floor is checked: a trial that has ended is not pruned
         # while blocks are still joining, the curve reflects only those that train already
@@ -141,6 +148,8 @@ def _fit(trial: Trial, workspace: Workspace, entries: Sequence[EntryPoint], hook
 
 def _entries(trial: Trial, workspace: Workspace) -> list[EntryPoint]:
     """The entry point of the network for each epoch; the last one holds for all later epochs."""
+    if workspace.settings(trial.test).changes_images:
+        return [workspace.whole()]  # what is shared was computed from the images as they are
     schedule = trial.schedule
     firsts = [
         next((index for index, trained in enumerate(schedule.trained_in(epoch, trial.epochs)) if trained), len(schedule.blocks))
@@ -153,7 +162,7 @@ def _entries(trial: Trial, workspace: Workspace) -> list[EntryPoint]:
 
 def _hooks(trial: Trial, workspace: Workspace, entry: EntryPoint, rows: Rows, loss_function: nn.Module) -> Hooks:
     """The hooks of the trial's strategy, or of its plain schedule."""
-    network, training = workspace.network, workspace.training
+    network, training = workspace.network, workspace.settings(trial.test)
     schedule = trial.schedule
     groups = param_groups(network.module, schedule.blocks, schedule.lr_weights, trial.lr, training.frozen_norm)
     if trial.method is None:
@@ -240,23 +249,27 @@ def _train_epoch(
     rows: Rows,
     order: np.random.Generator,
     optimizer: torch.optim.Optimizer,
-    loss_function: nn.Module,
-    penalty: Callable[[], Tensor] | None,
+    parts: Parts,
     epoch: int,
 ) -> None:
     workspace.network.module.train()
     total = torch.zeros((), device=workspace.device)
-    batches = list(batch_rows(order.permutation(rows), workspace.training.batch_size))
+    batches = list(batch_rows(order.permutation(rows), parts.batch_size))
     for batch, inputs in zip(batches, entry.inputs(batches), strict=True):
         optimizer.zero_grad(set_to_none=True)
-        if workspace.training.augment == "standard":
-            inputs = standard(inputs, order)
+        targets = workspace.labels(batch)
+        for change in parts.changes:
+            inputs, targets = change(inputs, targets)
         with workspace.autocast():
-            loss = loss_function(entry.forward(inputs), workspace.labels(batch))
-        if penalty is not None:
-            loss = loss + penalty()
+            loss = parts.loss(entry.forward(inputs), targets)
+        if parts.penalty is not None:
+            loss = loss + parts.penalty()
         loss.backward()
+        for act in parts.before_step:
+            act()
         optimizer.step()
+        for act in parts.after_step:
+            act()
         total += loss.detach()
     # checked once per epoch: reading it after every mini-batch would stall a GPU
     if not math.isfinite(float(total)):

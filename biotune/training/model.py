@@ -138,7 +138,7 @@ def facts_of_model(
         "format": MADE if made else PLAIN,
         "backbone": {"library": config.backbone.library, "name": config.backbone.name},
         "classes": list(data.classes),
-        "preprocessing": asdict(network.preprocessing.scaled_to(config.dataset.image_size)),
+        "preprocessing": asdict(network.preprocessing.scaled_to(config.dataset.sides)),
         **({} if data.value_range is None else {"value_range": data.value_range}),
         **({} if members == 1 else {"members": members}),
         **({} if temperature is None else {"temperature": temperature}),
@@ -280,9 +280,8 @@ def _built(place: Path, facts: dict[str, Any], state: dict[str, Tensor], target:
         members.append(network.module)
     module = members[0] if len(members) == 1 else Ensemble(members)
     stated = facts["preprocessing"]
-    preprocessing = Preprocessing(
-        stated["resize"], stated["crop"], tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"]
-    )
+    resize, crop = (sides if isinstance(sides, int) else tuple(sides) for sides in (stated["resize"], stated["crop"]))
+    preprocessing = Preprocessing(resize, crop, tuple(stated["mean"]), tuple(stated["std"]), stated["interpolation"])
     limits = facts.get("value_range")  # absent where the type's range was used
     value_range = None if limits is None else (float(limits[0]), float(limits[1]))
     temperature = float(facts.get("temperature", 1.0))

@@ -7,19 +7,20 @@ import copy
 import torch
 
 from biotune.backbones.network import Network
+from biotune.config.key import Sides, height_and_width
 from biotune.schedule.param_groups import param_groups
 from biotune.schedule.plan import Plan
 from biotune.strategies.hooks import TrainingContext
 from biotune.strategies.registry import hooks_of
 
 
-def trainable_parameters(plan: Plan, network: Network, image_size: int) -> int:
+def trainable_parameters(plan: Plan, network: Network, sides: Sides) -> int:
     """Count the parameters that are trained in any epoch, adapters included.
 
     Args:
         plan: The strategy's plan.
         network: The network; it is not changed.
-        image_size: Side of the images in pixels.
+        sides: Side of the square images in pixels, or their height and width.
     """
     model = copy.deepcopy(network.module)
     groups = param_groups(model, plan.schedule.blocks, plan.schedule.lr_weights, 1.0)
@@ -35,7 +36,7 @@ def trainable_parameters(plan: Plan, network: Network, image_size: int) -> int:
             method=plan.method,
             frozen_norm="eval",
             losses=lambda epoch, batches: iter(()),
-            example=lambda: torch.zeros(2, 3, image_size, image_size, device=next(model.parameters()).device),
+            example=lambda: torch.zeros(2, 3, *height_and_width(sides), device=next(model.parameters()).device),
         )
         with torch.random.fork_rng(devices=[]):
             groups = hooks_of(context).groups

@@ -79,6 +79,7 @@ class Workspace:
         placement: Reads rows of the data onto the device.
         features: The activations that trials share; None if none are shared.
         probes: The linear probes fitted so far, by fold, see `probe`.
+        final: The settings of final training runs; None where they are those of all.
     """
 
     network: Network
@@ -90,6 +91,7 @@ class Workspace:
     placement: Placement
     features: SharedActivations | None = None
     probes: dict[int | None, LinearHead] = field(default_factory=dict)
+    final: TrainingConfig | None = None
 
     @staticmethod
     def of(
@@ -100,6 +102,7 @@ class Workspace:
         scratch: Path | None = None,
         max_gb: float = 0.0,
         workers_per_gpu: int = 1,
+        final: TrainingConfig | None = None,
     ) -> Workspace:
         """Move the network to the device, copy its initial state, and choose the tables to share and to hold in device memory.
 
@@ -111,13 +114,14 @@ class Workspace:
             scratch: Folder of the activations that trials share, the same for all workers of a run; None shares none.
             max_gb: Upper bound of the size of these activations in GB; 0 shares none.
             workers_per_gpu: Number of workers that use the device.
+            final: The settings of final training runs; None where they are those of all.
         """
         # images are stored as (N, H, W, C), so this memory layout needs no copy
         network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         initial = copy_state(network.module)
         dtype = autocast_type(training.precision, device, network.module)
         autocast = nullcontext if dtype is None else lambda: torch.autocast(device.type, dtype)
-        workspace = Workspace(network, data, training, device, initial, autocast, Placement(device))
+        workspace = Workspace(network, data, training, device, initial, autocast, Placement(device), final=final)
         if scratch is not None and max_gb > 0:
             workspace.features = workspace._shared(scratch, max_gb)
         at_most = budget(device, workers_per_gpu)
@@ -132,6 +136,10 @@ class Workspace:
     def reset(self) -> None:
         """Restore the network's initial weights."""
         restore(self.network.module, self.initial)
+
+    def settings(self, of_final: bool) -> TrainingConfig:
+        """The training settings of a trial, which in final training runs can be others."""
+        return self.final if of_final and self.final is not None else self.training
 
     def labels(self, rows: Rows) -> Tensor:
         """(B,) int64 labels on the device."""
@@ -173,7 +181,7 @@ class Workspace:
     def _shared(self, scratch: Path, max_gb: float) -> SharedActivations | None:
         """The activations to share, or None if the network or the training settings allow none."""
         network = self.network
-        if network.steps is None or self.training.augment != "none":
+        if network.steps is None or self.training.changes_images:
             return None
         chain = link(network.module, network.blocks, network.steps)
         rows = np.union1d(self.data.whole.train, self.data.whole.val)

@@ -22,3 +22,11 @@ def test_a_batch_is_normalised_as_torchvision_does_it() -> None:
     expected = functional.normalize(pixels.permute(0, 3, 1, 2).float() / 255, ROW.mean, ROW.std)
     assert torch.allclose(ROW.normalise(pixels), expected, atol=1e-5)
     assert torch.equal(ROW.normaliser(pixels.device)(pixels), ROW.normalise(pixels))
+
+
+def test_another_size_keeps_the_ratio_of_resize_to_crop() -> None:
+    stated = Preprocessing(256, 224, ROW.mean, ROW.std)
+    assert (stated.scaled_to(112).resize, stated.scaled_to(112).crop) == (128, 112)
+    # 96 and 160, times 256 / 224: 109.7 and 182.9
+    assert (stated.scaled_to((96, 160)).resize, stated.scaled_to((96, 160)).crop) == ((110, 183), (96, 160))
+    assert stated.scaled_to(None) is stated

@@ -80,7 +80,7 @@ def test_defaults_lie_within_their_own_bounds(command: str) -> None:
         ("training.step_epochs", 0, "at least 1"),
         ("training.step_factor", 0.0, "greater than 0"),
         ("training.optimizer", "lion", "one of adam, adamw, sgd"),
-        ("training.scheduler", "linear", "one of cosine, step, constant"),
+        ("training.scheduler", "linear", "one of cosine, step, constant, one_cycle"),
         ("training.class_weights", "yes", "one of none, balanced"),
         ("training.frozen_norm", "off", "one of eval, train"),
         ("training.seeds", [], "name at least one"),
@@ -93,6 +93,10 @@ def test_defaults_lie_within_their_own_bounds(command: str) -> None:
         ("test.seeds", [3, 3], "not repeat 3"),
         ("dataset.image_size", 7, "at least 8"),
         ("dataset.image_size", 4097, "at most 4096"),
+        ("dataset.image_size", "wide", "an integer or [HEIGHT,WIDTH] such as [96,160] or null"),
+        ("dataset.image_size", "[96,160,3]", "an integer or [HEIGHT,WIDTH] such as [96,160] or null"),
+        ("dataset.image_size", "[96,7]", "at least 8"),
+        ("dataset.image_size", "[5000,96]", "at most 4096"),
         ("dataset.train_fraction", 0.0, "greater than 0"),
         ("dataset.train_fraction", 1.1, "at most 1"),
         ("dataset.val_fraction", 1.0, "less than 1"),
@@ -107,7 +111,19 @@ def test_defaults_lie_within_their_own_bounds(command: str) -> None:
         ("dataset.annotation", "maker", "one of variant, family, manufacturer"),
         ("dataset.source_size", 30, "one of 28, 64, 128, 224"),
         ("backbone.head", "old", "one of new, keep"),
-        ("training.augment", "mixup", "one of none, standard"),
+        ("training.augment", "mixup", "one of none, standard, randaugment, trivialaugment, augmix"),
+        ("training.cosine_epochs", "all", "an integer or auto"),
+        ("training.label_smoothing", 1.0, "less than 1"),
+        ("training.label_smoothing", -0.1, "at least 0"),
+        ("training.clip_grad", 0.0, "greater than 0"),
+        ("training.mixup", -1.0, "at least 0"),
+        ("training.cutmix", math.inf, "a finite number"),
+        ("training.ema", 1.0, "less than 1"),
+        ("training.ema", 0.0, "greater than 0"),
+        ("training.drop_path", 1.0, "less than 1"),
+        ("test.training.epochs", 0, "at least 1"),
+        ("test.training.augment", "flip", "one of none, standard, randaugment, trivialaugment, augmix"),
+        ("test.training.ema", 1.0, "less than 1"),
         ("backbone.granularity", "pixel", "one of block, layer"),
         ("fitness.max_failed_share", 0.0, "greater than 0"),
         ("fitness.max_failed_share", 1.1, "at most 1"),
@@ -174,6 +190,27 @@ def test_only_digits_can_be_shifted() -> None:
     assert complaints(changed(dataset__shift="noise")) == []
     (line,) = complaints(changed(dataset__shift="noise", dataset__loader="cub"))
     assert line == "dataset.shift=noise: only dataset=digits can be shifted."
+
+
+def test_one_cycle_warms_up_by_itself() -> None:
+    assert complaints(changed(training__scheduler="one_cycle")) == []
+    (line,) = complaints(changed(training__scheduler="one_cycle", training__warmup_epochs=2))
+    assert (
+        line
+        == "training.warmup_epochs=2: training.scheduler=one_cycle has a warm-up of its own; give training.warmup_epochs=0."
+    )
+    (line,) = complaints(changed(training__warmup_epochs=2, test__training__scheduler="one_cycle"))
+    assert line.startswith("training.warmup_epochs=2: test.training.scheduler=one_cycle")
+
+
+def test_a_cosine_over_all_epochs_needs_epochs_after_the_warm_up() -> None:
+    of_all = {"training__cosine_epochs": "auto", "training__epochs": 3}
+    assert complaints(changed(**of_all, training__warmup_epochs=2)) == []
+    (line,) = complaints(changed(**of_all, training__warmup_epochs=3))
+    assert line.startswith("training.warmup_epochs=3: must be less than training.epochs=3 with training.cosine_epochs=auto")
+    (line,) = complaints(changed(**of_all, training__warmup_epochs=2, test__training__epochs=2))
+    assert line.startswith("training.warmup_epochs=2: must be less than test.training.epochs=2")
+    assert complaints(changed(**of_all, training__warmup_epochs=3, training__scheduler="constant")) == []
 
 
 def test_schedule_strategy_needs_a_schedule_and_no_other_takes_one() -> None:

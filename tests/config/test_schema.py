@@ -1,15 +1,16 @@
 """Tests of the configuration schema: what is said of its keys, and their defaults."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from biotune.cli.registry import SCHEMAS
 from biotune.config.key import MISSING, keys_of, near_keys, show
-from biotune.config.schema import RunConfig
+from biotune.config.schema import EvaluateConfig, RunConfig, final_training
 from biotune.config.search import EvolutionConfig
-from biotune.config.sections import TrainingConfig
+from biotune.config.sections import FinalTrainingConfig, TrainingConfig
 from biotune.errors import ConfigError
 
 
@@ -29,7 +30,7 @@ def test_every_key_has_a_sentence_of_its_own_and_a_default_that_it_allows(comman
     ("path", "must_be"),
     [
         ("seed", "an integer"),
-        ("dataset.image_size", "an integer or null"),
+        ("dataset.image_size", "an integer or [HEIGHT,WIDTH] such as [96,160] or null"),
         ("training.lr", "a number or auto"),
         ("evolution.max_hours", "a number or null"),
         ("dataset.download", "true or false"),
@@ -73,6 +74,25 @@ def test_keys_are_listed_with_their_dotted_paths_in_declared_order() -> None:
         *(f"training.{name}" for name in ("scheduler", "warmup_epochs", "class_weights", "frozen_norm")),
         *("fitness.max_failed_share", "executor.threads", "confirm.top_k", "confirm.seeds", "test.seeds"),
     }
+
+
+def test_final_training_runs_have_the_settings_of_the_search_but_for_those_set_for_them() -> None:
+    config = RunConfig()
+    assert final_training(config) == config.training
+    config.test.training = FinalTrainingConfig(epochs=40, augment="standard", decay_norm=False)
+    assert final_training(config) == replace(config.training, epochs=40, augment="standard", decay_norm=False)
+    assert config.training == TrainingConfig()
+    assert final_training(EvaluateConfig()) == TrainingConfig()  # a command without such runs
+
+
+def test_the_keys_of_final_training_runs_have_the_bounds_of_those_they_stand_for() -> None:
+    by_path = {item.path: item for item in keys_of(RunConfig)}
+    own = [path for path in by_path if path.startswith("test.training.")]
+    assert len(own) > 10
+    for path in own:
+        inner = by_path[path.removeprefix("test.")]
+        assert by_path[path].default is None
+        assert {**by_path[path].metadata, "meaning": ""} == {**inner.metadata, "meaning": ""}
 
 
 def test_defaults_are_the_papers_setting() -> None:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision import models
 from torchvision.transforms import functional
 from torchvision.transforms.functional import InterpolationMode
@@ -74,6 +74,17 @@ def test_the_filter_is_the_one_asked_for(tmp_path: Path) -> None:
             wanted = functional.resize(image, [20], InterpolationMode(kind))
             got = prepare(image, Preprocessing(20, 20, (0, 0, 0), (1, 1, 1), kind))
             assert (np.asarray(got) == np.asarray(functional.center_crop(wanted, [20, 20]))).all()
+
+
+@pytest.mark.parametrize("size", [(64, 50), (200, 20), (20, 200), (40, 24), (2000, 30)])
+def test_a_rectangle_is_cut_from_the_centre_of_the_image_that_just_covers_it(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Against PIL's own fit, which resizes and crops in one step, so that pixels differ a little."""
+    gradient = np.stack(np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1])), axis=2)
+    picture = Image.fromarray(np.dstack([gradient, gradient[..., :1]]).astype(np.uint8))
+    found = np.asarray(prepare(picture, Preprocessing((24, 40), (24, 40), (0, 0, 0), (1, 1, 1), "bilinear")))
+    assert found.shape == (24, 40, 3)
+    fitted = np.asarray(ImageOps.fit(picture, (40, 24), Image.Resampling.BILINEAR))
+    assert np.abs(found.astype(int) - fitted).max() <= 9
 
 
 def test_pixels_are_memory_mapped_and_row_i_is_member_i(source: Source, eight: Preprocessing) -> None:

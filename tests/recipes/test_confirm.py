@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from torch import nn
@@ -68,7 +67,7 @@ def confirmed(
         folder=folder,
         executor=SimpleNamespace(run=run),
         network=SimpleNamespace(module=Net(), blocks=BLOCKS),
-        data=SimpleNamespace(pixels=np.zeros((1, 8, 8, 3)), whole=whole, test=range(100)),
+        data=SimpleNamespace(sides=(8, 8), whole=whole, test=range(100)),
     )
     last = SimpleNamespace(hall=hall, observations=observations or [])
     return confirm(session, config, 1e-3, last, Tuned(baselines, {"trainings": 7}), SILENCE)  # type: ignore[arg-type]
@@ -172,9 +171,7 @@ def test_the_confirmation_is_won_by_the_metric_of_the_search(metric: str, winner
         folder=tmp_path,
         executor=SimpleNamespace(run=lambda trials: [results[trial.schedule.key] for trial in trials]),
         network=SimpleNamespace(module=Net(), blocks=BLOCKS),
-        data=SimpleNamespace(
-            pixels=np.zeros((1, 8, 8, 3)), whole=SimpleNamespace(train=range(8), val=range(2)), test=range(10)
-        ),
+        data=SimpleNamespace(sides=(8, 8), whole=SimpleNamespace(train=range(8), val=range(2)), test=range(10)),
     )
     last = SimpleNamespace(hall=[accurate, sure], observations=[])
     found = confirm(session, config, 1e-3, last, Tuned({}, {}), SILENCE)  # type: ignore[arg-type]

@@ -123,6 +123,13 @@ def test_the_lines_that_load_it_and_the_preprocessing_are_stated(run: Path) -> N
     assert "| licence of these weights | unknown |" in text
 
 
+def test_the_preprocessing_of_images_that_are_no_squares_is_stated(run: Path) -> None:
+    text = card(run, resize=[48, 80], crop=[40, 72])
+    assert "float32 of shape (N, 3, 40, 72)" in text
+    assert "so that it just covers 48 × 80 pixels (height × width)" in text
+    assert "Crop the centre, 40 × 72 pixels (height × width)." in text
+
+
 def test_a_run_of_train_has_a_card_too(tmp_path: Path) -> None:
     text = card(make_run(tmp_path / "run", command="train"))
     assert "| method | full fine-tuning |" in text

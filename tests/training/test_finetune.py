@@ -317,7 +317,7 @@ def test_a_kept_model_in_a_fresh_network_predicts_what_its_table_says(make_works
 
 class TestRates:
     def rates(self, settings: TrainingConfig, epochs: int) -> list[float]:
-        return [lr_factor(epoch, settings) for epoch in range(epochs)]
+        return [lr_factor(epoch, settings, epochs) for epoch in range(epochs)]
 
     def torchs(self, scheduler: Callable[[Any], Any], epochs: int) -> list[float]:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -28,6 +28,7 @@ from biotune.schedule.genotype import decode
 from biotune.schedule.schedule import Schedule
 from biotune.training import finetune as loop
 from biotune.training.finetune import _train_epoch, batch_rows, finetune
+from biotune.training.parts import Parts
 from biotune.training.placement import Placement
 from biotune.training.workspace import Workspace
 from biotune.trial import Trial
@@ -431,7 +432,9 @@ class TestAPretendedGpu:
         loss = nn.CrossEntropyLoss(torch.ones(10, device=self.DEVICE))
         watch = Watch()
         with pytest.raises(DataDependentOutputException, match="local_scalar_dense"), watch:
-            _train_epoch(workspace, entry, rows, np.random.default_rng(0), optimizer, loss, None, 0)
+            _train_epoch(
+                workspace, entry, rows, np.random.default_rng(0), optimizer, Parts(workspace.training.batch_size, loss), 0
+            )
         return watch, batches
 
     @pytest.mark.parametrize("room", [80 * 10**9, 0], ids=["resident", "sent"])

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from biotune.cli.registry import COMMANDS, LIST_OF, SCHEMAS
-from biotune.config.key import Key, keys_of, near_keys
+from biotune.config.key import Key, keys_of, near_keys, sides_of
 from biotune.config.unused import unused_keys
 from biotune.errors import ConfigError, did_you_mean, one_line
 
@@ -24,17 +24,21 @@ _ALL_KEYS = " 'biotune run --cfg job' shows all keys."
 
 
 def with_pairs_quoted(command: str, arguments: Sequence[str]) -> list[str]:
-    """Quote values of two numbers, such as `0,4095`, which Hydra would take for two jobs of a sweep.
+    """Quote values of two numbers: `0,4095`, which Hydra would take for two jobs of a sweep, and `[96,160]`, for a list.
 
     Args:
         command: A command with a schema.
         arguments: The words after it.
     """
-    pairs = {item.path for item in keys_of(SCHEMAS[command]) if item.metadata["pair"]}
+    items = {item.path: item.metadata for item in keys_of(SCHEMAS[command])}
 
     def quoted(argument: str) -> str:
         name, _, value = argument.partition("=")
-        return f'{name}="{value}"' if name.lstrip("+") in pairs and "," in value and '"' not in value else argument
+        facts = items.get(name.lstrip("+"))
+        if facts is None or '"' in value:
+            return argument
+        one = ("," in value and facts["pair"]) or (facts["sides"] and sides_of(value) is not None)
+        return f'{name}="{value}"' if one else argument
 
     return [quoted(argument) for argument in arguments]
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from biotune.backbones.network import main_output
+from biotune.config.key import Sides, height_and_width
 from biotune.errors import BackboneError, one_line
 from biotune.training.model import Model
 
@@ -96,15 +97,16 @@ def unfit(kind: str, fault: str) -> BackboneError:
     return BackboneError(f"--format {kind}: the exported model {fault}. Choose another format.")
 
 
-def patches(size: int, side: int) -> Tensor:
+def patches(size: int, sides: Sides) -> Tensor:
     """Made-up images, because no run keeps its own: coarse patches under noise, (N, 3, H, W) float, always the same.
 
     Noise alone would not do: to a network that averages over positions, all of it looks alike.
 
     Args:
         size: N, the number of images.
-        side: H and W in pixels.
+        sides: H and W in pixels; one number where they are equal.
     """
     draws = torch.Generator().manual_seed(size)
-    coarse, fine = (torch.randn(size, 3, length, length, generator=draws) for length in (_PATCHES, side))
-    return functional.interpolate(coarse, (side, side), mode="bilinear") + 0.3 * fine
+    shape = height_and_width(sides)
+    coarse, fine = (torch.randn(size, 3, *lengths, generator=draws) for lengths in ((_PATCHES, _PATCHES), shape))
+    return functional.interpolate(coarse, shape, mode="bilinear") + 0.3 * fine

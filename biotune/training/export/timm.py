@@ -11,6 +11,7 @@ from torch import nn
 from biotune.backbones.home import Home, timm_home
 from biotune.backbones.network import Preprocessing, skeleton
 from biotune.backbones.timm import library
+from biotune.config.key import height_and_width
 from biotune.errors import BackboneError
 from biotune.store.files import EXPORTED_MODEL
 from biotune.training.export.check import largest_difference, refused
@@ -34,8 +35,14 @@ def write(model: Model, home: Home, folder: Path) -> float:
         The largest difference of the logits of the network that timm builds and the file fills, see `largest_difference`.
 
     Raises:
-        BackboneError: timm has no such network, the weights do not fit it, or it gives other logits.
+        BackboneError: timm has no such network, the weights do not fit it, it gives other logits, or images are no squares.
     """
+    height, width = height_and_width(model.preprocessing.crop)
+    if height != width:
+        raise BackboneError(
+            f"--format timm: timm resizes for square images, and the model takes {height} × {width} pixels. Choose onnx, "
+            "torchscript or safetensors."
+        )
     from timm.models import save_for_hf
 
     own = home if home.library == "timm" else _twin(model, home)
@@ -72,7 +79,7 @@ def _description(stated: dict[str, Any], model: Model) -> dict[str, Any]:
     prepared = model.preprocessing
     return {key: value for key, value in stated.items() if key not in _OF_OTHER_WEIGHTS} | {
         "num_classes": len(model.classes),
-        "input_size": (3, prepared.crop, prepared.crop),
+        "input_size": (3, *height_and_width(prepared.crop)),
         "interpolation": prepared.interpolation,
         "crop_pct": crop_share(prepared),
         "crop_mode": "center",
@@ -83,7 +90,8 @@ def _description(stated: dict[str, Any], model: Model) -> dict[str, Any]:
 
 def crop_share(preprocessing: Preprocessing) -> float:
     """The `crop_pct` from which timm computes the side to resize to as ⌊crop / crop_pct⌋."""
-    share = preprocessing.crop / preprocessing.resize
-    while math.floor(preprocessing.crop / share) < preprocessing.resize:
+    (crop, _), (resize, _) = height_and_width(preprocessing.crop), height_and_width(preprocessing.resize)
+    share = crop / resize
+    while math.floor(crop / share) < resize:
         share = math.nextafter(share, 0.0)
     return share

@@ -132,7 +132,9 @@ def test_the_program_of_the_page_prepares_images_as_predict_does(run: Path, imag
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["program", str(tmp_path / "torchscript")])
         exec(program, names)
-    for width, height, resize, crop in ((50, 31, 20, 16), (31, 50, 19, 16), (16, 16, 16, 16), (99, 7, 23, 20)):
+    sizes = [(50, 31, 20, 16), (31, 50, 19, 16), (16, 16, 16, 16), (99, 7, 23, 20)]
+    sizes += [(50, 31, (20, 31), (16, 25)), (31, 50, (20, 31), (16, 25)), (25, 16, (16, 25), (16, 25))]
+    for width, height, resize, crop in sizes:
         preprocessing = biotune.Preprocessing(resize, crop, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear")
         names["facts"] = {**facts, "resize": resize, "crop": crop, "interpolation": "bilinear"}
         names["facts"] |= {"mean": list(preprocessing.mean), "std": list(preprocessing.std)}

@@ -195,6 +195,18 @@ def test_an_ensemble_is_refused_by_formats_that_hold_one_network(kind: str, resn
         exported(kind, model, "torchvision", "resnet18", tmp_path)
 
 
+def test_a_model_of_images_that_are_no_squares_is_exported_but_for_timm(resnet: Model, tmp_path: Path) -> None:
+    model = replace(resnet, preprocessing=replace(resnet.preprocessing, resize=(48, 80), crop=(40, 72)))
+    exported("torchscript", model, "torchvision", "resnet18", tmp_path)
+    images = torch.randn(2, 3, 40, 72)
+    assert torch.allclose(torch.jit.load(tmp_path / "model.pt")(images), model.module(images), rtol=1e-4, atol=1e-5)
+    pytest.importorskip("timm")
+    with pytest.raises(
+        BackboneError, match="^--format timm: timm resizes for square images, and the model takes 40 × 72 pixels"
+    ):
+        exported("timm", model, "torchvision", "resnet18", tmp_path)
+
+
 class Deciding(nn.Module):
     """A network that one trace cannot hold: it treats mini-batches by their size."""
 

@@ -1,0 +1,98 @@
+"""What happens to a mini-batch of training between the data and the network: augmentation, MixUp and CutMix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from biotune.backbones.network import Preprocessing
+from biotune.config.sections import POLICIES, TrainingConfig
+from biotune.training.augment import standard
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
+
+Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+TOGETHER = 8  # images that share the operations that a policy draws: one by one they would keep a GPU waiting
+
+
+def changes_of(
+    training: TrainingConfig,
+    classes: int,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    seed: int,
+    order: np.random.Generator,
+) -> list[Change]:
+    """The changes that the settings ask for, in their order.
+
+    Each maps inputs (N, 3, H, W), normalised float, and their targets to changed ones. Targets are labels (N,) int64, or after
+    MixUp or CutMix probabilities (N, classes) float. Crops and flips are drawn from the generator of the mini-batches' order,
+    everything else from one of its own, so that the order is the same with it and without.
+
+    Args:
+        training: The settings.
+        classes: Number of classes.
+        preprocessing: How the images were normalised.
+        device: The device of the mini-batches.
+        seed: The training seed.
+        order: The generator of the mini-batches' order.
+    """
+    found: list[Change] = []
+    draws = np.random.default_rng((seed, 0, 1))
+    if training.augment != "none":
+        found.append(lambda images, labels: (standard(images, order), labels))
+    if training.augment in POLICIES:
+        found.append(_policy(training.augment, preprocessing, device, draws))
+    if training.mixup or training.cutmix:
+        found.append(_mixing(training, classes, draws))
+    return found
+
+
+@contextmanager
+def drawn_from(draws: np.random.Generator) -> Iterator[None]:
+    """Let torch's global generator, which torchvision uses, follow another one, and be afterwards as it was before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(draws.integers(2**63)))
+        yield
+
+
+def _policy(name: str, preprocessing: Preprocessing, device: torch.device, draws: np.random.Generator) -> Change:
+    """One of torchvision's policies, on 8-bit pixels, as its photometric operations need them."""
+    from torchvision.transforms import v2
+
+    kinds = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide, "augmix": v2.AugMix}
+    policy = kinds[name]()
+    to_pixels, normalise = preprocessing.denormaliser(device), preprocessing.normaliser(device)
+
+    def change(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        parts = to_pixels(images).permute(0, 3, 1, 2).split(TOGETHER)
+        with drawn_from(draws):
+            pixels = torch.cat([policy(part) for part in parts])
+        return normalise(pixels.permute(0, 2, 3, 1)).contiguous(memory_format=torch.channels_last), labels
+
+    return change
+
+
+def _mixing(training: TrainingConfig, classes: int, draws: np.random.Generator) -> Change:
+    """MixUp, CutMix, or for each mini-batch one of the two."""
+    from torchvision.transforms import v2
+
+    kinds: list[v2.Transform] = []
+    if training.mixup:
+        kinds.append(v2.MixUp(alpha=training.mixup, num_classes=classes))
+    if training.cutmix:
+        kinds.append(v2.CutMix(alpha=training.cutmix, num_classes=classes))
+    one = v2.RandomChoice(kinds)
+
+    def change(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with drawn_from(draws):
+            mixed, targets = one(images, labels)
+        return mixed, targets
+
+    return change
