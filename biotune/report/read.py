@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from biotune.config.search import EvolutionConfig, FitnessConfig
 from biotune.errors import BiotuneError, RunFolderError, one_line
+from biotune.report.checked import checked_json, checked_table, checked_yaml
 from biotune.report.verdict import EVOLVED, method_name
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import load_schedule
@@ -146,7 +142,7 @@ def read_finished_run(folder: Path) -> Run:
         RunFolderError: The folder is no run, is not finished, or a file of it is missing or damaged.
     """
     _check_is_run(folder)
-    state = _json(folder / STATUS).get("state")
+    state = checked_json(folder / STATUS).get("state")
     if state != "finished":
         raise RunFolderError(f"{folder}: this run is not finished (its state is {state}); 'biotune resume {folder}' goes on.")
     return read_run(folder)
@@ -159,7 +155,7 @@ def read_run(folder: Path) -> Run:
         RunFolderError: The folder is no run, or a file of it is missing or damaged.
     """
     _check_is_run(folder)
-    status = _json(folder / STATUS)
+    status = checked_json(folder / STATUS)
     command = status.get("command")
     if command not in REPORTED:
         raise RunFolderError(f"{folder}: comes from 'biotune {command}'; give the folder of a {' or '.join(REPORTED)}.")
@@ -177,7 +173,7 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     Raises:
         RunFolderError: The table is missing or damaged.
     """
-    return _table(folder / PREDICTIONS, {*_TEXTS, "probability"}, texts=_TEXTS)
+    return checked_table(folder / PREDICTIONS, {*_TEXTS, "probability"}, texts=_TEXTS)
 
 
 def read_state(folder: Path) -> tuple[str, Mapping[str, Any]]:
@@ -187,13 +183,13 @@ def read_state(folder: Path) -> tuple[str, Mapping[str, Any]]:
         RunFolderError: It is none, or is not finished.
     """
     _check_is_run(folder)
-    status = _json(folder / STATUS)
+    status = checked_json(folder / STATUS)
     command = str(status.get("command"))
     if command not in ("run", "compare"):
         raise RunFolderError(f"{folder}: comes from 'biotune {command}'; only comparisons and runs are set side by side here.")
     if status.get("state") != "finished":
         raise RunFolderError(f"{folder}: is not finished (its state is {status.get('state')}).")
-    return command, _yaml(folder / CONFIG, dict)
+    return command, checked_yaml(folder / CONFIG, dict)
 
 
 def read_rows(folder: Path, command: str) -> list[dict[str, Any]]:
@@ -204,7 +200,7 @@ def read_rows(folder: Path, command: str) -> list[dict[str, Any]]:
     """
     costs = {"trainable_share", "trainings", "epochs", "seconds"}
     if command == "compare":
-        table = _table(folder / COMPARISON, {"seed", "base_lr", *costs}, {"test_macro_accuracy"}, texts=("strategy",))
+        table = checked_table(folder / COMPARISON, {"seed", "base_lr", *costs}, {"test_macro_accuracy"}, texts=("strategy",))
         return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     run, finals = read_run(folder), _finals(folder)
     scores = [name for name in finals.columns if name not in ("strategy", "seed", "epochs", "seconds", "val_macro_accuracy")]
@@ -235,7 +231,7 @@ def is_comparison(folder: Path) -> bool:
         RunFolderError: It comes from no command of biotune.
     """
     _check_is_run(folder)
-    return bool(_json(folder / STATUS).get("command") == "compare")
+    return bool(checked_json(folder / STATUS).get("command") == "compare")
 
 
 def _check_is_run(folder: Path) -> None:
@@ -250,8 +246,8 @@ def _check_is_run(folder: Path) -> None:
 
 
 def _read(folder: Path, status: Mapping[str, Any]) -> Run:
-    result = _json(folder / RESULT)
-    config, hydra = _yaml(folder / CONFIG, dict), _yaml(folder / HYDRA, dict)
+    result = checked_json(folder / RESULT)
+    config, hydra = checked_yaml(folder / CONFIG, dict), checked_yaml(folder / HYDRA, dict)
     try:
         schedule = load_schedule(folder / SCHEDULE)
     except BiotuneError as error:
@@ -271,13 +267,13 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
     blocks = result["schedule"]["blocks"]
     sizes = {name: blocks[name].get("parameters") for name in schedule.names}
     known = all(isinstance(size, int) for size in sizes.values())
-    model = _json(folder / MODEL_FACTS)
+    model = checked_json(folder / MODEL_FACTS)
     sources = (hydra.get("hydra") or {}).get("runtime", {}).get("config_sources", [])
     return Run(
         folder=folder,
         status=status,
         config=config,
-        overrides=tuple(str(line) for line in _yaml(folder / OVERRIDES, list)),
+        overrides=tuple(str(line) for line in checked_yaml(folder / OVERRIDES, list)),
         config_dirs=tuple(source["path"] for source in sources if source.get("provider") == "command-line"),
         schedule=schedule,
         base_lr=float(result.get("base_lr", config["training"]["lr"])),  # results of earlier versions do not state it
@@ -301,25 +297,27 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
 
 def _finals(folder: Path) -> pd.DataFrame:
     """The table of the final training runs; those that failed have no scores."""
-    return _table(folder / TEST, {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
+    return checked_table(folder / TEST, {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
 
 
 def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, config: Mapping[str, Any]) -> Search:
     # runs of the first versions had no such keys
     metric = config.get("fitness", {}).get("metric", FitnessConfig.metric)
     spread = config.get("evolution", {}).get("spread", EvolutionConfig.spread)
-    summary = _table(
+    summary = checked_table(
         folder / SUMMARY,
         {"generation", "fold", "best_fitness", "mean_fitness", "worst_fitness", "trainings", "cache_hits", "seconds"},
     )
     genes = {f"{kind}_{name}" for kind in ("importance", "lr_weight") for name in schedule.names}
     facts = {"generation", "fold", "individual", "trainable_share", "threshold"}
-    generations = _table(
+    generations = checked_table(
         folder / GENERATIONS, {*facts, *genes}, {"fitness", "val_accuracy", "kept"}, texts=("origin", "status")
     )
     if set(summary["generation"]) != set(generations["generation"]):
         raise RunFolderError(f"{folder / 'generations.csv'}: is damaged (its generations are not those of summary.csv).")
-    confirm = _table(folder / CONFIRM, {"fold", "seed", "seconds"}, {"macro_accuracy"}, texts=("schedule",), may_be_empty=True)
+    confirm = checked_table(
+        folder / CONFIRM, {"fold", "seed", "seconds"}, {"macro_accuracy"}, texts=("schedule",), may_be_empty=True
+    )
     confirmed = result["confirmed"]["macro_accuracy"]
     costs = {name: float(result["search"][name]) for name in ("evaluations", "trainings", "epochs", "seconds")}
     return Search(summary, generations, confirm, None if confirmed is None else _score(confirmed), costs, metric, spread)
@@ -327,76 +325,3 @@ def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, config:
 
 def _score(value: Mapping[str, Any]) -> Score:
     return Score(float(value["mean"]), float(value["sd"]), tuple(float(entry) for entry in value["values"]))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise RunFolderError(f"{path}: is missing; without it the run cannot be reported.") from None
-    except OSError as error:
-        raise RunFolderError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise RunFolderError(f"{path}: is damaged (no UTF-8 text).") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_text(path))
-    except ValueError as error:
-        raise RunFolderError(f"{path}: is damaged ({one_line(error)}).") from error
-    if not isinstance(value, dict):
-        raise RunFolderError(f"{path}: is damaged (no JSON object).")
-    return value
-
-
-def _yaml(path: Path, kind: type) -> Any:
-    try:
-        value = yaml.safe_load(_text(path))
-    except yaml.YAMLError as error:
-        raise RunFolderError(f"{path}: is damaged ({one_line(error)}).") from error
-    if not isinstance(value, kind):
-        raise RunFolderError(f"{path}: is damaged (no {'list' if kind is list else 'mapping'}).")
-    return value
-
-
-def _table(
-    path: Path,
-    numbers: set[str],
-    others: Sequence[str] | set[str] = (),
-    texts: Sequence[str] = (),
-    may_be_empty: bool = False,
-) -> pd.DataFrame:
-    """Read a CSV file and check its columns.
-
-    Args:
-        path: The file.
-        numbers: Required columns with a finite number in every row, except those in `texts`.
-        others: Required columns that may have empty cells.
-        texts: Columns read as text; a class may be called NA.
-        may_be_empty: Whether a table without rows is valid.
-    """
-    import pandas as pd  # half a second, and not needed before a run's end
-
-    text = _text(path)
-    if not text.endswith("\n"):
-        raise RunFolderError(f"{path}: is damaged (its last line is cut off).")
-    try:
-        # `na_values` by column: otherwise pandas would read the texts NA, null and None as missing values
-        head = pd.read_csv(StringIO(text), nrows=0).columns
-        empty = {name: [""] for name in head if name not in texts}
-        table = pd.read_csv(
-            StringIO(text), dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty | dict.fromkeys(texts, [])
-        )
-    except ValueError as error:  # pandas' ParserError and EmptyDataError are subclasses
-        raise RunFolderError(f"{path}: is damaged ({one_line(error)}).") from error
-    if missing := sorted({*numbers, *others, *texts} - set(table.columns)):
-        raise RunFolderError(f"{path}: is damaged (no column {missing[0]}).")
-    if table.empty and not may_be_empty:
-        raise RunFolderError(f"{path}: is damaged (no rows).")
-    for name in sorted(numbers - set(texts)):
-        column = pd.to_numeric(table[name], errors="coerce")
-        if not column.map(math.isfinite).all():
-            row = int((~column.map(math.isfinite)).to_numpy().argmax()) + 2
-            raise RunFolderError(f"{path}: is damaged (line {row}: {name} is no number).")
-    return table

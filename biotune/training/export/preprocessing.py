@@ -12,7 +12,8 @@ FORMAT = 1
 def preprocessing_facts(model: Model) -> dict[str, Any]:
     """The content of `preprocessing.json`: the steps of `Model.prepare` in numbers, the classes in the order of the logits.
 
-    `resize` and `crop` are numbers for square images, else [height, width], see `Preprocessing`. The logits of every format are the network's own; divided by `temperature` their softmax is what `biotune predict` shows.
+    `resize` and `crop` are numbers for square images, else [height, width], see `Preprocessing`. The logits of every format are
+    the network's own; divided by `temperature` their softmax is what `biotune predict` shows.
     """
     stated = model.preprocessing
     return {
