@@ -39,7 +39,8 @@ class Trial:
         seed: The training seed: head initialisation, batch order, dropout.
         epochs: The budget, the most epochs.
         lr: The base learning rate λ_0 that the schedule's weights multiply.
-        test: Whether the best epoch's weights are scored on the test set. Always False during a search.
+        test: Whether it is a final training run, which may have settings of its own and scores the best epoch's weights on the
+            test set. Always False during a search.
         keep: Name under which the trained model is kept, or None.
         floor: For each epoch, the lowest best score so far with which the trial continues; below it the trial is pruned.
             Empty disables pruning.

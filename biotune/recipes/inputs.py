@@ -133,7 +133,8 @@ def check_size(network: Network, config: TrialsConfig) -> None:
     height, width = height_and_width(sides)
     before = network.module.training
     try:
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        # not inference mode: a network may keep what it computes once for a size
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             network.module.eval()(torch.zeros(2, 3, height, width))
     except Exception as error:  # networks refuse by assertions and errors of any type
         raise ConfigError(

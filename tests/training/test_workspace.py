@@ -26,9 +26,10 @@ from biotune.executors.in_process import InProcess
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
 from biotune.schedule.schedule import Schedule
+from biotune.strategies.hooks import Hooks
 from biotune.training import finetune as loop
 from biotune.training.finetune import _train_epoch, batch_rows, finetune
-from biotune.training.parts import Parts
+from biotune.training.parts import parts_of
 from biotune.training.placement import Placement
 from biotune.training.workspace import Workspace
 from biotune.trial import Trial
@@ -432,9 +433,9 @@ class TestAPretendedGpu:
         loss = nn.CrossEntropyLoss(torch.ones(10, device=self.DEVICE))
         watch = Watch()
         with pytest.raises(DataDependentOutputException, match="local_scalar_dense"), watch:
-            _train_epoch(
-                workspace, entry, rows, np.random.default_rng(0), optimizer, Parts(workspace.training.batch_size, loss), 0
-            )
+            order = np.random.default_rng(0)
+            parts = parts_of(workspace.training, workspace, optimizer, loss, Hooks([]), order, 0, 1)
+            _train_epoch(workspace, entry, rows, order, optimizer, parts, 0)
         return watch, batches
 
     @pytest.mark.parametrize("room", [80 * 10**9, 0], ids=["resident", "sent"])
