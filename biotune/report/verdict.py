@@ -110,7 +110,7 @@ def about_model(final: Mapping[str, Any]) -> str:
             f"macro accuracy on the validation set, where the best of them reaches {_percent(final['val_of_best'])}, and "
             f"{_percent(final['test']['macro_accuracy'])} on the test set."
         )
-    if "temperature" in final:
+    if final.get("temperature", 1.0) != 1.0:  # it is 1 where none could be fitted, which a remark says
         said.append(
             f"The final model's logits are divided by a temperature of {final['temperature']:.2f}: the expected calibration "
             f"error on the test set is {_percent(final['ece'])}, without it {_percent(final['ece_before'])}."

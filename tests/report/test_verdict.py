@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from biotune.report.verdict import predicted, verdict
+from biotune.report.verdict import about_model, predicted, verdict
 
 SIZES = {"linear_probe": 1, "full": 90}  # an evolved schedule is named for the parameters it trains
 
@@ -121,3 +121,19 @@ def test_the_expected_score_has_its_interval() -> None:
     one = {"predicted": {"macro_accuracy": {"mean": 0.7123, "low": 0.65, "high": 0.78}}}
     assert predicted(one).startswith("Expected on new images: 71.2 % macro accuracy (95 % interval 65.0 to 78.0 %)")
     assert predicted({"macro_accuracy": None}) == ""
+
+
+def test_a_final_model_made_of_several_is_described_with_its_scores() -> None:
+    final = {"model": "ensemble", "seeds": [1, 2, 3], "val_macro_accuracy": 0.9, "val_of_best": 0.85}
+    final |= {"test": {"macro_accuracy": 0.875}, "temperature": 1.503, "ece": 0.02, "ece_before": 0.081}
+    assert about_model(final) == (
+        "The final model averages the probabilities of 3 models: 90.0 % macro accuracy on the validation set, where the best of "
+        "them reaches 85.0 %, and 87.5 % on the test set. The final model's logits are divided by a temperature of 1.50: the "
+        "expected calibration error on the test set is 2.0 %, without it 8.1 %."
+    )
+
+
+def test_a_temperature_that_could_not_be_fitted_is_a_remark_alone() -> None:
+    final = {"model": "best", "test": {"macro_accuracy": 0.9}, "temperature": 1.0, "remarks": ["None could be fitted."]}
+    assert about_model(final) == "None could be fitted."
+    assert about_model({"model": "best", "ece": 0.02}) == about_model({}) == ""
