@@ -127,9 +127,9 @@ def test_a_final_model_made_of_several_is_described_with_its_scores() -> None:
     final = {"model": "ensemble", "seeds": [1, 2, 3], "val_macro_accuracy": 0.9, "val_of_best": 0.85}
     final |= {"test": {"macro_accuracy": 0.875}, "temperature": 1.503, "ece": 0.02, "ece_before": 0.081}
     assert about_model(final) == (
-        "The final model averages the probabilities of 3 models: 90.0 % macro accuracy on the validation set, where the best of "
-        "them reaches 85.0 %, and 87.5 % on the test set. The final model's logits are divided by a temperature of 1.50: the "
-        "expected calibration error on the test set is 2.0 %, without it 8.1 %."
+        "The final model averages the probabilities of 3 models: 90.0 % macro accuracy on the validation set, where the best "
+        "of them reaches 85.0 %, and 87.5 % on the test set. The final model's logits are divided by a temperature of 1.50: "
+        "the expected calibration error on the test set is 2.0 %, without it 8.1 %."
     )
 
 
