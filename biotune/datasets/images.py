@@ -35,57 +35,41 @@ def is_hidden(name: str) -> bool:
 
 
 def files_below(folder: Path, hidden: bool = False) -> Iterator[str]:
-    """Yield the files in a folder and in the folders in it, relative to it; links to folders are not followed.
+    """Yield the files in a folder and in the folders in it, relative to it, in the order of their paths.
+
+    Folders are listed as their files are drawn; links to folders are not followed.
 
     Args:
         folder: The folder; what cannot be read in it is passed over.
         hidden: Whether hidden files, and those in hidden folders, are among them.
     """
-    places = [""]
-    while places:
-        place = places.pop()
+    pending = [""]  # files, and folders with a separator at their end; the next one last
+    while pending:
+        place = pending.pop()
+        if place and not place.endswith(os.sep):
+            yield place
+            continue
         try:
             with os.scandir(folder / place) as listed:
                 entries = [entry for entry in listed if hidden or not is_hidden(entry.name)]
         except OSError:
             continue
-        for entry in entries:
+        # part by part, as paths are compared, but without making a million of them
+        for entry in sorted(entries, key=lambda entry: os.path.normcase(entry.name), reverse=True):
             name = place + entry.name
             try:  # asked of the entry, which has come with the listing, and not of the file: there may be a million
                 is_folder, is_file = entry.is_dir(), entry.is_file()
             except OSError:  # as of a link that leads to itself
                 continue
             if is_file:
-                yield name
+                pending.append(name)
             elif is_folder and not entry.is_symlink():
-                places.append(name + os.sep)
+                pending.append(name + os.sep)
 
 
-def image_names(folder: Path) -> list[str]:
-    """The image files in a folder and in the folders in it, relative to it, sorted by path; hidden ones are no data."""
-    names = [name for name in files_below(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
-    # part by part, as paths are compared, but without making a million of them: no character comes before \0
-    return sorted(names, key=lambda name: os.path.normcase(name).replace(os.sep, "\0"))
-
-
-def walk_images(folder: Path) -> Iterator[Path]:
-    """The paths of `image_names`, in their order, one listing of a folder after the other: none waits for all others."""
-    try:
-        with os.scandir(folder) as listed:
-            entries = sorted(
-                (entry for entry in listed if not is_hidden(entry.name)), key=lambda entry: os.path.normcase(entry.name)
-            )
-    except OSError:
-        return
-    for entry in entries:
-        try:
-            is_folder, is_file = entry.is_dir(), entry.is_file()
-        except OSError:  # as of a link that leads to itself
-            continue
-        if is_file and entry.name.lower().endswith(IMAGE_SUFFIXES):
-            yield folder / entry.name
-        elif is_folder and not entry.is_symlink():
-            yield from walk_images(folder / entry.name)
+def image_names(folder: Path) -> Iterator[str]:
+    """Those of `files_below` that are images by their names; hidden ones are no data."""
+    return (name for name in files_below(folder) if name.lower().endswith(IMAGE_SUFFIXES))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from biotune.backbones.fitting import load_weights
 from biotune.backbones.network import Preprocessing, main_output
 from biotune.backbones.registry import build_network
 from biotune.config.sections import BackboneConfig
-from biotune.datasets.images import ValueRange, bombs_refused, prepare, walk_images
+from biotune.datasets.images import ValueRange, bombs_refused, image_names, prepare
 from biotune.datasets.parallel import in_parallel
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS, UNFINISHED, write_table, write_whole
@@ -308,7 +308,7 @@ def image_files(paths: Sequence[str]) -> Iterator[Path]:
 def _walked(paths: Sequence[str]) -> Iterator[Path]:
     empty = True
     for path in map(Path, paths):
-        for file in walk_images(path) if path.is_dir() else [path]:
+        for file in (path / name for name in image_names(path)) if path.is_dir() else [path]:
             empty = False
             yield file
     if empty:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from trees import write_image
 
-from biotune.datasets.images import bombs_refused, image_names, open_image, to_rgb, walk_images
+from biotune.datasets.images import bombs_refused, image_names, open_image, to_rgb
 from biotune.datasets.loaders.files import fingerprint
 
 
@@ -135,5 +135,15 @@ def test_names_of_images_come_in_the_order_of_their_paths_whatever_lies_between(
     (tmp_path / "folder").symlink_to("a")
     (tmp_path / "named.png").mkdir()
     expected = ["Z.webp", "a/1.png", "a/2.PNG", "a/c/3.tiff", "a-b/1.jpg", "a.jpg", "b.jpg", "link.png"]
-    assert image_names(tmp_path) == expected
-    assert list(walk_images(tmp_path)) == sorted(tmp_path / name for name in expected)
+    assert list(image_names(tmp_path)) == expected
+    assert [tmp_path / name for name in expected] == sorted(tmp_path / name for name in expected)
+
+
+def test_a_folder_is_listed_only_when_its_files_are_drawn(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    names = image_names(tmp_path)
+    assert next(names) == "a/1.png"
+    (tmp_path / "b/3.png").touch()
+    assert list(names) == ["b/2.png", "b/3.png"]
