@@ -14,18 +14,19 @@ import pytest
 
 from biotune.cli import main
 
-OWN = ["test.training.epochs=3", "test.training.augment=standard", "test.training.patience=9"]
+LONGER = ["test.training.epochs=3", "test.training.patience=9"]
+OWN = [*LONGER, "test.training.augment=standard"]
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Runs with the same search: with the settings and without, and a comparison with them."""
+    """Runs with the same search: with the settings, with some of them and without; and a comparison with them."""
     place = tmp_path_factory.mktemp("final")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(sys, "argv", ["biotune"])
-        for name, own in (("rich", OWN), ("plain", [])):
+        for name, own in (("rich", OWN), ("longer", LONGER), ("plain", [])):
             assert main(["run", "experiment=smoke", *own, f"hydra.run.dir={name}"]) == 0
         few = ["strategies=[full,linear_probe]", "test.seeds=[1]", "compare.lr_factors=[1,3]"]
         assert main(["compare", "experiment=smoke", *few, *OWN, "hydra.run.dir=compared"]) == 0
@@ -47,7 +48,12 @@ def test_the_search_is_the_same_and_every_final_training_run_has_them(root: Path
     rows = pd.read_csv(root / "rich/test.csv")
     assert set(rows["strategy"]) >= {"biotune", "full", "linear_probe"}
     assert set(rows["epochs"]) == {3}
-    assert (root / "rich/test.csv").read_text() != (root / "plain/test.csv").read_text()
+
+
+def test_final_training_runs_see_augmented_images_where_they_alone_are_to(root: Path) -> None:
+    rich, longer = ({one["key"]: one["losses"] for one in trials(root / name)} for name in ("rich", "longer"))
+    assert rich.keys() == longer.keys()
+    assert {key for key in rich if rich[key] != longer[key]} == {key for key in rich if "/test" in key}
 
 
 def test_a_comparison_gives_them_to_every_strategy_but_not_to_the_choice_of_learning_rates(root: Path) -> None:

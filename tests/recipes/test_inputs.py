@@ -10,7 +10,7 @@ import pytest
 from biotune.backbones.registry import build_network
 from biotune.config.schema import TrainConfig, TrialsConfig
 from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, StrategyConfig, TrainingConfig
-from biotune.errors import ScheduleError
+from biotune.errors import ConfigError, ScheduleError
 from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on
 from biotune.recipes.progress import SILENCE
 from biotune.schedule.block import Block
@@ -45,6 +45,13 @@ def test_another_network_and_another_learning_rate_are_remarked_on() -> None:
 
 def test_nothing_is_remarked_where_nothing_differs_or_is_known() -> None:
     assert remarks_on(config(), [plan(backbone="glyphnet", weights="default", base_lr=0.001), plan()]) == []
+
+
+def test_an_executor_that_is_not_installed_is_named_before_anything_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("biotune.executors.ray_pool.find_spec", lambda package: None)
+    settings = replace(config(), executor=ExecutorConfig("ray"), backbone=BackboneConfig("biotune", "nothing"))
+    with pytest.raises(ConfigError, match="^executor=ray: needs the extra 'ray'"):
+        Prepared().take(settings, lambda *counts: None)
 
 
 def test_a_file_that_starts_from_the_probe_does_not_go_with_a_kept_head(tmp_path: Path) -> None:
