@@ -70,7 +70,7 @@ def crossing(rng: Generator, first: Genes, second: Genes) -> Genes:
     trained_by = first[:-1] > first[-1], second[:-1] > second[-1]
     from_first, share = rng.random(first.size - 1) < 0.5, rng.random(first.size - 1)
     both = trained_by[0] & trained_by[1]
-    between = share * first[:-1] + (1 - share) * second[:-1]
+    between = second[:-1] + share * (first[:-1] - second[:-1])  # exact where both are equal
     importances = np.where(both, between, np.where(from_first, first[:-1], second[:-1]))
     trained = both | np.where(from_first, *trained_by)
     return _encoded(rng, importances, trained, float(min(first[-1], second[-1])))

@@ -73,6 +73,10 @@ def test_a_crossing_keeps_a_learning_rate_that_one_parent_alone_has() -> None:
     assert set(found[trained_in(found, 2), 2].tolist()) == {0.9}
 
 
+def test_a_crossing_of_equal_learning_rates_keeps_them_to_the_last_bit() -> None:
+    assert set(many(lambda rng: crossing(rng, GENES, GENES))[:, 2].tolist()) == {0.9}
+
+
 def trained_in(found: np.ndarray, block: int) -> np.ndarray:
     return found[:, block] > found[:, -1]
 
