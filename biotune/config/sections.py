@@ -125,7 +125,7 @@ class TrainingConfig:
     momentum: float = key(0.9, "Momentum of sgd.", ge=0, lt=1)
     weight_decay: float = key(0.0, "Weight decay of the trained parameters.", ge=0)
     decay_norm: bool = key(True, "Weight decay applies to biases and normalisation layers too.")
-    clip_grad: float | None = key(None, "Largest norm of the gradient of all trained parameters; null clips none.", gt=0)
+    clip_grad: float | None = key(None, "Largest norm of the gradient of all trained parameters; null or 0 clips none.", ge=0)
     scheduler: str = key(
         "cosine",
         "Schedule of the learning rates; one_cycle rises and falls once over all mini-batches of `epochs`.",
@@ -159,8 +159,8 @@ class TrainingConfig:
     ema: float | None = key(
         None,
         "Decay per mini-batch of a moving average of the weights, which is then validated, tested and kept in their place; "
-        "null averages none.",
-        gt=0,
+        "null or 0 averages none.",
+        ge=0,
         lt=1,
     )
     drop_path: float | None = key(

@@ -76,14 +76,14 @@ def parts_of(
     after: list[Callable[[], Any]] = []
     begin_epoch = _nothing
     scored: Callable[[], AbstractContextManager[Any]] = nullcontext
-    if training.clip_grad is not None:
+    if training.clip_grad:
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         before.append(partial(nn.utils.clip_grad_norm_, trained, training.clip_grad))
     if training.scheduler == ONE_CYCLE:
         course = OneCycle(optimizer, steps)
         begin_epoch = course.begin_epoch
         after.append(course.advance)
-    if training.ema is not None:
+    if training.ema:
         average = MovingAverage(workspace.network.module, training.ema)
         after.append(average.update)
         scored = average.in_place

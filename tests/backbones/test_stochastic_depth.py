@@ -57,7 +57,10 @@ def test_timm_builds_its_layers_on_demand_and_their_own_rate_is_none() -> None:
 def test_a_network_without_any_is_refused_in_one_line(library: str, name: str) -> None:
     if library == "timm":
         pytest.importorskip("timm")
-    with pytest.raises(BackboneError, match=f"^training.drop_path: {name} has no stochastic depth. Leave the key out[^\n]*$"):
+    with pytest.raises(
+        BackboneError,
+        match=f"^training.drop_path, test.training.drop_path: {name} has no stochastic depth. Leave them out[^\n]*$",
+    ):
         build_network(BackboneConfig(library, name, "none"), 2, dropping=True)
 
 

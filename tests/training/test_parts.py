@@ -99,6 +99,11 @@ class TestMovingAverage:
             ends.append(steps.states[-1])
         assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
 
+    def test_a_decay_of_zero_averages_nothing(self, make_workspace: MakeWorkspace) -> None:
+        found = [finetune(trial(workspace), workspace) for workspace in (make_workspace(ema=0.0), make_workspace())]
+        assert found[0].result.curve == found[1].result.curve
+        assert found[0].result.losses == found[1].result.losses
+
 
 def test_clipped_gradients_have_the_largest_norm_that_is_allowed(
     make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
@@ -113,12 +118,13 @@ def test_clipped_gradients_have_the_largest_norm_that_is_allowed(
 
     monkeypatch.setattr(torch.optim.SGD, "step", step)
     found = {}
-    for clip in (None, 0.05):
+    for clip in (None, 0.0, 0.05):
         norms.clear()
         workspace = make_workspace(optimizer="sgd", momentum=0.0, lr=1e-3, clip_grad=clip)
         finetune(trial(workspace), workspace)
         found[clip] = list(norms)
     assert min(found[None]) > 0.05
+    assert found[0.0] == found[None]
     assert found[0.05] == pytest.approx([0.05] * 4, rel=1e-3)
 
 

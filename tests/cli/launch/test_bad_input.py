@@ -200,7 +200,7 @@ BAD = [
         ["training.warmup_epochs=5", "less than training.epochs=5"],
     ),
     (["run", "training.drop_path=0.1"], ["training.drop_path", "glyphnet has no stochastic depth", "convnext_tiny"]),
-    (["run", "test.training.drop_path=0.1"], ["training.drop_path", "glyphnet has no stochastic depth", "Leave the key out"]),
+    (["run", "test.training.drop_path=0.1"], ["test.training.drop_path", "glyphnet has no stochastic depth", "Leave them out"]),
     (["compare", "test.training.epochs=0"], ["test.training.epochs=0", "at least 1"]),
     (["run", "test.training.lr=1"], ["test.training.lr=1", "no such key"]),
     (["run", "fitness.metric=f1"], ["fitness.metric=f1", "acc, acc+std, loss"]),
