@@ -166,8 +166,8 @@ def _with_drop_path(row: Architecture) -> tuple[Callable[[], nn.Module], DropPat
     largest = max(rates.values(), default=0.0)
     if largest == 0:
         raise BackboneError(
-            f"training.drop_path, test.training.drop_path: {row.name} has no stochastic depth. Leave them out, or choose a network "
-            "that has it, such as convnext_tiny or swin_t."
+            f"training.drop_path, test.training.drop_path: {row.name} has no stochastic depth. Leave them out, or choose "
+            "a network that has it, such as convnext_tiny or swin_t."
         )
     own = max(drop_rates(skeleton(row.build)).values(), default=0.0)
     return build, DropPath(own, {path: rate / largest for path, rate in rates.items()})
