@@ -66,7 +66,7 @@ def compare(
             missing = [name for name in config.strategies if (name, seed) not in known]
             if not missing:
                 continue
-            progress.line(f"seed {seed}, {number} of {len(config.test.seeds)}", "bold")
+            progress.begin_seed(seed, number, len(config.test.seeds))
             place = folder / f"seed-{seed}"
             make_folder(place)
             with open_session("compare", settings_of(config, seed), place, progress, prepared) as session:
@@ -96,7 +96,7 @@ def _compare_one(session: Session, config: CompareConfig, name: str, seed: int, 
         progress.trained(trial, result)
 
     session.executor.on_result = count
-    progress.line(f"  {name}")
+    progress.begin_strategy(name)
     if name == "biotune":
         own, base_lr = settled(settings_of(config, seed), session.data.resampling), config.training.base_lr
         tuned = tune(session, own, base_lr, progress)

@@ -24,6 +24,14 @@ class Progress(Protocol):
         """`done` of `total` images are decoded."""
         ...
 
+    def begin_seed(self, seed: int, number: int, of: int) -> None:
+        """A comparison begins with a seed, the one at position `number` of `of`; each has its own splits and generations."""
+        ...
+
+    def begin_strategy(self, name: str) -> None:
+        """A comparison begins with a strategy, for the present seed."""
+        ...
+
     def begin(self, phase: str, at_most: int) -> None:
         """A phase of at most `at_most` training runs begins."""
         ...
@@ -55,6 +63,12 @@ class Silence:
         """Nothing."""
 
     def decoding(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def begin_seed(self, seed: int, number: int, of: int) -> None:
+        """Nothing."""
+
+    def begin_strategy(self, name: str) -> None:
         """Nothing."""
 
     def begin(self, phase: str, at_most: int) -> None:

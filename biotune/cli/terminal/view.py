@@ -105,6 +105,14 @@ class View:
             grid.add_row(Text(""), Text(name), Text(value, overflow="fold"))
         self.console.print(grid)
 
+    def begin_seed(self, seed: int, number: int, of: int) -> None:
+        """Print a line that begins a comparison's part with one seed."""
+        self.line(f"seed {seed}, {number} of {of}", "bold")
+
+    def begin_strategy(self, name: str) -> None:
+        """Print a line that begins a comparison's part with one strategy."""
+        self.line(f"  {name}")
+
     def begin(self, what: str, at_most: int) -> None:
         """Begin a phase.
 
