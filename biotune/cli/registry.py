@@ -187,9 +187,11 @@ LISTS = {  # name of a list in `biotune list` → the config group that it lists
     "training": "training",
     "strategies": "strategy",
     "executors": "executor",
+    "trackers": "tracker",
     "experiments": "experiment",
 }
 LIST_OF = {group: name for name, group in LISTS.items()}
+SEVERAL = ("tracker",)  # groups of which several choices may be taken at once, as a list
 
 NO_HYDRA_COMPLETION = (
     "-sc: biotune has its own completion: 'biotune completion bash' prints it, 'biotune completion' shows how to load it."

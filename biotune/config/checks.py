@@ -1,6 +1,7 @@
 """Checks a composed config: the bounds of every key, and the keys that must agree. One line per error."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -9,6 +10,7 @@ from biotune.config.key import MISSING, Key, keys_of, numbers_of, show, sides_of
 from biotune.config.schema import Section, final_training, value_at
 from biotune.config.search import ConfirmConfig, EvolutionConfig
 from biotune.config.sections import AUTO, EVOLVED, ONE_CYCLE, STRATEGY_KEYS, DatasetConfig, ExecutorConfig, StrategyConfig
+from biotune.config.tracking import TRACKERS, TrackerConfig
 from biotune.errors import ConfigError
 
 
@@ -100,10 +102,26 @@ def _keys_of_one_executor(executor: ExecutorConfig, device: str) -> Iterator[str
         yield f"executor.gpus={show(executor.gpus)}: workers with a GPU train on it, but device={device}. Leave one out."
 
 
+def _keys_of_one_tracker(tracker: TrackerConfig) -> Iterator[str]:
+    if tracker.mlflow.uri is not None and re.search(r"://[^/@]*:[^/@]*@|password=", tracker.mlflow.uri):
+        yield (  # without the value, which belongs on no terminal
+            "tracker.mlflow.uri: holds a password, which would be written into the run's folder; set the environment variable "
+            "MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
+        return
+    for name in TRACKERS:
+        own = getattr(tracker, name)
+        defaults = type(own)()
+        for key, value in vars(own).items():
+            if not own.enabled and value != getattr(defaults, key):
+                yield f"tracker.{name}.{key}={show(value)}: needs tracker={name}."
+
+
 def _disagreements(config: Section) -> Iterator[str]:
     executor = getattr(config, "executor", None)
     if executor is not None:
         yield from _keys_of_one_executor(executor, getattr(config, "device", AUTO))
+        yield from _keys_of_one_tracker(config.tracker)
     evolution = getattr(config, "evolution", None)
     if evolution is not None and evolution.elites >= evolution.population_size:
         yield (

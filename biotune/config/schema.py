@@ -20,6 +20,7 @@ from biotune.config.sections import (
     StrategyConfig,
     TrainingConfig,
 )
+from biotune.config.tracking import TrackerConfig
 
 
 def _plugins() -> Any:
@@ -56,6 +57,7 @@ class TrialsConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
 
 
 @dataclass

@@ -30,6 +30,7 @@ from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError, did_you_mean, one_line, shown
 from biotune.executors.registry import check_installed
 from biotune.recipes.progress import Progress
+from biotune.recipes.trackers.registry import check_installed as check_trackers
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import PROBE, Schedule
@@ -108,6 +109,7 @@ class Prepared:
     def _prepare(self, config: TrialsConfig, on_decoded: OnDecoded) -> Inputs:
         load_plugins(config.plugins)
         check_installed(config.executor.name)
+        check_trackers(config.tracker.chosen)
         device = resolve_device(config.device)
         find_architecture(config.backbone)
         resampling = resampling_of(config)

@@ -33,11 +33,11 @@ EXTENDABLE = ("evolution.generations", "evolution.max_hours", "test.seeds", "str
 
 
 def is_free(item: Key) -> bool:
-    """Whether a key may change when a run is resumed: it says where trials run, or where a file or folder lies.
+    """Whether a key may change when a run is resumed: it says where trials run, who is told, or where a file or folder lies.
 
     What lies there is compared by its content, see `pin_fact`.
     """
-    return item.path in FREE or bool(item.metadata["path"])
+    return item.path in FREE or item.path.startswith("tracker.") or bool(item.metadata["path"])
 
 
 def pin_config(journal: Journal, config: Any, folder: Path) -> None:

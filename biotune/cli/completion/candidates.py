@@ -12,7 +12,7 @@ from importlib.resources import files
 from biotune.cli.completion.shell_words import bash_candidate, read_line
 from biotune.cli.config_files import choices_of, groups_of, remark, roots
 from biotune.cli.flags import SHORT
-from biotune.cli.registry import COMMANDS, EVERY, LISTS, SCHEMAS
+from biotune.cli.registry import COMMANDS, EVERY, LISTS, SCHEMAS, SEVERAL
 from biotune.config.key import Key, is_bool, keys_of, sections_of, show
 from biotune.errors import BiotuneError, ConfigError, did_you_mean
 
@@ -162,7 +162,7 @@ def _override(command: str, given: Sequence[str], word: str) -> Offer:
     keys, groups = _keys(command), groups_of(command)
     if not equals:
         return _names(sign, name, keys, groups)
-    *before, last = value.split(",")
+    *before, last = (value.removeprefix("[") if name in SEVERAL else value).split(",")
     head = word[: len(word) - len(last)]
     multirun = "-m" in given or "--multirun" in given
     if name in groups:

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from biotune.cli.registry import COMMANDS, LIST_OF, SCHEMAS
+from biotune.cli.registry import COMMANDS, LIST_OF, SCHEMAS, SEVERAL
 from biotune.config.key import Key, keys_of, near_keys, sides_of
 from biotune.config.unused import unused_keys
 from biotune.errors import ConfigError, did_you_mean, one_line
@@ -134,11 +134,14 @@ def _first_in(section: str, keys: dict[str, Key]) -> str:
 
 def _choice_problems(loader: ConfigLoader, group: str, override: Override) -> Iterator[str]:
     choices = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
-    if not override.is_sweep_override() and isinstance(override.value(), list):
+    if group not in SEVERAL and not override.is_sweep_override() and isinstance(override.value(), list):
         yield f"{override.input_line}: takes one {group}, not a list; -m runs several: {group}=one,another."
         return
     for value in _values(override):
-        if value is not None and str(value) not in choices:
+        if value is None:
+            none = f"give {group}=[]" if group in SEVERAL else "leave it out"
+            yield f"{override.input_line}: names no {group}; {none} for none."
+        elif str(value) not in choices:
             listing = LIST_OF.get(group)
             where = f" 'biotune list {listing}' shows all {len(choices)}." if listing else f" Known: {', '.join(choices)}."
             yield f"{group}={value}: no such {group}.{did_you_mean(str(value), choices)}{where}"
@@ -147,7 +150,8 @@ def _choice_problems(loader: ConfigLoader, group: str, override: Override) -> It
 def _values(override: Override) -> list[Any]:
     if override.is_sweep_override():
         return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
-    return [override.value()]
+    value = override.value()
+    return value if isinstance(value, list) else [value]
 
 
 def _type_problems(item: Key, override: Override) -> Iterator[str]:

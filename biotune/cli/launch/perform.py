@@ -50,14 +50,15 @@ def perform(
     """
     from biotune.cli.terminal.results import show_result
     from biotune.cli.terminal.view import View
+    from biotune.recipes.trackers.tracked import tracked
 
     recipe: Callable[..., Any] = load(str(COMMANDS[command].job))
     handler = _log_to(folder)
     try:
-        with View(mode=mode) as view, _warnings_shown(view):
+        with View(mode=mode) as view, _warnings_shown(view), tracked(command, config, folder, view) as progress:
             if title is not None:
                 view.final(title, "bold")
-            show_result(view, command, recipe(config, folder, view, prepared), folder)
+            show_result(view, command, recipe(config, folder, progress, prepared), folder)
         return True
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"'biotune resume {folder}' goes on from here.") from None

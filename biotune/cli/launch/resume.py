@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from biotune.cli.registry import COMMANDS, SCHEMAS
 from biotune.cli.terminal.output_mode import take_output_mode
 from biotune.config.checks import check
 from biotune.config.key import keys_of
+from biotune.config.tracking import TRACKERS
 from biotune.errors import ConfigError, RunFolderError, one_line
 from biotune.recipes.resuming import EXTENDABLE, pin_config
+from biotune.recipes.trackers.registry import unsent
 from biotune.store.files import JOURNAL, write_text
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
@@ -31,6 +34,7 @@ from biotune.store.scratch import check_cache
 from biotune.store.status import state_of
 
 CONFIG = Path(".hydra") / "config.yaml"
+_GROUPS = ("executor", "tracker")  # whose choice may change: they do not affect results
 
 
 def resume(arguments: list[str]) -> int:
@@ -62,7 +66,7 @@ def resume(arguments: list[str]) -> int:
     config = _updated(command, document, overrides, folder)
     check_use(command, overrides, [config])
     check(config)
-    _refuse_what_is_over(folder, options.folder, overrides)
+    _refuse_what_is_over(folder, options.folder, overrides, config.tracker.chosen)
     check_cache()
     with sole_user(folder):
         _check_settings(folder, config)
@@ -101,7 +105,7 @@ def _overrides(command: str, given: list[str]) -> list[Override]:
         overrides = parse_overrides(given, loader)
         check_names(command, overrides, loader)
         for override in overrides:
-            if loader.get_group_options(override.key_or_group) and override.key_or_group != "executor":
+            if loader.get_group_options(override.key_or_group) and override.key_or_group not in _GROUPS:
                 raise ConfigError(f"{override.input_line}: a run keeps its choices of groups; only keys can be set here.")
             if override.is_sweep_override():
                 raise ConfigError(f"{override.input_line}: a run is resumed with one value per key.")
@@ -115,14 +119,26 @@ def _updated(command: str, document: DictConfig, overrides: list[Override], fold
     paths = {item.path for item in keys_of(SCHEMAS[command]) if item.metadata["path"]}
     try:
         for override in overrides:
-            key = "executor.name" if override.key_or_group == "executor" else override.key_or_group
-            OmegaConf.update(document, key, _from_here(paths, key, override.value()))
+            for key, value in _settings_by(override):
+                OmegaConf.update(document, key, _from_here(paths, key, value))
         merged = OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), document)
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise RunFolderError(
             f"{folder / CONFIG}: is not a config of this version of biotune ({one_line(error)[:200]})."
         ) from None
+
+
+def _settings_by(override: Override) -> Iterator[tuple[str, Any]]:
+    """The keys that an override sets, with their values; of a group, those that its choices set."""
+    value = override.value()
+    if override.key_or_group == "executor":
+        yield "executor.name", value
+    elif override.key_or_group == "tracker":
+        chosen = value if isinstance(value, list) else [value]
+        yield from ((f"tracker.{name}.enabled", name in chosen) for name in TRACKERS)
+    else:
+        yield override.key_or_group, value
 
 
 def _from_here(paths: set[str], key: str, value: Any) -> Any:
@@ -134,7 +150,9 @@ def _from_here(paths: set[str], key: str, value: Any) -> Any:
     return value
 
 
-def _refuse_what_is_over(folder: Path, named: Path, overrides: list[Override]) -> None:
+def _refuse_what_is_over(folder: Path, named: Path, overrides: list[Override], trackers: Sequence[str]) -> None:
+    if unsent(folder, trackers):
+        return  # what a tracker lacks is sent
     if state_of(folder) == "finished" and not any(override.key_or_group in EXTENDABLE for override in overrides):
         raise RunFolderError(
             f"{named}: has finished. evolution.generations=N or evolution.max_hours=H extends a search, "
