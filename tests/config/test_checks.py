@@ -290,3 +290,17 @@ def test_a_key_of_another_executor_is_refused(name: str, changes: dict[str, Any]
 
 def test_the_address_of_a_cluster_is_taken() -> None:
     assert complaints(changed(executor=ExecutorConfig("ray", address="10.0.0.2:6379"))) == []
+
+
+@pytest.mark.parametrize("uri", ["https://me:secret@host", "postgresql://me:secret@host/db", "mysql://host/db?password=secret"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_password_in_a_trackers_uri_is_refused_and_not_repeated(uri: str, enabled: bool) -> None:
+    (complaint,) = complaints(changed(tracker__mlflow__uri=uri, tracker__mlflow__enabled=enabled))
+    assert "MLFLOW_TRACKING_PASSWORD" in complaint and "secret" not in complaint
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://host:5000", "sqlite:////a/mlflow.db", "postgresql://me@host/db", "databricks://profile"]
+)
+def test_other_uris_of_a_tracker_are_not(uri: str) -> None:
+    assert complaints(changed(tracker__mlflow__uri=uri, tracker__mlflow__enabled=True)) == []

@@ -50,6 +50,12 @@ def test_the_first_word_is_a_command() -> None:
     assert offered("biotune zz") == []
 
 
+def test_several_trackers_are_completed_within_brackets() -> None:
+    assert offered("biotune run tracker=") == ["tracker=mlflow", "tracker=tensorboard", "tracker=wandb"]
+    assert offered("biotune run tracker=[") == ["tracker=[mlflow", "tracker=[tensorboard", "tracker=[wandb"]
+    assert offered("biotune run tracker=[mlflow,") == ["tracker=[mlflow,tensorboard", "tracker=[mlflow,wandb"]
+
+
 def test_a_bare_tab_shows_groups_sections_and_lone_keys_only() -> None:
     words = offered("biotune train ")
     assert {"dataset=", "dataset.", "training=", "training.", "strategy=", "seed=", "schedule=", "hydra."} <= set(words)
