@@ -36,6 +36,7 @@ from biotune.trial import Trial, key_with_lr
 _NO_TEMPERATURE = (
     "final.temperature=true: the validation images tell no temperature, as where all are classified right; it is 1."
 )
+_LARGEST_KEPT = 224  # pixels: the longer side of a kept image, twice that of the report's
 _MADE = "final"  # name under which a model is kept that no single training run has left
 
 State = Mapping[str, Tensor]
@@ -210,15 +211,15 @@ def _workspace(session: Session) -> Workspace:
 
 
 def _keep_images_of_mistakes(session: Session) -> None:
-    """Keep the images of the most confident mistakes for the report, unless their files show them as the network saw them."""
+    """Keep small images of the most confident mistakes, as the network sees them, for the report.
+
+    The dataset may have no image files, may lie elsewhere when the report is drawn, or on another machine.
+    """
     from PIL import Image
 
-    root = session.config.dataset.root
     folder = session.folder / MISTAKES
     for row in surest_mistakes(read_predictions(session.folder)).index:
-        image = session.data.test[row]
-        as_in_file = session.data.value_range is None
-        if as_in_file and root is not None and (Path(root).expanduser() / session.data.names[image]).is_file():
-            continue
+        image = Image.fromarray(session.data.pixels[session.data.test[row]])
+        image.thumbnail((_LARGEST_KEPT, _LARGEST_KEPT))
         make_folder(folder)
-        write_whole(folder / f"{row}.png", partial(Image.fromarray(session.data.pixels[image]).save, format="PNG"))
+        write_whole(folder / f"{row}.png", partial(image.save, format="PNG"))

@@ -66,7 +66,8 @@ def confusions(run: Run) -> list[tuple[str, str, int, int]]:
 def worst(run: Run) -> list[Mistake]:
     """The most confident mistakes of the model.
 
-    Each has a thumbnail if the run has kept its image, or if its file still exists below `dataset.root`.
+    Each has a thumbnail of the image that the run has kept; runs of earlier versions kept none that has a file below
+    `dataset.root`, and these are read from there if they still exist.
     """
     wrong = surest_mistakes(run.predictions)
     root = run.config.get("dataset", {}).get("root")
