@@ -85,6 +85,8 @@ class TrialResult:
         losses: The mean validation cross-entropy after each epoch trained, without class weights.
         unbiased: Macro accuracy on validation images that did not choose the epoch, only if the trial asks for it: each half of
             the validation set is scored at the epoch that the other half chooses, and the two are averaged.
+        train_losses: The mean loss of the mini-batches of each epoch, as it was minimised: with class weights, label smoothing,
+            blended labels and penalties.
     """
 
     status: str
@@ -94,6 +96,7 @@ class TrialResult:
     error: str | None = None
     losses: tuple[float, ...] = ()
     unbiased: float | None = None
+    train_losses: tuple[float, ...] = ()
 
     @property
     def score(self) -> float:

@@ -117,6 +117,7 @@ def _from_record(record: dict[str, Any]) -> TrialResult:
         record["seconds"],
         dict(record["scores"]),
         record["error"],
-        tuple(record.get("losses", ())),  # journals of earlier versions hold no losses
+        tuple(record.get("losses", ())),  # journals of earlier versions hold no losses, nor those of training
         record.get("unbiased"),
+        tuple(record.get("train_losses", ())),
     )

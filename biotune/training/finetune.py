@@ -90,6 +90,7 @@ def finetune(trial: Trial, workspace: Workspace) -> Trained:
         scores,
         losses=tuple(fitted.losses),
         unbiased=fitted.unbiased,
+        train_losses=tuple(fitted.train_losses),
     )
     return Trained(result, state, None if probabilities is None else probabilities.numpy())
 
@@ -101,6 +102,7 @@ class _Fitted:
     status: str = "ok"
     curve: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    train_losses: list[float] = field(default_factory=list)
     best_state: dict[str, Tensor] = field(default_factory=dict)
     unbiased: float | None = None
 
@@ -126,7 +128,7 @@ def _fit(trial: Trial, workspace: Workspace, entries: Sequence[EntryPoint], hook
         hooks.before_epoch(epoch, optimizer)
         parts.begin_epoch()
         entry = entries[min(epoch, len(entries) - 1)]
-        _train_epoch(workspace, entry, part.train, order, optimizer, parts, epoch)
+        fitted.train_losses.append(_train_epoch(workspace, entry, part.train, order, optimizer, parts, epoch))
         with parts.scored():
             logits = predict(workspace, part.val, entry)
             predicted.append(logits.argmax(1))
@@ -251,7 +253,8 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     parts: Parts,
     epoch: int,
-) -> None:
+) -> float:
+    """Train one epoch; returns the mean loss of its mini-batches."""
     workspace.network.module.train()
     total = torch.zeros((), device=workspace.device)
     batches = list(batch_rows(order.permutation(rows), parts.batch_size))
@@ -271,9 +274,10 @@ def _train_epoch(
         for act in parts.after_step:
             act()
         total += loss.detach()
-    # checked once per epoch: reading it after every mini-batch would stall a GPU
-    if not math.isfinite(float(total)):
-        raise TrialError(f"the loss became {float(total)} in epoch {epoch + 1}")
+    # read once per epoch: reading it after every mini-batch would stall a GPU
+    if not math.isfinite(summed := float(total)):
+        raise TrialError(f"the loss became {summed} in epoch {epoch + 1}")
+    return summed / len(batches)
 
 
 def _start_head(trial: Trial, workspace: Workspace, weights: Tensor | None) -> None:

@@ -1,6 +1,7 @@
 """Tests of the recorded executor against a journal on disk."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -80,6 +81,17 @@ def test_reopened_journal_answers_with_the_exact_numbers(tmp_path: Path) -> None
     assert inner.ran == []
     assert again == [result(seed) for seed in range(1, 20)]  # float equality, to the bit
     assert all(isinstance(one.curve, tuple) for one in again)
+
+
+def test_learning_curves_are_remembered_and_journals_without_them_read(tmp_path: Path) -> None:
+    whole = TrialResult("ok", (0.5, 0.6), 1.0, losses=(1.5, 1.25), train_losses=(2.0, 1.0 / 3))
+    Recorded(Backwards(lambda _: whole), Journal(tmp_path)).run([trial(1)])
+    assert reopened(tmp_path)[0].run([trial(1)]) == [whole]
+    file = tmp_path / "journal.jsonl"
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    del lines[-1]["train_losses"]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert reopened(tmp_path)[0].run([trial(1)]) == [replace(whole, train_losses=())]
 
 
 def test_another_fold_is_another_trial(tmp_path: Path) -> None:

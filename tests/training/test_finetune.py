@@ -134,6 +134,27 @@ class TestUnfreezing:
         assert found[0] == {"head"}
 
 
+class TestTrainingLoss:
+    def test_it_is_the_mean_over_the_mini_batches_of_what_is_minimised(
+        self, make_workspace: MakeWorkspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        workspace = make_workspace(batch_size=32, label_smoothing=0.1, class_weights="balanced", precision="fp32", patience=9)
+        seen: list[float] = []
+        forward = nn.CrossEntropyLoss.forward
+
+        def watched(own: nn.CrossEntropyLoss, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            assert own.weight is not None
+            seen.append(float(nn.functional.cross_entropy(logits.detach(), targets, weight=own.weight, label_smoothing=0.1)))
+            return forward(own, logits, targets)
+
+        monkeypatch.setattr(nn.CrossEntropyLoss, "forward", watched)
+        result = finetune(trial(workspace, epochs=3), workspace).result
+        by_epoch = np.reshape(seen, (3, -1))
+        assert by_epoch.shape[1] > 1
+        assert result.train_losses == pytest.approx(by_epoch.mean(1).tolist(), rel=1e-5)
+        assert len(result.train_losses) == len(result.losses) == 3
+
+
 class TestWhatAResultDependsOn:
     def test_the_same_trial_gives_the_same_curve_and_weights_and_another_seed_others(
         self, make_workspace: MakeWorkspace
