@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from biotune.config.schema import CompareConfig, RunConfig
@@ -65,10 +65,12 @@ class Tuned:
     Attributes:
         plans: The best plan of each baseline of which any could be trained.
         costs: trainings, epochs and seconds of the tuning, for `result.json`.
+        factors: The multiple of λ_0 that each of them is trained at, one of `confirm.lr_factors`.
     """
 
     plans: dict[str, Plan]
     costs: dict[str, float]
+    factors: dict[str, float] = field(default_factory=dict)
 
 
 def tune(session: Session, config: RunConfig | CompareConfig, base_lr: float, progress: Progress) -> Tuned:
@@ -99,16 +101,17 @@ def tune(session: Session, config: RunConfig | CompareConfig, base_lr: float, pr
             costs["trainings"] += 1
             costs["epochs"] += len(result.curve)
             costs["seconds"] += result.seconds
-    tuned = {}
+    tuned, factors = {}, {}
     for name, own in contenders.items():
         complete = max(len(values) for (other, _), values in scores.items() if other == name)
         means = {at: fmean(scores[name, at]) for at in range(len(own)) if len(scores[name, at]) == complete}
         best = max(means, key=lambda at: means[at])
         if min(scores[name, best]) >= 0:
             tuned[name] = own[best]
+            factors[name] = config.confirm.lr_factors[best % len(config.confirm.lr_factors)]
         else:
             progress.line(f"confirm.baselines: {name} could not be trained at any learning rate, and is left out.")
-    return Tuned(tuned, costs)
+    return Tuned(tuned, costs, factors)
 
 
 def trials_to_tune(contenders: Mapping[str, Sequence[Plan]], config: RunConfig | CompareConfig) -> int:

@@ -113,7 +113,10 @@ def confirm(
     choice = jury.choose(range(len(confirming)))
     means = {label: fmean(own) for label, own in jury.scores(range(len(confirming))).items()}
     ordered = sorted(complete, key=lambda one: (one.label != choice.chosen, -means[one.label]))
-    document = {**_document(session, jury, choice, ordered[0]), "tuning": tuned.costs}
+    schedules = {
+        one.label: tables.finalist_entry(one.plan, one.size, base_lr, tuned.factors.get(one.label)) for one in finalists
+    }
+    document = {**_document(session, jury, choice, ordered[0]), "schedules": schedules, "tuning": tuned.costs}
     return Confirmed(tuple(ordered), document)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from biotune.recipes import tables
 from biotune.recipes.inputs import started
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
+from biotune.report.advice import advise
+from biotune.report.read import read_run
 from biotune.report.verdict import EVOLVED
 from biotune.schedule.plan import Plan
 from biotune.schedule.schedule_file import save_text
-from biotune.store.files import SCHEDULE, TEST, write_table, write_text
+from biotune.store.files import CURVES, RESULT, SCHEDULE, TEST, write_json, write_table, write_text
 from biotune.strategies.registry import fixed_schedule
 from biotune.training.size import trainable_parameters
 from biotune.trial import Trial, TrialResult
@@ -90,8 +92,18 @@ def in_order(best: str, finals: Mapping[str, Finals]) -> dict[str, Finals]:
 
 
 def write_finals(folder: Path, finals: Mapping[str, Finals]) -> None:
-    """Write `test.csv`, the rows of each strategy in their order."""
-    write_table(folder / TEST, [tables.final_row(name, *pair) for name, pairs in finals.items() for pair in pairs])
+    """Write `test.csv` and `curves.csv`, the rows of each strategy in their order."""
+    trained = [(name, *pair) for name, pairs in finals.items() for pair in pairs]
+    write_table(folder / TEST, [tables.final_row(*one) for one in trained])
+    write_table(folder / CURVES, [row for one in trained for row in tables.curve_rows(*one)], list(tables.CURVE_COLUMNS))
+
+
+def write_result(folder: Path, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `result.json` with the advice that follows from all files of the folder; returns its content."""
+    write_json(folder / RESULT, document)
+    advised = {**document, "advice": [asdict(one) for one in advise(read_run(folder))]}
+    write_json(folder / RESULT, advised)
+    return advised
 
 
 def _final_trial(plan: Plan, seed: int, epochs: int, base_lr: float, keep: bool) -> Trial:

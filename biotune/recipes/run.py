@@ -25,6 +25,7 @@ from biotune.recipes.final import (
     size,
     sound,
     write_finals,
+    write_result,
     write_schedule,
 )
 from biotune.recipes.final_model import keep_final_model
@@ -37,7 +38,6 @@ from biotune.report.read import read_run
 from biotune.report.run import write_report
 from biotune.report.verdict import EVOLVED
 from biotune.schedule.schedule import Schedule
-from biotune.store.files import RESULT, write_json
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
             "schedule": tables.schedule_entry(returned.schedule, lr, session.network.parameters),
         }
         document["final"] = keep_final_model(session, config.final, finals[best])
-        write_json(folder / RESULT, document)
+        document = write_result(folder, document)
     write_report(read_run(folder))  # all results are on disk by now, and the run is finished
     return RunResult(document, found.summary, returned.schedule, lr, session.network.parameters, config.fitness.metric)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from biotune.evolution.generation import Candidate, Generation
 from biotune.report.statistics import shared_scores, spread
+from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
 from biotune.trial import Evaluation, Trial, TrialResult
 
@@ -109,6 +112,15 @@ def final_row(strategy: str, trial: Trial, result: TrialResult) -> dict[str, Any
     }
 
 
+CURVE_COLUMNS = ("strategy", "seed", "epoch", "train_loss", "val_loss", "val_macro_accuracy")
+
+
+def curve_rows(strategy: str, trial: Trial, result: TrialResult) -> Iterator[dict[str, Any]]:
+    """One row per epoch of a final training run, for `curves.csv`; losses that an old journal lacks are NaN."""
+    for epoch, values in enumerate(zip_longest(result.train_losses, result.losses, result.curve, fillvalue=math.nan), 1):
+        yield dict(zip(CURVE_COLUMNS, (strategy, trial.seed, epoch, *values), strict=True))
+
+
 def prediction_columns(confirmed: Mapping[str, Any], returned: str) -> dict[str, Any]:
     """What was returned and what the confirmation predicts, for a search's row in `comparison.csv`; empty without one."""
     if "predicted" not in confirmed:
@@ -183,6 +195,25 @@ def schedule_entry(schedule: Schedule, base_lr: float, parameters: Mapping[str, 
             }
             for name, weight, importance in zip(schedule.names, schedule.lr_weights, importances, strict=True)
         },
+    }
+
+
+def finalist_entry(plan: Plan, trained: int, base_lr: float, factor: float | None) -> dict[str, Any]:
+    """How a finalist of the confirmation is trained, for `result.json`.
+
+    Args:
+        plan: Its plan.
+        trained: Number of parameters that it trains.
+        base_lr: λ_0 of the run.
+        factor: The multiple of λ_0 that a baseline was tuned to; None for an evolved schedule.
+    """
+    schedule, lr = plan.schedule, plan.lr(base_lr)
+    return {
+        "trainable_params": trained,
+        "lr": {name: weight * lr for name, weight in zip(schedule.names, schedule.lr_weights, strict=True)},
+        "unfreezing": schedule.unfreezing,
+        **_start_of(schedule),
+        **({} if factor is None else {"lr_factor": factor}),
     }
 
 

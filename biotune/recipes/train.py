@@ -10,7 +10,7 @@ from typing import Any
 from biotune.config.schema import TrainConfig
 from biotune.recipes import tables
 from biotune.recipes.base_rate import find_base_rate
-from biotune.recipes.final import final_trainings, other_settings, size, sound, write_finals, write_schedule
+from biotune.recipes.final import final_trainings, other_settings, size, sound, write_finals, write_result, write_schedule
 from biotune.recipes.final_model import keep_final_model
 from biotune.recipes.header import facts
 from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on, say_remarks
@@ -19,7 +19,6 @@ from biotune.recipes.session import open_session, pin_schedule
 from biotune.report.read import read_run
 from biotune.report.run import write_report
 from biotune.schedule.schedule import Schedule
-from biotune.store.files import RESULT, write_json
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,6 @@ def train(config: TrainConfig, folder: Path, progress: Progress = SILENCE, prepa
             "schedule": tables.schedule_entry(plan.schedule, base_lr, session.network.parameters),
         }
         document["final"] = keep_final_model(session, config.final, finals[name])
-        write_json(folder / RESULT, document)
+        document = write_result(folder, document)
     write_report(read_run(folder))  # all results are on disk by now, and the run is finished
     return TrainResult(document, name, plan.schedule, base_lr, session.network.parameters)

@@ -19,6 +19,7 @@ from biotune.store.files import (
     COMPARISON,
     CONFIG,
     CONFIRM,
+    CURVES,
     GENERATIONS,
     HYDRA,
     MODEL_FACTS,
@@ -97,6 +98,7 @@ class Run:
         model_seed: The training seed of the final model; None in folders of the first versions.
         search: The results of the search; None for a run without one.
         final: What `result.json` says about the final model; empty in folders of earlier versions.
+        curves: One row per epoch of each final training run; None in folders of earlier versions.
     """
 
     folder: Path
@@ -120,6 +122,7 @@ class Run:
     model_seed: int | None
     search: Search | None
     final: Mapping[str, Any]
+    curves: pd.DataFrame | None = None
 
     @property
     def method(self) -> str:
@@ -292,12 +295,23 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         model_seed=model.get("seed"),
         search=_search(folder, result, schedule, config) if is_search else None,
         final=result.get("final", {}),
+        curves=_curves(folder),
     )
 
 
 def _finals(folder: Path) -> pd.DataFrame:
     """The table of the final training runs; those that failed have no scores."""
     return checked_table(folder / TEST, {"strategy", "seed", "epochs", "seconds"}, {"macro_accuracy"}, texts=("strategy",))
+
+
+def _curves(folder: Path) -> pd.DataFrame | None:
+    """The learning curves of the final training runs; losses may be missing."""
+    if not (folder / CURVES).is_file():
+        return None
+    losses = {"train_loss", "val_loss"}
+    return checked_table(
+        folder / CURVES, {"seed", "epoch", "val_macro_accuracy"}, losses, texts=("strategy",), may_be_empty=True
+    )
 
 
 def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, config: Mapping[str, Any]) -> Search:

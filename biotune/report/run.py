@@ -44,8 +44,10 @@ def write_report(run: Run, page: Path | None = None) -> Path:
 def draw(run: Run) -> dict[str, Drawing]:
     """Draw all plots of a run; returns them by name."""
     from biotune.report.classes import draw_confusion
+    from biotune.report.curves import draw_curves
     from biotune.report.plots import draw_confirmation, draw_cost, draw_fitness, draw_importance, draw_scores
     from biotune.report.reliability import draw_reliability
+    from biotune.report.side_by_side import draw_side_by_side
     from biotune.report.strip import Strip, draw_strips
     from biotune.report.style import NARROW, WIDE, biotune_style
 
@@ -57,6 +59,8 @@ def draw(run: Run) -> dict[str, Drawing]:
             draw_scores(run),
             draw_confusion(run),
             draw_reliability(run),
+            *draw_curves(run),
+            draw_side_by_side(run),
         ]
         if run.search:
             drawings += [

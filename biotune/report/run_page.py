@@ -12,10 +12,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from biotune.report.advice import advise
 from biotune.report.classes import Mistake, class_names, confusions, named_by_number
 from biotune.report.plots import chosen_schedule, search_score
 from biotune.report.quality import calibration_error, class_rows, confidences_of
 from biotune.report.read import Run, Score, Search
+from biotune.report.side_by_side import side_by_side
 from biotune.report.strip import colour_of
 from biotune.report.style import Drawing
 from biotune.report.verdict import EVOLVED, about_model, failures_text, final_settings, predicted, verdict
@@ -41,6 +43,8 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
         run=run,
         lead=lead(run),
         facts=_facts(run),
+        advice=advise(run),
+        beside=_beside(run),
         tiles=_tiles(run),
         images={name: Markup(drawing.inline()) for name, drawing in drawings.items()},
         metrics=list(run.scores[run.method]),
@@ -164,6 +168,26 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
         total = costs[-1]
         tiles.append((f"{total['trainings']:,}", f"training runs in {duration(total['seconds'])}"))
     return tiles
+
+
+def _beside(run: Run) -> list[dict[str, Any]]:
+    """One row per finalist beside the found schedule: score and cost."""
+    columns = side_by_side(run)
+    most = max((one.trials for one in columns), default=0)
+    total = sum(run.parameters.values()) if run.parameters else 0
+    return [
+        {
+            "name": one.name,
+            "returned": one.returned,
+            "out": one.score is None,
+            "remark": one.remark,
+            "score": score_text(one.score) if one.score else f"out after {one.trials} of {most}",
+            "share": percent(one.trained / total) if total else f"{one.trained:,}",
+            "epochs": f"{one.epochs:.1f}",
+            "seconds": duration(one.seconds),
+        }
+        for one in columns
+    ]
 
 
 def _blocks(run: Run) -> list[dict[str, Any]]:

@@ -44,7 +44,9 @@ def test_all_rates_are_tried_on_the_first_fold_and_the_best_two_on_the_second() 
         return {0.3: 0.5, 1.0: 0.7, 3.0: 0.8, 10.0: 0.1}[round(rate, 6)] - (0.3 if trial.fold and rate > 2 else 0.0)
 
     own = session(score)
-    tuned = tune(own, config(baselines=["full"]), 1e-3, SILENCE).plans  # type: ignore[arg-type]
+    found = tune(own, config(baselines=["full"]), 1e-3, SILENCE)  # type: ignore[arg-type]
+    tuned = found.plans
+    assert found.factors == {"full": 1.0}
     assert [(trial.fold, round(trial.schedule.lr_weights[0], 6)) for trial in own.asked] == [
         (0, 0.3),
         (0, 1.0),

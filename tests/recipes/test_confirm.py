@@ -84,6 +84,18 @@ def test_a_baseline_that_is_better_is_returned_and_so_is_its_whole_plan(tmp_path
     assert found.document["chosen"] == found.document["best"] == "lp_ft"
 
 
+def test_every_finalist_leaves_its_learning_rates_even_one_that_is_dropped(tmp_path: Path) -> None:
+    def score(trial: Trial) -> float:
+        return 0.9 if trial.lr == pytest.approx(3e-3) else 0.2 if trial.schedule.lr_weights[0] == 0 else 0.85
+
+    baselines = {"linear_probe": PROBE, "lp_ft": Plan(FULL.schedule, lr_factor=3.0)}
+    document = confirmed(tmp_path, score, [entry(4, 0.5, 1.0)], baselines).document
+    assert "linear_probe" not in [one["schedule"] for one in document["finalists"]]
+    lrs = {name: list(one["lr"].values()) for name, one in document["schedules"].items()}
+    assert lrs == {"linear_probe": [0.0, 1e-3], "lp_ft": pytest.approx([3e-3, 3e-3]), "4": [5e-4, 1e-3]}
+    assert list(document["schedules"]["4"]["lr"]) == ["a", "b"]
+
+
 def test_of_what_the_data_cannot_tell_apart_the_smallest_wins(tmp_path: Path) -> None:
     def noisy(trial: Trial) -> float:
         # the probe is 0.005 behind on average, but by turns ahead and behind

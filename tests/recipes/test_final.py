@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from trees import write_image
 
 from biotune.backbones.network import Preprocessing
 from biotune.cli import main
@@ -22,6 +25,8 @@ from biotune.errors import SearchError
 from biotune.recipes.final import final_trainings
 from biotune.recipes.final_model import keep_final_model
 from biotune.recipes.progress import SILENCE
+from biotune.report.classes import worst
+from biotune.report.read import read_run
 from biotune.schedule.block import Block
 from biotune.schedule.plan import Plan
 from biotune.schedule.schedule import Schedule
@@ -58,6 +63,42 @@ def test_images_that_have_no_files_are_kept_where_the_model_is_surely_wrong(prob
 
 def test_the_page_shows_them(probed: Path) -> None:
     assert (probed / "report.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 12
+
+
+def test_the_curves_of_the_final_training_runs_are_kept(probed: Path) -> None:
+    trials = [json.loads(line) for line in (probed / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    (trained,) = (one for one in trials if one.get("kind") == "trial" and "/test/" in one["key"])
+    numbers = [trained["train_losses"][0], trained["losses"][0], trained["curve"][0]]
+    assert (probed / "curves.csv").read_text(encoding="utf-8").splitlines() == [
+        "strategy,seed,epoch,train_loss,val_loss,val_macro_accuracy",
+        ",".join(["linear_probe", "1", "1", *map(repr, numbers)]),
+    ]
+
+
+def test_the_result_holds_the_advice_of_the_page(probed: Path) -> None:
+    advice = json.loads((probed / "result.json").read_text(encoding="utf-8"))["advice"]
+    assert [one["rule"] for one in advice if one["key"] == "final.temperature"] == ["calibration"]  # one epoch, hardly sure
+    assert all(set(one) == {"rule", "key", "value", "text"} for one in advice)
+    page = html.unescape((probed / "report.html").read_text(encoding="utf-8"))
+    assert all(one["text"] in page for one in advice)
+
+
+@pytest.mark.parametrize("decoded", ["cache", "stream"])
+def test_images_with_files_are_kept_too_and_shown_when_the_files_are_gone(
+    decoded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for index in range(60):  # nothing tells the classes apart
+        write_image(tmp_path / "images" / "ab"[index % 2] / f"{index:02d}.png", 40 + index, (300, 200))
+    options = ["dataset=folder", "dataset.root=images", f"dataset.decoded={decoded}", "dataset.image_size=256"]
+    small = ["training.epochs=1", "test.seeds=[1]", "executor=in_process", "hydra.run.dir=run", "-q"]
+    assert main(["train", "strategy=linear_probe", *options, *small]) == 0
+    shutil.rmtree(tmp_path / "images")
+    mistakes = worst(read_run(tmp_path / "run"))
+    assert mistakes and all(one.thumbnail for one in mistakes)
+    sizes = {Image.open(path).size for path in (tmp_path / "run" / "mistakes").iterdir()}
+    assert sizes == {(224, 224)}
 
 
 @pytest.mark.parametrize(

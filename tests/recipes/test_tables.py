@@ -198,3 +198,16 @@ def test_the_own_final_training_runs_count_even_where_no_seed_is_shared() -> Non
     assert {name: len(results) for name, results in tables.side_by_side(finals).items()} == {"biotune": 2}
     alone = {"biotune": [final("b", 3, 0.9)], "full": [final("f", 1, 0.7), final("f", 2, 0.7)]}
     assert list(tables.side_by_side(alone)) == ["biotune"]
+
+
+def test_a_learning_curve_has_a_row_an_epoch_and_gaps_where_an_old_journal_held_no_losses() -> None:
+    trial = Trial(SCHEDULE, None, 7, 3, LR, test=True)
+    whole = TrialResult("ok", (0.5, 0.6), 1.0, losses=(1.5, 1.25), train_losses=(2.0, 1.75))
+    names = ["strategy", "seed", "epoch", "train_loss", "val_loss", "val_macro_accuracy"]
+    rows = list(tables.curve_rows("full", trial, whole))
+    assert [list(row) for row in rows] == [names] * 2
+    assert [list(row.values()) for row in rows] == [["full", 7, 1, 2.0, 1.5, 0.5], ["full", 7, 2, 1.75, 1.25, 0.6]]
+    old = list(tables.curve_rows("full", trial, TrialResult("ok", (0.5, 0.6), 1.0, losses=(1.5, 1.25))))
+    assert all(math.isnan(row["train_loss"]) for row in old)
+    assert [row["val_macro_accuracy"] for row in old] == [0.5, 0.6]
+    assert list(tables.curve_rows("full", trial, TrialResult("failed", (), 1.0, error="no memory"))) == []

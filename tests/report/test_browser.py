@@ -94,8 +94,8 @@ def test_a_run_with_hostile_names_is_whole(tmp_path: Path) -> None:
     root.mkdir()
     Image.new("RGB", (400, 300), (9, 90, 200)).save(root / "0005.png")
     blocks = ["stem", *(f"features.denseblock{at}.conv" for at in range(12)), "<b>head</b>"]
-    folder = make_run(tmp_path / "run", generations=10, candidates=20, blocks=blocks, classes=HOSTILE, root=root)
-    check_page(write_report(read_run(folder)), plots=8, images=1)
+    folder = make_run(tmp_path / "run", generations=10, candidates=20, blocks=blocks, classes=HOSTILE, root=root, complete=True)
+    check_page(write_report(read_run(folder)), plots=11, images=1)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_run_with_hostile_names_is_whole(tmp_path: Path) -> None:
     ],
 )
 def test_the_smallest_and_a_large_run_are_whole(size: dict[str, Any], tmp_path: Path) -> None:
-    check_page(write_report(read_run(make_run(tmp_path / "run", **size))), plots=8)
+    check_page(write_report(read_run(make_run(tmp_path / "run", complete=True, **size))), plots=11)
 
 
 def test_ten_runs_side_by_side_are_whole(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 from biotune.recipes.tables import SUMMARY_COLUMNS
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
+from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import save_text
 from biotune.store.files import write_json, write_table
 
@@ -39,6 +40,7 @@ def make_run(
     overrides: Sequence[str] = ("seed=0",),
     root: Path | None = None,
     command: str = "run",
+    complete: bool = False,
 ) -> Path:
     """Write all that a finished run leaves and a report reads.
 
@@ -56,6 +58,7 @@ def make_run(
         overrides: As typed.
         root: The config's `dataset.root`.
         command: run or train.
+        complete: With what earlier versions did not leave: learning curves, and in a run the schedules of the finalists.
     """
     (folder / ".hydra").mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -132,6 +135,10 @@ def make_run(
         )
     else:
         result["strategy"] = "full"
+    if complete:
+        write_table(folder / "curves.csv", _curves(list(methods), seeds, rng))
+    if complete and command == "run" and confirmed:
+        _add_baselines(folder, result["confirmed"], schedules[chosen - confirmed + 1 :], chosen, sizes)
     write_json(folder / "result.json", result)
     write_table(folder / "test.csv", test)
     write_table(folder / "predictions.csv", predictions)
@@ -144,6 +151,48 @@ def make_run(
     dump(folder / ".hydra/overrides.yaml", list(overrides))
     dump(folder / ".hydra/hydra.yaml", {"hydra": {"runtime": {"config_sources": []}}})
     return folder
+
+
+def _curves(methods: Sequence[str], seeds: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    return [
+        {"strategy": name, "seed": seed, "epoch": epoch, "train_loss": 2 / epoch, "val_loss": 2 / epoch + 0.1 * at}
+        | {"val_macro_accuracy": float(1 - 0.9 / epoch - rng.uniform(0, 0.05))}
+        for at, name in enumerate(methods)
+        for seed in range(seeds)
+        for epoch in range(1, 11)
+    ]
+
+
+def _add_baselines(
+    folder: Path, confirmed: dict[str, Any], evolved: Sequence[Schedule], chosen: int, sizes: dict[str, int]
+) -> None:
+    """Put linear probing and full fine-tuning beside the schedules of a confirmation; linear probing ended after one trial."""
+    table = pd.read_csv(folder / "confirm.csv", dtype={"schedule": str})
+    own = table[table["schedule"] == str(chosen)]
+    rows = [
+        own.assign(schedule="full", macro_accuracy=own["macro_accuracy"] - 0.05),
+        own.head(1).assign(schedule="linear_probe"),
+    ]
+    table = pd.concat([table, *rows])
+    table.to_csv(folder / "confirm.csv", index=False)
+    *others, head = sizes
+    lrs = {"full": dict.fromkeys(sizes, 3e-3), "linear_probe": dict.fromkeys(others, 0.0) | {head: 0.01}}
+    numbers = range(chosen, chosen - len(evolved), -1)
+    for number, schedule in zip(numbers, reversed(evolved), strict=True):
+        lrs[str(number)] = {name: 1e-3 * weight for name, weight in zip(sizes, schedule.lr_weights, strict=True)}
+    trained = {label: sum(sizes[name] for name, lr in rates.items() if lr) for label, rates in lrs.items()}
+    confirmed |= {"chosen": str(chosen), "strategy": "biotune", "best": str(chosen), "behind": 0.0, "standard_error": 0.01}
+    confirmed["finalists"] = [
+        {"schedule": label, "strategy": "biotune" if label.isdigit() else label, "trainable_params": trained[label]}
+        | {"macro_accuracy": _spread(table[table["schedule"] == label]["macro_accuracy"].tolist())}
+        for label in lrs
+        if label != "linear_probe"
+    ]
+    factors = {"full": {"lr_factor": 3.0}, "linear_probe": {"lr_factor": 10.0}}
+    confirmed["schedules"] = {
+        label: {"trainable_params": trained[label], "lr": rates, "unfreezing": "together", **factors.get(label, {})}
+        for label, rates in lrs.items()
+    }
 
 
 def dump(path: Path, value: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from biotune.recipes.run import RunResult
     from biotune.recipes.train import TrainResult
 
+_MOST_ADVICE = 2  # the page and result.json have all
+
 
 def show_run(view: View, result: RunResult) -> None:
     """Print the generations, the layer schedule, and the test scores together with those of the baselines."""
@@ -26,6 +28,7 @@ def show_run(view: View, result: RunResult) -> None:
             view.line(sentence)
     view.scores({EVOLVED: result.document["test"], **result.document["baselines"]}, result.document["failed"])
     _show_model(view, result.document["final"])
+    _show_advice(view, result.document["advice"])
 
 
 def show_train(view: View, result: TrainResult) -> None:
@@ -33,6 +36,12 @@ def show_train(view: View, result: TrainResult) -> None:
     view.schedule(result.schedule, result.parameters, result.base_lr)
     view.scores({result.strategy: result.document["test"]}, result.document["failed"])
     _show_model(view, result.document["final"])
+    _show_advice(view, result.document["advice"])
+
+
+def _show_advice(view: View, advice: Sequence[Mapping[str, Any]]) -> None:
+    for one in advice[:_MOST_ADVICE]:
+        view.line(f"Next: {one['text']}")
 
 
 def _show_model(view: View, final: Mapping[str, Any]) -> None:
