@@ -37,7 +37,7 @@ def _on_training(run: Run) -> Iterator[Advice | None]:
     key = "training.epochs" if run.search is None else "test.training.epochs"
     yield rules.epochs(curves, settings["epochs"], key)
     plain = settings["class_weights"] == "none" and not (settings["label_smoothing"] or settings["mixup"] or settings["cutmix"])
-    kept = [one.loc[one["val_macro_accuracy"].idxmax()] for one in own]
+    kept = [one.iloc[int(one["val_macro_accuracy"].argmax())] for one in own]
     gaps = [float(row["val_loss"] - row["train_loss"]) for row in kept]
     if plain and run.returned not in _PENALISED:
         yield rules.overfitting(gaps, settings["augment"], settings["mixup"])

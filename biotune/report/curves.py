@@ -44,7 +44,7 @@ def _draw_accuracy(run: Run, curves: dict[str, pd.DataFrame]) -> Drawing:
     axes = _axes(key)
     for at, one in _single(curves):
         _draw(axes, one, "val_macro_accuracy", at)
-        best = one.loc[one["val_macro_accuracy"].idxmax()]
+        best = one.iloc[int(one["val_macro_accuracy"].argmax())]
         axes.plot([best["epoch"]], [best["val_macro_accuracy"]], "o", color=_colour(at), markersize=4, markeredgewidth=0)
     _leave_out_early_epochs(axes, curves)
     axes.set_ylabel("validation macro accuracy (%)")

@@ -112,11 +112,14 @@ def draw_side_by_side(run: Run) -> Drawing | None:
     scale = LogNorm(*_ends(rates))
     for across, one in enumerate(columns):
         for down, lr in enumerate(one.lrs):
-            colour = RATES(scale(lr)) if lr else FROZEN
-            hatch = {} if lr else {"hatch": "////", "edgecolor": FROZEN_LINE, "linewidth": 0.0}
-            box = Rectangle((across + 0.02, down + 0.02), 0.96, 0.96, **({"facecolor": colour, "linewidth": 0.0} | hatch))
-            axes.add_patch(box)
-            if lr and roomy:
+            corner = (across + 0.02, down + 0.02)
+            if not lr:
+                box = Rectangle(corner, 0.96, 0.96, facecolor=FROZEN, edgecolor=FROZEN_LINE, hatch="////", linewidth=0)
+                axes.add_patch(box)
+                continue
+            colour = RATES(float(scale(lr)))
+            axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=colour, linewidth=0))
+            if roomy:
                 axes.text(across + 0.5, down + 0.5, shown_lr(lr), ha="center", va="center", fontsize=6.5, color=ink_on(colour))
     axes.set(xlim=(0, len(columns)), ylim=(len(blocks), 0))
     axes.set_yticks([at + 0.5 for at in range(len(blocks))], blocks, fontsize=8 if roomy else 6)
@@ -153,7 +156,7 @@ def _draw_key(figure: Figure, axes: Any, scale: LogNorm) -> None:
     bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelsize=7.5, color=MUTED)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _says(block: str, lr: float) -> str:
