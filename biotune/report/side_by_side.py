@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from matplotlib.cm import ScalarMappable
@@ -111,14 +112,14 @@ def draw_side_by_side(run: Run) -> Drawing | None:
     axes = figure.add_axes((left / NARROW, bottom / height, (NARROW - left - right) / NARROW, tall / height))
     scale = LogNorm(*_ends(rates))
     for across, one in enumerate(columns):
-        for down, lr in enumerate(one.lrs):
-            corner = (across + 0.02, down + 0.02)
+        for down, tall, lr in _cells(one.lrs, apart=roomy):
+            corner, size = (across + 0.02, down + 0.02), (0.96, tall - 0.04)
             if not lr:
-                box = Rectangle(corner, 0.96, 0.96, facecolor=FROZEN, edgecolor=FROZEN_LINE, hatch="////", linewidth=0)
+                box = Rectangle(corner, *size, facecolor=FROZEN, edgecolor=FROZEN_LINE, hatch="////", linewidth=0)
                 axes.add_patch(box)
                 continue
             colour = RATES(float(scale(lr)))
-            axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=colour, linewidth=0))
+            axes.add_patch(Rectangle(corner, *size, facecolor=colour, linewidth=0))
             if roomy:
                 axes.text(across + 0.5, down + 0.5, shown_lr(lr), ha="center", va="center", fontsize=6.5, color=ink_on(colour))
     axes.set(xlim=(0, len(columns)), ylim=(len(blocks), 0))
@@ -133,6 +134,15 @@ def draw_side_by_side(run: Run) -> Drawing | None:
     _draw_key(figure, key, scale)
     said = "; ".join(f"{one.name}: {', '.join(_says(*pair) for pair in zip(blocks, one.lrs, strict=True))}" for one in columns)
     return finish(figure, "side-by-side", f"Learning rates block by block. {said}")
+
+
+def _cells(lrs: Sequence[float], apart: bool) -> Iterator[tuple[int, int, float]]:
+    """First block, number of blocks and learning rate of each box; equal neighbours share one unless they stand apart."""
+    at = 0
+    for lr, equal in groupby(lrs):
+        count = len(list(equal))
+        yield from ((at + one, 1, lr) for one in range(count)) if apart else [(at, count, lr)]
+        at += count
 
 
 def shown_lr(lr: float) -> str:

@@ -13,7 +13,7 @@ from biotune.errors import RunFolderError
 from biotune.report.curves import curves_of, draw_curves
 from biotune.report.read import read_run
 from biotune.report.run import draw, write_report
-from biotune.report.side_by_side import draw_side_by_side, shown_lr, side_by_side
+from biotune.report.side_by_side import _cells, draw_side_by_side, shown_lr, side_by_side
 
 
 def test_folders_of_earlier_versions_have_neither(tmp_path: Path) -> None:
@@ -93,6 +93,12 @@ def test_the_evolved_schedule_stands_before_the_baselines_at_the_rates_they_were
     assert drawing is not None
     assert "linear probing: stem frozen, body frozen, head at 0.01" in drawing.says
     assert "out after 1 of 2" in write_report(run).read_text(encoding="utf-8")
+
+
+def test_equal_neighbours_share_a_box_where_blocks_are_many() -> None:
+    lrs = (0.0, 0.0, 0.01, 0.01, 0.01, 0.0)
+    assert list(_cells(lrs, apart=False)) == [(0, 2, 0.0), (2, 3, 0.01), (5, 1, 0.0)]
+    assert list(_cells(lrs, apart=True)) == [(at, 1, lr) for at, lr in enumerate(lrs)]
 
 
 def test_a_schedule_that_the_final_models_prefer_is_the_one_shown(tmp_path: Path) -> None:
