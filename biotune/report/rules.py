@@ -182,8 +182,8 @@ def few_images(classes: Mapping[str, tuple[int, float]]) -> Advice | None:
     if not few:
         return None
     least = classes[few[0]][0]
-    text = f"{_names(few)} {'has' if len(few) == 1 else 'have'} fewer than {FEW} test images ({least}"
-    text += f"{'' if len(few) == 1 else ' at least'}), too few to tell how well {_it(few)} {_is(few)} classified: more images."
+    have = f"has {least} test images" if len(few) == 1 else f"have fewer than {FEW} test images ({least} the first of them)"
+    text = f"{_names(few)} {have}, too few to tell {'its' if len(few) == 1 else 'their'} recall: more images of {_it(few)}."
     return Advice("few_images", None, None, text)
 
 

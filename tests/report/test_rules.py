@@ -133,7 +133,9 @@ def test_the_worst_classes_are_named_first_and_long_names_cut() -> None:
 def test_classes_of_few_test_images() -> None:
     assert rules.few_images({"ant": (10, 1.0)}) is None
     found = rules.few_images({"ant": (9, 1.0), "bee": (3, 1.0), "cat": (99, 1.0)})
-    assert found is not None and found.text.startswith("Classes bee, ant have fewer than 10 test images (3 at least)")
+    assert found is not None and found.text.startswith("Classes bee, ant have fewer than 10 test images (3 the first of them)")
+    alone = rules.few_images({"ant": (9, 1.0)})
+    assert alone is not None and alone.text == "Class ant has 9 test images, too few to tell its recall: more images of it."
 
 
 def test_more_splits_where_a_difference_of_a_point_may_be_chance() -> None:
