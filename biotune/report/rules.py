@@ -182,7 +182,9 @@ def few_images(classes: Mapping[str, tuple[int, float]]) -> Advice | None:
     if not few:
         return None
     least = classes[few[0]][0]
-    have = f"has {least} test image{'' if least == 1 else 's'}" if len(few) == 1 else f"have fewer than {FEW} test images ({least} the first of them)"
+    have = f"have fewer than {FEW} test images ({least} the first of them)"
+    if len(few) == 1:
+        have = f"has {least} test image{'' if least == 1 else 's'}"
     text = f"{_names(few)} {have}, too few to tell {'its' if len(few) == 1 else 'their'} recall: more images of {_it(few)}."
     return Advice("few_images", None, None, text)
 

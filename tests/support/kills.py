@@ -27,7 +27,7 @@ SEARCH = [
     "test.seeds=[3,5]",
     "-q",
 ]
-SAME = ("best_schedule.yaml", "model.safetensors", "predictions.csv")
+SAME = ("best_schedule.yaml", "model.safetensors", "predictions.csv", "curves.csv")
 TABLES = ("generations.csv", "summary.csv", "confirm.csv", "test.csv")
 
 
