@@ -320,16 +320,34 @@ def _strategies_that_disagree(config: Section) -> Iterator[str]:
         yield f"compare.tune_seeds={show(config.compare.tune_seeds)}: must be fresh; {min(shared)} is in test.seeds too."
 
 
+_LOADERS_OF = {
+    "table": ("table",),
+    "hub": ("hf",),
+    "image_column": ("table", "hf"),
+    "label_column": ("table", "hf"),
+    "split_column": ("table",),
+    "group_column": ("table", "hf"),
+}
+
+
 def _keys_of_one_dataset(dataset: DatasetConfig) -> Iterator[str]:
-    """Report keys that belong to one dataset: missing there, or set for another."""
-    owners = {
+    """Report keys that belong to some datasets: missing there, or set for another."""
+    published = {
         "partition": ("dtd", dataset.loader == "torchvision" and dataset.name == "dtd"),
         "annotation": ("fgvc_aircraft", dataset.loader == "torchvision" and dataset.name == "fgvc_aircraft"),
         "source_size": ("medmnist", dataset.loader == "medmnist"),
     }
-    for name, (owner, is_owner) in owners.items():
-        value = getattr(dataset, name)
-        if is_owner and value is None:
+    for name, (owner, is_owner) in published.items():
+        if is_owner and getattr(dataset, name) is None:
             yield f"dataset.{name}=null: must be set for dataset={owner}; leave it out for the usual value."
+    own = published | {name: (" or ".join(loaders), dataset.loader in loaders) for name, loaders in _LOADERS_OF.items()}
+    for name, (owner, is_owner) in own.items():
+        value = getattr(dataset, name)
         if not is_owner and value is not None:
-            yield f"dataset.{name}={value}: only dataset={owner} has this key; leave it out for dataset.name={dataset.name}."
+            has = "have" if " or " in owner else "has"
+            yield f"dataset.{name}={value}: only dataset={owner} {has} this key; leave it out for dataset.name={dataset.name}."
+    if dataset.loader == "table" and dataset.table is None:
+        yield "dataset.table: must be set for dataset=table: a CSV, TSV or Parquet file with a row an image."
+    if dataset.loader == "hf" and (dataset.hub is None) == (dataset.root is None):
+        given = "give one of the two" if dataset.root is not None else "one must be set for dataset=hf"
+        yield f"dataset.root and dataset.hub: {given}: a folder with a local copy, or a name on the Hugging Face Hub."

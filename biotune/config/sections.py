@@ -9,6 +9,7 @@ from biotune.errors import ConfigError
 AUTO = "auto"  # found before the search
 EVOLVED = "evolved"  # found by the search
 STREAM = "stream"  # decoded for every mini-batch
+NO_COLUMN = "none"  # no column of a table, although one has a usual name
 ONE_CYCLE = "one_cycle"
 POLICIES = ("randaugment", "trivialaugment", "augmix")
 
@@ -40,7 +41,9 @@ class DatasetConfig:
     )
     test_fraction: float = key(0.2, "Share held out as test set where the dataset has none.", gt=0, lt=1)
     split_seed: int = key(0, "Seed of the hold-outs, folds and subsets.", ge=0, le=2**32 - 2)
-    skip_broken: bool = key(False, "Leave out images that cannot be decoded instead of refusing the dataset.")
+    skip_broken: bool = key(
+        False, "Leave out images that cannot be decoded, and rows of a table without a file, instead of refusing the dataset."
+    )
     decoded: str = key(
         "cache",
         "Keep decoded images in the cache on disk (cache), or decode them again for every mini-batch (stream), for datasets "
@@ -62,6 +65,28 @@ class DatasetConfig:
     annotation: str | None = key(None, "Class level (fgvc_aircraft only).", choices=("variant", "family", "manufacturer"))
     source_size: int | None = key(
         None, "Side in pixels of the images as published (medmnist only).", choices=(28, 64, 128, 224)
+    )
+    table: str | None = key(
+        None, "CSV, TSV or Parquet file with a row an image, below dataset.root or anywhere (table only).", path="files"
+    )
+    hub: str | None = key(None, "Name of a dataset on the Hugging Face Hub, such as OWNER/NAME (hf only).")
+    image_column: str | None = key(
+        None, "Column of the images or of their paths; null takes the one with a usual name or type (table and hf only)."
+    )
+    label_column: str | None = key(
+        None, "Column of the labels; null takes the one with a usual name or type (table and hf only)."
+    )
+    split_column: str | None = key(
+        None,
+        "Column that says train, val or test; null takes the one with a usual name, if there is one, none uses none (table "
+        "only).",
+        usual=(NO_COLUMN,),
+    )
+    group_column: str | None = key(
+        None,
+        "Column of groups, such as patients, that no split separates; null takes the one with a usual name, if there is one, "
+        "none uses none (table and hf only).",
+        usual=(NO_COLUMN,),
     )
 
     @property

@@ -17,6 +17,7 @@ from biotune.datasets.source import SPLITS, Indices, Source
 from biotune.datasets.splits import AS_GIVEN, Fold, Resampling, SplitIndices, check_classes, draw_folds, partition
 from biotune.datasets.streamed import Streamed
 from biotune.datasets.value_range import find_range
+from biotune.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Data:
         value_range: The values that became 0 and 255 in images of more than 8 bits; None is the range of their type.
         copies: Sets of images with the same pixels, as rows.
         contents: Changes whenever pixels, names, labels or splits do, wherever the files lie; runs are resumed by it.
+        remarks: How the dataset was read, see `Source`.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Data:
     value_range: ValueRange | None = None
     copies: tuple[Copies, ...] = ()
     contents: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -126,9 +129,12 @@ def find_dataset(
     source = load_source(config)
     if resampling.anew or config.val_from_train or not {"train", "val", "test"} <= set(source.splits.tolist()):
         source = with_copies(source, on_progress)
-    cut = partition(source, config)
-    resampling = resampling.settled(len(cut.train), len(cut.val))
-    folds = draw_folds(source, cut, resampling, config.split_seed)
+    try:
+        cut = partition(source, config)
+        resampling = resampling.settled(len(cut.train), len(cut.val))
+        folds = draw_folds(source, cut, resampling, config.split_seed)
+    except DataError as error:  # a column of groups may have been guessed
+        raise DataError(" ".join((str(error), *source.remarks))) from error
     limited = config.max_classes is not None
     kept = np.unique(source.labels[cut.train]) if limited else np.arange(len(source.classes))
     return FoundDataset(config, source, cut, resampling, folds, kept)
@@ -184,6 +190,7 @@ def load_dataset(
         resampling=plan.resampling,
         value_range=value_range,
         copies=tuple(sets_of_copies(decoded.digests, lies_in.tolist(), labels.tolist())),
+        remarks=source.remarks,
     )
 
 

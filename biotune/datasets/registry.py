@@ -49,6 +49,12 @@ def _folder(config: DatasetConfig) -> Source:
     return folder.load(config)
 
 
+def _hf(config: DatasetConfig) -> Source:
+    from biotune.datasets.loaders import hf
+
+    return hf.load(config)
+
+
 def _isic2020(config: DatasetConfig) -> Source:
     from biotune.datasets.loaders import isic2020
 
@@ -67,6 +73,12 @@ def _medmnist_facts(config: DatasetConfig) -> Facts:
     return medmnist.facts(config)
 
 
+def _table(config: DatasetConfig) -> Source:
+    from biotune.datasets.loaders import table
+
+    return table.load(config)
+
+
 def _torchvision(config: DatasetConfig) -> Source:
     from biotune.datasets.loaders import torchvision
 
@@ -77,8 +89,10 @@ LOADERS: dict[str, Loader] = {
     "cub": Loader(_cub, listed),
     "digits": Loader(_digits, listed),
     "folder": Loader(_folder, listed),
+    "hf": Loader(_hf, listed),
     "isic2020": Loader(_isic2020, listed),
     "medmnist": Loader(_medmnist, _medmnist_facts),
+    "table": Loader(_table, listed),
     "torchvision": Loader(_torchvision, listed),
 }
 

@@ -13,6 +13,16 @@ Indices = NDArray[np.int64]
 
 
 SPLITS = ("train", "val", "test")
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+def split_of(word: str) -> str | None:
+    """The split that a folder, a word in a table or a part of a dataset is named for, in any case; None for other words."""
+    return _SPLIT_WORDS.get(word.strip().lower())
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Source:
         passed_over: Lists the files below the root that are not among the images, relative to it.
         copies: (N,) id of each image's content, the same for copies; a split never separates them. None before they are looked
             for.
+        remarks: What a reader of the scores should know of how the dataset was read, such as columns that were guessed.
     """
 
     name: str
@@ -46,3 +57,4 @@ class Source:
     on_disk: bool = True
     passed_over: Callable[[], Sequence[str]] = tuple
     copies: NDArray[np.int64] | None = None
+    remarks: tuple[str, ...] = ()

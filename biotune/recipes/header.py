@@ -43,7 +43,7 @@ def facts(session: Session) -> list[tuple[str, str]]:
 
 def remarks_on_data(data: Data) -> list[tuple[str, str]]:
     """What a reader of the scores should know of the images: their range, classes without test images, and copies."""
-    remarks = []
+    remarks = [("read as", remark) for remark in data.remarks]
     if data.value_range is not None:
         low, high = data.value_range
         what = "are black and white in images of more than 8 bits (dataset.value_range)"

@@ -28,6 +28,8 @@ PRIMARY = sorted(SCHEMAS)
 # what must be given with a choice before its config is complete
 NEEDS = {
     ("strategy", "schedule"): ["schedule=some.yaml"],
+    ("dataset", "table"): ["dataset.table=labels.csv"],
+    ("dataset", "hf"): ["dataset.hub=me/birds"],
     ("backbone", "timm"): ["backbone.name=resnet18"],
     ("backbone", "torchvision"): ["backbone.name=resnet18"],
 }

@@ -31,7 +31,7 @@ def dataset_row(name: str, file: Path, remark: str) -> list[Any]:
     facts = CATALOGUE.get(str(keys.get("name")))
     if facts is None or facts.loader != keys.get("loader"):
         facts = CATALOGUE.get(str(keys.get("loader")))
-    if facts is None or keys.get("loader") == "folder":
+    if facts is None or keys.get("loader") in ("folder", "table", "hf"):
         root = keys.get("root")
         here = None if root is None else Path(str(root)).expanduser().is_dir()
         return [name, None, None, None, None, None, _yes_or_no(here), None, remark]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.images import files_below
+from biotune.datasets.source import Indices
 from biotune.errors import DataError
 
 
@@ -63,3 +66,22 @@ def passed_over(root: Path, names: Collection[str]) -> list[str]:
     """
     taken = set(names)
     return sorted(name for name in files_below(root, hidden=True) if name not in taken)
+
+
+def numbered_groups(ids: Iterable[str]) -> Indices:
+    """Return the (N,) number of each image's group; an image without an id counts as a group of its own.
+
+    Args:
+        ids: One id per image, such as a patient's; blank where unknown.
+    """
+    numbers: dict[str, int] = {}
+    # the NUL character keeps an image's position distinct from all ids
+    keys = [id_.strip() or f"\0{position}" for position, id_ in enumerate(ids)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def in_order(names: set[str]) -> tuple[str, ...]:
+    """Return the names of classes in alphabetical order, or if all are numbers in that of the numbers."""
+    if all(name.isascii() and name.isdigit() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))

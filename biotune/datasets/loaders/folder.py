@@ -11,14 +11,9 @@ import numpy as np
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.images import IMAGE_SUFFIXES, image_names, is_hidden, open_image
 from biotune.datasets.loaders.files import fingerprint, local_root, passed_over
-from biotune.datasets.source import SPLITS, Source
+from biotune.datasets.source import SPLITS, Source, split_of
 from biotune.errors import DataError
 
-_SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 _LAYOUT = "a folder of images with one folder per class, or train, val and test folders of these"
 
 
@@ -105,7 +100,7 @@ def _split_folders(root: Path, config: DatasetConfig) -> dict[str, Path]:
     """The folders of the splits by split; a folder with such a name that holds images rather than folders is a class."""
     folders: dict[str, Path] = {}
     for child in _visible(root, config):
-        split = _SPLIT_NAMES.get(child.name.lower())
+        split = split_of(child.name)
         if split is None or not any(inner.is_dir() for inner in _visible(child, config)):
             continue
         if split in folders:

@@ -10,8 +10,8 @@ import numpy as np
 from biotune.config.sections import DatasetConfig
 from biotune.datasets.catalogue import CATALOGUE
 from biotune.datasets.images import open_image
-from biotune.datasets.loaders.files import fingerprint, local_root
-from biotune.datasets.source import Indices, Source
+from biotune.datasets.loaders.files import fingerprint, local_root, numbered_groups
+from biotune.datasets.source import Source
 from biotune.errors import DataError
 
 CLASSES = ("benign", "malignant")
@@ -57,20 +57,8 @@ def load(config: DatasetConfig) -> Source:
         names=names,
         read=lambda index: open_image(root / names[index]),
         fingerprint=files,
-        groups=patients([row["patient_id"] for row in rows]),
+        groups=numbered_groups([row["patient_id"] for row in rows]),
     )
-
-
-def patients(ids: list[str]) -> Indices:
-    """Return the (N,) number of each image's patient; an image without an id counts as a patient of its own.
-
-    Args:
-        ids: One patient id per image; blank where unknown.
-    """
-    numbers: dict[str, int] = {}
-    # the NUL character keeps an image's position distinct from all ids
-    keys = [id_.strip() or f"\0{position}" for position, id_ in enumerate(ids)]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

@@ -69,17 +69,42 @@ def split_folder(root: Path, patch: pytest.MonkeyPatch) -> None:
     folder_tree(root, {f"{split}/{name}": 2 for split in SPLITS for name in ("cat", "dog")})
 
 
+def table(root: Path, patch: pytest.MonkeyPatch) -> None:
+    folder_tree(root, {"images": 6})
+    rows = [f"images/{number:03d}.png,{('cat', 'dog')[number % 2]},{SPLITS[number // 2]}" for number in range(6)]
+    (root / "labels.csv").write_text("\n".join(["image,label,split", *rows]))
+
+
+def hf_saved(root: Path, patch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    images = [Image.new("RGB", (9, 8), (20 * number, 0, 0)) for number in range(6)]
+    datasets.Dataset.from_dict({"image": images, "label": [0, 1] * 3}, features=features).save_to_disk(root)
+
+
+def hf_folder(root: Path, patch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    patch.setattr(datasets.config, "HF_DATASETS_CACHE", root.parent / "hf-cache")
+    split_folder(root, patch)
+
+
 COPIES = {
     "digits": Copy("digits", None),
     "folder": Copy("folder", plain_folder),
     "folder, split": Copy("folder", split_folder),
     "cub": Copy("cub", lambda root, patch: cub_tree(root) and None),
     "isic2020": Copy("isic2020", isic2020),
+    "table": Copy("table", table, {"table": "labels.csv"}),
+    "hf, saved": Copy("hf", hf_saved),
+    "hf, folder": Copy("hf", hf_folder),
     "dermamnist": Copy("medmnist", medmnist, {"source_size": 28}),
     **{name: Copy("torchvision", make) for name, make in MAKERS.items()},
 }
 COPIES["dtd"].options["partition"] = 1
 COPIES["fgvc_aircraft"].options["annotation"] = "variant"
+NEEDS = {"medmnist": "medmnist", "hf": "datasets"}  # loader → the library that it needs
 ON_DISK = [name for name, copy in COPIES.items() if copy.make]
 
 
@@ -95,8 +120,8 @@ def make(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 
     def made(name: str) -> DatasetConfig:
         copy = COPIES[name]
-        if copy.loader == "medmnist":
-            pytest.importorskip("medmnist")
+        if copy.loader in NEEDS:
+            pytest.importorskip(NEEDS[copy.loader])
         if copy.make:
             copy.make(tmp_path / "copy", monkeypatch)
         return config(name, tmp_path / "copy")
@@ -105,7 +130,10 @@ def make(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 
 
 def test_every_loader_and_every_named_dataset_is_held_to_the_contract() -> None:
-    assert {copy.loader for copy in COPIES.values()} >= {"cub", "digits", "folder", "isic2020", "medmnist", "torchvision"}
+    assert {copy.loader for copy in COPIES.values()} >= {
+        *("cub", "digits", "folder", "hf"),
+        *("isic2020", "medmnist", "table", "torchvision"),
+    }
     assert {copy.loader for copy in COPIES.values()} <= set(LOADERS)
     assert {name for name, facts in CATALOGUE.items() if facts.loader == "torchvision"} <= set(COPIES)
 
@@ -174,8 +202,8 @@ def test_the_fingerprint_of_bundled_images_follows_what_changes_them() -> None:
 def test_a_root_that_is_not_there_is_one_clear_line_without_the_network(
     name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if COPIES[name].loader == "medmnist":
-        pytest.importorskip("medmnist")
+    if COPIES[name].loader in NEEDS:
+        pytest.importorskip(NEEDS[COPIES[name].loader])
     monkeypatch.setattr("socket.socket.connect", partial(pytest.fail, "a copy was looked for on the network"))
     with pytest.raises(DataError) as error:
         find_dataset(config(name, tmp_path / "nowhere"), 1)
