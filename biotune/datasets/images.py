@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from biotune.config.key import Sides, height_and_width
 
@@ -22,8 +22,12 @@ ValueRange = tuple[float, float]  # what becomes black, and what becomes white
 EIGHT_BIT, WIDE, FLOAT = "8-bit", "16-bit", "float"  # kinds of values
 TYPE_RANGE: ValueRange = (0.0, 65535.0)  # of 16-bit integers
 
-# suffixes of image files: torchvision's IMG_EXTENSIONS, copied because its import takes two seconds
+# suffixes of image files: torchvision's IMG_EXTENSIONS, copied because its import takes two seconds, and what else browsers
+# and phones write
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES += (".jfif", ".gif", ".avif", ".heic", ".heif")
+# kinds of images in an ISO base media file: what its header names them
+_AVIF_BRANDS, _HEIC_BRANDS = (b"avif", b"avis"), (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 # what systems and programs leave among images, besides names that begin with a dot (.ipynb_checkpoints, ._image.jpg)
 _LEFTOVERS = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
@@ -103,22 +107,50 @@ class Geometry(Protocol):
         """Return the geometry for another image size in pixels; None changes nothing."""
 
 
-def open_image(path: Path) -> Image.Image:
-    """Open an image without decoding it.
+def open_image(file: Path | BinaryIO) -> Image.Image:
+    """Open an image without decoding it; of several pages or frames the first.
 
     Args:
-        path: The image file.
+        file: The image file, or its content.
 
     Raises:
-        ValueError: It would decode to more pixels than `Image.MAX_IMAGE_PIXELS`.
+        ValueError: It would decode to more pixels than `Image.MAX_IMAGE_PIXELS`, or its format needs a further package.
         OSError: The file is missing or not an image.
     """
-    image = Image.open(path)
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError:
+        _learn_format(file)
+        image = Image.open(file)
     # Pillow only warns, and a filter may suppress the warning
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         image.close()
         raise ValueError(f"{image.width}×{image.height} pixels are more than the {Image.MAX_IMAGE_PIXELS:,} allowed")
     return image
+
+
+def _learn_format(file: Path | BinaryIO) -> None:
+    """Teach Pillow the format of a file that it does not know.
+
+    Raises:
+        ValueError: A package is missing.
+    """
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            header = opened.read(12)
+    else:
+        file.seek(0)
+        header = file.read(12)
+        file.seek(0)
+    brand = header[8:12] if header[4:8] == b"ftyp" else b""
+    if brand in _AVIF_BRANDS and "AVIF" not in Image.OPEN:
+        raise ValueError("it is an AVIF image, which needs Pillow 11.3 or newer: pip install --upgrade pillow")
+    if brand in _HEIC_BRANDS:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise ValueError("it is a HEIC image, which needs a further package: pip install 'biotune[heic]'") from error
+        register_heif_opener()
 
 
 def kind_of(image: Image.Image) -> str:

@@ -193,3 +193,17 @@ def test_skipping_that_empties_a_class_is_refused(tmp_path: Path, cache: Path, e
         (root / "a" / f"{index}.png").write_text("no image")
     with pytest.raises(DataError):
         load_dataset(find_dataset(folder_config(root, skip_broken=True)), eight)
+
+
+@pytest.mark.parametrize("words", [("Training", "VALID", "Testing"), ("TRAIN", "Validation", "TEST"), ("train", "dev", "test")])
+def test_split_folders_have_the_names_that_people_give_them(tmp_path: Path, words: tuple[str, str, str]) -> None:
+    root = folder_tree(tmp_path, {f"{word}/{name}": 2 for word in words for name in ("a", "b")})
+    for left in ("Thumbs.db", ".DS_Store", "desktop.ini", "__MACOSX/Train/a/._000.png", ".ipynb_checkpoints/a/000.png"):
+        (root / left).parent.mkdir(parents=True, exist_ok=True)
+        (root / left).write_bytes(b"x")
+        below = root / words[0] / "a" / left
+        below.parent.mkdir(parents=True, exist_ok=True)
+        below.write_bytes(b"x")
+    source = folder.load(folder_config(root))
+    assert source.classes == ("a", "b")
+    assert [source.splits.tolist().count(split) for split in ("train", "val", "test")] == [4, 4, 4]
