@@ -42,6 +42,11 @@ class DataConfig:
     """Keys of `biotune data check`."""
 
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    page: str | None = key(
+        "data_check.html",
+        "HTML page to write, with what was found and a contact sheet of every class; null for none.",
+        path="files",
+    )
     plugins: list[str] = _plugins()
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -231,6 +231,22 @@ def to_rgb(image: Image.Image, value_range: ValueRange | None = None) -> Image.I
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def to_view(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
+    """Decode to 8-bit RGB to look at: as `to_rgb`, but values of more than 8 bits have the range of the image itself.
+
+    Args:
+        image: The opened image.
+        value_range: The range to use instead.
+    """
+    if value_range is None and kind_of(image) != EIGHT_BIT:
+        with suppress(ValueError):
+            values = values_of(image)
+            finite = values[np.isfinite(values)]
+            if finite.size and finite.min() < finite.max():
+                value_range = float(finite.min()), float(finite.max())
+    return to_rgb(image, value_range)
 
 
 def _scaled(values: NDArray[Any], value_range: ValueRange) -> Image.Image:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.patches import Rectangle
-from PIL import Image
 
-from biotune.datasets.images import to_rgb
+from biotune.datasets.images import open_image, to_rgb
 from biotune.report.mistakes import surest_mistakes
 from biotune.report.read import Run
 from biotune.report.style import MUTED, NARROW, VERMILION, Drawing, drawable, figure_with_axes, finish
+from biotune.report.thumbnails import draft, thumbnail
 from biotune.store.files import MISTAKES
 
 _LONGEST_NAME = 12
 _MOST_NAMED, _MOST_COUNTED, _MOST_DRAWN = 24, 16, 40
-_THUMBNAIL = 112  # pixels
 
 
 @dataclass(frozen=True)
@@ -87,19 +84,15 @@ def worst(run: Run) -> list[Mistake]:
 
 
 def _thumbnail(file: Path | None) -> str | None:
-    """A small JPEG as a data URI; None if the file is missing or not an image."""
+    """A small image as a data URI; None if the file is missing or not an image."""
     try:
         if file is None or not file.is_file():
             return None
-        with Image.open(file) as opened:
-            opened.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))  # decodes large JPEGs at a fraction of their size
-            upright = to_rgb(opened)
-        upright.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        content = io.BytesIO()
-        upright.save(content, format="JPEG", quality=82)
+        with open_image(file) as opened:
+            draft(opened)
+            return thumbnail(to_rgb(opened))
     except Exception:  # Pillow raises errors of any type on a broken file; the page works without the image
         return None
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
 
 
 def draw_confusion(run: Run) -> Drawing:

@@ -44,10 +44,13 @@ def fill(root: Path, name: str, crop: int = 8) -> None:
 
 
 def test_a_whole_copy_is_confirmed_and_leaves_no_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "check", "dataset=digits"]) == 0
+    assert main(["data", "check", "dataset=digits", "page=null"]) == 0
     out = capsys.readouterr().out
-    assert "1,397" in out and "differs" not in out and "the copy is complete" in out
+    assert "1,397" in out and "differs" not in out and "the copy is complete" in out and "data_check.html" not in out
     assert list(here.iterdir()) == []
+    assert main(["data", "check", "dataset=digits"]) == 0
+    assert "page       data_check.html" in capsys.readouterr().out
+    assert [path.name for path in here.iterdir()] == ["data_check.html"]
 
 
 def test_a_broken_image_is_named_with_status_1(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +59,7 @@ def test_a_broken_image_is_named_with_status_1(here: Path, capsys: pytest.Captur
     (root / "dog" / "2.png").write_bytes((root / "dog" / "2.png").read_bytes()[:50])
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 1
     out = capsys.readouterr().out
-    assert "broken: dog/2.png (" in out and "1 broken images." in out
+    assert "broken: dog/2.png (" in out and "1 broken image. Replace or remove" in out
 
 
 def test_copies_that_spoil_scores_are_named_and_leftovers_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +67,7 @@ def test_copies_that_spoil_scores_are_named_and_leftovers_counted(here: Path, ca
     for split in ("train", "test"):
         images(root / split)
     (root / "train" / "cat" / ".ipynb_checkpoints").mkdir()
-    for name in (".ipynb_checkpoints/0-checkpoint.png", "Thumbs.db", "notes.txt", "phone.HEIC"):
+    for name in (".ipynb_checkpoints/0-checkpoint.png", "Thumbs.db", "notes.txt", "phone.MOV"):
         (root / "train" / "cat" / name).write_bytes(b"x")
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 0
     out = " ".join(capsys.readouterr().out.split())
@@ -74,12 +77,89 @@ def test_copies_that_spoil_scores_are_named_and_leftovers_counted(here: Path, ca
     assert "copies in several splits and with different labels: " in out
     assert any(name in out for name in ("train/cat/0.png, train/dog/0.png, test/cat/0.png, test/dog/0.png", *named))
     assert "4 images lie in more than one split, so that scores are too good" in out
-    assert "Passed over, as they are no images of the dataset: 1 .heic, 1 .txt, 2 hidden." in out
+    assert "Passed over, as they are no images of the dataset: 1 .mov, 1 .txt, 2 hidden." in out
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["passed_over"] == {".heic": 1, ".txt": 1, "hidden": 2}
+    assert told["passed_over"] == {".mov": 1, ".txt": 1, "hidden": 2}
     assert len(told["copies"]) == 4
     assert all(one["across_splits"] and one["labels_differ"] and len(one["pictures"]) == 4 for one in told["copies"])
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_any_image_is_decoded(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("biotune.datasets.check.check_copy", lambda *arguments: pytest.fail("images were decoded"))
+    (here / "folder.html").mkdir()
+    for page, reason in (("nowhere/a.html", "nowhere is not a folder"), ("folder.html", "is a folder")):
+        assert main(["data", "check", "dataset=digits", f"page={page}"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"biotune: page={page}: ") and reason in error and "page=null for none" in error
+        assert len(error.splitlines()) == 1
+
+
+def photographs(root: Path) -> Path:
+    """Parts of two photographs; one of the training set lies in the test set again, smaller and compressed."""
+    from sklearn.datasets import load_sample_images
+
+    for name, pixels in zip(("cat", "dog"), load_sample_images().images, strict=True):
+        for split, count in (("train", 6), ("test", 2)):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                x, y = (97 * number + (50 if split == "test" else 0)) % 480, 61 * number % 260
+                part = Image.fromarray(pixels).crop((x, y, x + 160, y + 160))
+                part.save(root / split / name / f"{number}.png")
+    with Image.open(root / "train" / "cat" / "3.png") as leaked:
+        leaked.resize((96, 96)).save(root / "test" / "cat" / "again.jpg", quality=70)
+    return root
+
+
+def test_near_duplicates_across_splits_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("imagehash")
+    root = photographs(here / "images")
+    check = ["data", "check", "dataset=folder", f"dataset.root={root}"]
+    assert main(check) == 0
+    out = capsys.readouterr().out
+    assert (
+        "1 set of near duplicates lies in several splits, so that scores are too good: train/cat/3.png ~ test/cat/again.jpg"
+        in out
+    )
+    assert main([*check, "--json", "page=null"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    near = {"pictures": ["train/cat/3.png", "test/cat/again.jpg"], "across_splits": True, "labels_differ": False}
+    assert told["near_duplicates"] == [near] and told["copies"] == [] and told["page"] is None
+    assert told["sizes"]["median"] == [160, 160] and told["sizes"]["smallest"] == [96, 96]
+    assert told["classes"][0] == {"class": "cat", "train": 6, "val": 0, "test": 3, "lacks": None}
+
+
+def test_without_the_package_for_near_duplicates_the_extra_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("biotune.datasets.near.find_spec", lambda name: None)
+    root = photographs(here / "images")
+    assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 0
+    assert (
+        "Near duplicates were not looked for. Install what finds them: pip install 'biotune[check]'" in capsys.readouterr().out
+    )
+    assert main(["data", "check", "dataset=folder", f"dataset.root={root}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["near_duplicates"] is None
+
+
+def test_a_table_is_checked_with_what_was_guessed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = images(here / "images")
+    rows = [f"{name}/{number}.png,{name},{number}" for name in ("cat", "dog") for number in range(4)]
+    (root / "labels.csv").write_text("\n".join(["file,label,patient", *rows]))
+    check = ["data", "check", "dataset=table", f"dataset.root={root}", "dataset.table=labels.csv"]
+    assert main(check) == 0
+    out = capsys.readouterr().out
+    assert "read as: columns guessed by their names: file (image), label (label), patient (group)." in out
+    (root / "labels.csv").write_text("\n".join(["file,label,patient", *rows, "gone.png,cat,9", "cat/0.png,,1"]))
+    assert main(check) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        "1 row names a file that is missing",
+        "1 row has no label",
+        "1 row repeats the image of an earlier row",
+    ]
 
 
 def test_copies_in_one_class_are_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
