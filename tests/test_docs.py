@@ -90,6 +90,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(12):
             pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "images" / name / f"{index}.png")
+    listed = [f"{name}/{index}.png,{name}" for name in ("one", "two") for index in range(12)]
+    (folder / "images" / "labels.csv").write_text("\n".join(["image,label", *listed]) + "\n")
     cub = folder / "cub" / "CUB_200_2011"
     lists: dict[str, list[str]] = {
         name: [] for name in ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
@@ -138,6 +140,8 @@ def words_for(command: tuple[str, ...], place: Path, run_dir: Path) -> list[str]
     words = [
         word for word in words if word != "dataset.download=true" and not word.lstrip("+").startswith(("hydra.", "hydra/"))
     ]
+    if words[:2] == ["data", "check"]:
+        words.append(f"page={run_dir.with_suffix('.html')}")
     if str(place / "other") in words:
         words += ["--out", str(run_dir.with_suffix(".html"))]
     if words[0] in TINY:

@@ -13,7 +13,7 @@ from biotune.report.read import Run, Score
 from biotune.report.run_page import template
 from biotune.report.verdict import about_model
 
-_OWN_IMAGES = "folder"  # the dataset of images that only the user has
+_OWN_IMAGES = ("folder", "table")  # datasets of images that only the user has
 _LIBRARIES = {"onnx": "onnx", "torchscript": "pytorch", "timm": "timm"}  # as the Hub calls them; safetensors: the network's own
 
 
@@ -60,7 +60,7 @@ def render_card(run: Run, exported: Exported) -> str:
             exported=exported,
             height=height,
             width=width,
-            data="images of one's own" if _is_own(run) else run.config["dataset"]["name"],
+            data="images of one's own" if _is_own(run) else _dataset(run),
             multiples=list(zip(run.schedule.blocks, run.schedule.lr_weights, strict=True)),
             score_names=columns,
             trained=_trained(run, columns),
@@ -70,11 +70,18 @@ def render_card(run: Run, exported: Exported) -> str:
 
 
 def _is_own(run: Run) -> bool:
-    return bool(run.config["dataset"]["name"] == _OWN_IMAGES)
+    dataset = run.config["dataset"]
+    # one that the user has given a name is told by it
+    return dataset["name"] in _OWN_IMAGES or (dataset["name"] == "hf" and not dataset.get("hub"))
+
+
+def _dataset(run: Run) -> str:
+    """The name of a dataset that others have too; on the Hub, that of its repository."""
+    return str(run.config["dataset"].get("hub") or run.config["dataset"]["name"])
 
 
 def _title(run: Run) -> str:
-    return f"{run.config['backbone']['name']} fine-tuned on {'own images' if _is_own(run) else run.config['dataset']['name']}"
+    return f"{run.config['backbone']['name']} fine-tuned on {'own images' if _is_own(run) else _dataset(run)}"
 
 
 def _seed(run: Run) -> int | None:
@@ -99,7 +106,7 @@ def _confirmed(run: Run) -> Score | None:
 
 def _header(run: Run, exported: Exported) -> dict[str, Any]:
     """The metadata of the Hub's model cards."""
-    dataset = run.config["dataset"]["name"]
+    dataset = _dataset(run)
     metrics = list(run.scores[run.method])
     header: dict[str, Any] = {
         "library_name": _LIBRARIES.get(exported.kind, exported.library),

@@ -23,7 +23,7 @@ from biotune.backbones.fitting import load_weights
 from biotune.backbones.network import Preprocessing, main_output
 from biotune.backbones.registry import build_network
 from biotune.config.sections import BackboneConfig
-from biotune.datasets.images import ValueRange, bombs_refused, image_names, prepare
+from biotune.datasets.images import ValueRange, bombs_refused, image_names, open_image, prepare
 from biotune.datasets.parallel import in_parallel
 from biotune.errors import DataError, RunFolderError, one_line
 from biotune.store.files import MODEL, MODEL_FACTS, PREDICTIONS, UNFINISHED, write_table, write_whole
@@ -240,7 +240,7 @@ class Model:
         return (logits[0] / self.temperature).softmax(1)
 
     def _open(self, file: Path) -> Tensor:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             return self.prepare(image)
 
 

@@ -59,15 +59,23 @@ def test_the_header_names_what_loads_the_model(kind: str, library: str, run: Pat
     assert header["license"] == "unknown"
 
 
-def test_images_of_ones_own_and_their_place_are_not_published(run: Path) -> None:
+@pytest.mark.parametrize("name", ["folder", "table", "hf"])
+def test_images_of_ones_own_and_their_place_are_not_published(run: Path, name: str) -> None:
     config = yaml.safe_load((run / ".hydra/config.yaml").read_text())
-    config["dataset"] = {"name": "folder", "root": "/home/me/secret"}
+    config["dataset"] = {"name": name, "root": "/home/me/secret"}
     (run / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
     (run / ".hydra/overrides.yaml").write_text("[dataset.root=/home/me/secret]\n")
     text = card(run)
     assert "secret" not in text and "/home" not in text
     assert "datasets" not in header_of(text)
     assert "| data | images of one's own, 3 classes |" in text
+
+
+def test_a_dataset_of_the_hub_is_named_as_the_hub_names_it(run: Path) -> None:
+    config = yaml.safe_load((run / ".hydra/config.yaml").read_text())
+    config["dataset"] = {"name": "hf", "hub": "me/birds"}
+    (run / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
+    assert header_of(card(run))["datasets"] == ["me/birds"]
 
 
 def test_every_final_training_run_has_a_row_and_the_exported_one_is_marked(run: Path) -> None:

@@ -184,3 +184,15 @@ def test_hidden_files_are_not_classified(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     assert list(image_files([str(tmp_path)])) == [tmp_path / "a.png", tmp_path / "deep" / "b.png"]
+
+
+def test_phones_images_are_classified_like_others(run_folder, images, tmp_path, monkeypatch):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    file = sorted(images.rglob("*.png"))[0]
+    with Image.open(file) as image:
+        image.convert("RGB").resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / "a.heic", quality=100)
+        image.convert("RGB").resize((64, 64), Image.Resampling.NEAREST).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if not kind.startswith("HEI")])  # as in a new process
+    model = biotune.load_model(run_folder)
+    heic, png = model.probabilities([tmp_path / "a.heic", tmp_path / "a.png"])
+    assert torch.allclose(heic, png, atol=0.02)
