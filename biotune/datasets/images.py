@@ -24,8 +24,10 @@ TYPE_RANGE: ValueRange = (0.0, 65535.0)  # of 16-bit integers
 
 # suffixes of image files: torchvision's IMG_EXTENSIONS, copied because its import takes two seconds, and what else browsers
 # and phones write
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-IMAGE_SUFFIXES += (".jfif", ".gif", ".avif", ".heic", ".heif")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
+    *(".jfif", ".gif", ".avif", ".heic", ".heif"),
+)
 # kinds of images in an ISO base media file: what its header names them
 _AVIF_BRANDS, _HEIC_BRANDS = (b"avif", b"avis"), (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 

@@ -25,7 +25,7 @@ _BANDS = _DISTANCE + 1  # if so many bands of bits are compared, one of them is 
 _NEIGHBOURS = 128  # images of one band that an image is compared with
 _DIFFERENCE = 0.15  # largest root mean square difference of two thumbnails, as a share of their contrast
 _LEAST_CONTRAST = 8.0  # grey levels: plain images differ if their colours do
-_AT_ONCE = 20_000  # pairs
+_AT_ONCE = 4_000  # pairs
 _ONES = np.array([number.bit_count() for number in range(256)], dtype=np.uint8)
 
 

@@ -13,10 +13,10 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from biotune.errors import RunFolderError
 from biotune.report.read import read_rows, read_state
-from biotune.report.run_page import template
 from biotune.report.runs_page import apart
 from biotune.report.statistics import COLUMNS, notes, seeds_text, summarise, table_rows
 from biotune.report.style import BLUE, MUTED, WIDE, Drawing, biotune_style, figure_with_axes, finish, label
+from biotune.report.templating import template
 from biotune.report.verdict import final_settings
 from biotune.store.files import write_text
 from biotune.store.folders import make_folder

@@ -15,7 +15,7 @@ from biotune.datasets.copies import Copies
 from biotune.datasets.images import bombs_refused, to_view
 from biotune.datasets.parallel import in_parallel
 from biotune.report.data_remarks import remarks
-from biotune.report.run_page import template
+from biotune.report.templating import template
 from biotune.report.thumbnails import draft, thumbnail
 from biotune.store.files import write_text
 

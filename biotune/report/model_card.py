@@ -10,7 +10,7 @@ import yaml
 
 from biotune.config.key import height_and_width
 from biotune.report.read import Run, Score
-from biotune.report.run_page import template
+from biotune.report.templating import template
 from biotune.report.verdict import about_model
 
 _OWN_IMAGES = ("folder", "table")  # datasets of images that only the user has

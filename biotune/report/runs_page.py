@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from biotune.report.plots import draw_score, in_percent, legend_above
 from biotune.report.read import METHODS, Run, Score
-from biotune.report.run_page import command, score_text, template
+from biotune.report.run_page import command
 from biotune.report.strip import Strip, draw_strips
 from biotune.report.style import (
     BLUE,
@@ -32,6 +32,7 @@ from biotune.report.style import (
     finish,
     label,
 )
+from biotune.report.templating import score_text, template
 from biotune.report.verdict import EVOLVED, failures_text, method_name
 from biotune.store.files import write_text
 

@@ -23,8 +23,9 @@ from biotune.report.classes import worst
 from biotune.report.plots import chosen_schedule
 from biotune.report.read import read_run
 from biotune.report.run import write_report
-from biotune.report.run_page import command, duration, gain, lead
+from biotune.report.run_page import command, gain, lead
 from biotune.report.runs_page import apart, best_over_folds, write_comparison
+from biotune.report.templating import duration
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -82,8 +82,9 @@ def load(config: DatasetConfig) -> Source:
     table = TableFile(file)
     found = {what: find_column(config, what, table.columns, str(file)) for what in (IMAGE, LABEL, SPLIT, GROUP)}
     remarks = []
-    if found[SPLIT] is not None and named(config, SPLIT) is None and not _holds_splits(table, found[SPLIT]):
-        remarks.append(f"column {found[SPLIT]} holds no splits (train, val, test) and is not used.")
+    split = found[SPLIT]
+    if split is not None and named(config, SPLIT) is None and not _holds_splits(table, split):
+        remarks.append(f"column {split} holds no splits (train, val, test) and is not used.")
         found[SPLIT] = None
     files = _Files(root, file.parent)
     rows = _read(table, found, files)
