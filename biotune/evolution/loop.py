@@ -1,7 +1,7 @@
 """The search as ask and tell (BioTune, section 2): proposes schedules, receives evaluations, yields generations.
 
 The caller controls the training: `for generation in evolve(...)` may stop, write and print between two generations, and a
-custom training loop can call a `Search` directly.
+custom training loop can call a `GenerationalSearch` directly.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def evolve(
     Yields:
         Each finished generation.
     """
-    search = Search(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
+    search = GenerationalSearch(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
     while not search.over:
         batch = search.ask()
         generation = search.tell(evaluate(batch.schedules, batch.folds))
@@ -72,8 +72,8 @@ def evolve(
             yield generation
 
 
-class Search:
-    """A search with an ask-and-tell interface.
+class GenerationalSearch:
+    """A search with an ask-and-tell interface for a batch of schedules at a time.
 
     Call `ask` and `tell` alternately until `over`; the same seed and the same evaluations give the same search.
     """
@@ -94,7 +94,7 @@ class Search:
             ValueError: The settings ask for an asynchronous search, which has no batches.
         """
         if settings.mating == "asynchronous":
-            raise ValueError("Search: evolution.mating=asynchronous has no batches. Use AsynchronousSearch.")
+            raise ValueError("GenerationalSearch: evolution.mating=asynchronous has no batches. Use AsynchronousSearch.")
         self._settings = settings
         self._state = state = SearchState(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
         self._searcher = build_searcher(settings, state.rng, len(blocks) + 1, state.toolbox, state.population, state.history)
@@ -113,7 +113,7 @@ class Search:
             ValueError: The search is over.
         """
         if self.over:
-            raise ValueError("Search.ask: the search is over. Ask while not search.over.")
+            raise ValueError("GenerationalSearch.ask: the search is over. Ask while not search.over.")
         if self._batch is None:
             self._batch = self._batch_of(next(self._open.steps))
         return self._batch
@@ -132,10 +132,10 @@ class Search:
         """
         batch = self._batch
         if batch is None:
-            raise ValueError("Search.tell: no batch is waiting for evaluations. Call ask first.")
+            raise ValueError("GenerationalSearch.tell: no batch is waiting for evaluations. Call ask first.")
         if len(evaluations) != len(batch.schedules):
             raise ValueError(
-                f"Search.tell: {len(evaluations)} evaluations for {len(batch.schedules)} schedules. "
+                f"GenerationalSearch.tell: {len(evaluations)} evaluations for {len(batch.schedules)} schedules. "
                 "Give one per schedule, in the batch's order."
             )
         for individual, schedule, fold, evaluation in zip(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,6 +58,8 @@ class Economy:
 
 
 Distinct = dict[tuple[int, str], tuple[int, Schedule]]  # by fold and key: the first position in the batch, and the schedule
+Chunks = Generator[Sequence[Trial], Sequence[TrialResult], None]  # yields trials, and is sent their results in order
+Steps = Generator[Sequence[Trial], Sequence[TrialResult], list[Evaluation]]
 
 
 @dataclass
@@ -104,6 +106,25 @@ class ScheduleFitness:
         Returns:
             One evaluation per schedule, in order; the costs of duplicates are with the first one.
         """
+        steps = self.evaluating(schedules, folds)
+        try:
+            trials = next(steps)
+            while True:
+                trials = steps.send(self.executor.run(trials))
+        except StopIteration as stop:
+            evaluations: list[Evaluation] = stop.value
+            return evaluations
+
+    def evaluating(self, schedules: Sequence[Schedule], folds: int | Sequence[int]) -> Steps:
+        """Evaluate a batch whose trials the caller runs: each step yields trials and is sent their results in order.
+
+        Args:
+            schedules: The batch; some may be equal or empty.
+            folds: The fold to train and validate on, one for all or one per schedule.
+
+        Returns:
+            The steps; their value is what a call returns.
+        """
         own = [folds] * len(schedules) if isinstance(folds, int) else list(folds)
         pairs = list(zip(own, schedules, strict=True))
         owners: dict[str, int] = {}
@@ -113,11 +134,11 @@ class ScheduleFitness:
                 distinct.setdefault((fold, schedule.key), (index, schedule))
         sd = residual_sd([list(rows.values()) for rows in self._complete.values()]) if self.economy.racing else None
         if sd is None:
-            self._train(distinct, self.seeds, owners)
+            yield from self._train(distinct, self.seeds, owners)
         else:
             for number, seed in enumerate(self.seeds):
                 distinct = self._contenders(distinct, self.seeds[:number], sd)
-                self._train(distinct, (seed,), owners)
+                yield from self._train(distinct, (seed,), owners)
         for fold, schedule in pairs:
             self._note_complete(schedule, fold)
         return [self._aggregate(index, schedule, fold, owners) for index, (fold, schedule) in enumerate(pairs)]
@@ -178,8 +199,8 @@ class ScheduleFitness:
             return PredictedPruning(self.epochs, self.economy.finalists, self.economy.trainings, self.metric)
         return Pruning()
 
-    def _train(self, distinct: Distinct, seeds: Sequence[int], owners: dict[str, int]) -> None:
-        """Run the trials whose results are not known, and record in `owners` the schedule of the batch they belong to."""
+    def _train(self, distinct: Distinct, seeds: Sequence[int], owners: dict[str, int]) -> Chunks:
+        """Have the trials run whose results are not known, and record in `owners` the schedule of the batch they belong to."""
         fresh: dict[str, Trial] = {}
         for (fold, _), (index, schedule) in distinct.items():
             for seed in seeds:
@@ -189,7 +210,7 @@ class ScheduleFitness:
                     owners[trial.key] = index
         for chunk in self.pruning.chunks(list(fresh.values())):
             trials = [replace(trial, floor=self.pruning.floor(trial)) for trial in chunk]
-            self.take_in(trials, self.executor.run(trials))
+            self.take_in(trials, (yield trials))
 
     def _trial(self, schedule: Schedule, fold: int, seed: int) -> Trial:
         return Trial(schedule, fold, seed, self.epochs, self.lr)

@@ -9,7 +9,7 @@ import pytest
 
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation
-from biotune.evolution.loop import Batch, Search, evolve
+from biotune.evolution.loop import Batch, GenerationalSearch, evolve
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation, Status
@@ -52,7 +52,7 @@ def plain(generation: Generation) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_loop_of_ones_own_gets_what_evolve_yields(kind: str) -> None:
-    search = Search(settings(**KINDS[kind]), BLOCKS, seed=5)
+    search = GenerationalSearch(settings(**KINDS[kind]), BLOCKS, seed=5)
     mine: list[Generation] = []
     while not search.over:
         batch = search.ask()
@@ -67,7 +67,7 @@ def test_a_loop_of_ones_own_gets_what_evolve_yields(kind: str) -> None:
 
 
 def test_a_batch_says_whose_schedules_it_holds_and_on_which_fold() -> None:
-    search = Search(settings(), BLOCKS, seed=0)
+    search = GenerationalSearch(settings(), BLOCKS, seed=0)
     first = search.ask()
     assert [individual.number for individual in first.individuals] == list(range(6))
     assert {individual.origin for individual in first.individuals} == {"initial"}
@@ -83,7 +83,7 @@ def test_a_batch_says_whose_schedules_it_holds_and_on_which_fold() -> None:
 
 def test_sequential_mating_learns_of_each_child_before_it_draws_the_next() -> None:
     batches = []
-    search = Search(settings(mating="sequential", folds=1), BLOCKS, seed=0)
+    search = GenerationalSearch(settings(mating="sequential", folds=1), BLOCKS, seed=0)
     while not search.over:
         batches.append(search.ask())
         search.tell(answers(batches[-1]))
@@ -91,7 +91,7 @@ def test_sequential_mating_learns_of_each_child_before_it_draws_the_next() -> No
 
 
 def test_asking_again_gives_the_same_batch_and_draws_nothing() -> None:
-    once, twice = Search(settings(), BLOCKS, seed=1), Search(settings(), BLOCKS, seed=1)
+    once, twice = GenerationalSearch(settings(), BLOCKS, seed=1), GenerationalSearch(settings(), BLOCKS, seed=1)
     while not once.over:
         assert twice.ask() is twice.ask()
         one, other = once.tell(answers(once.ask())), twice.tell(answers(twice.ask()))
@@ -101,7 +101,7 @@ def test_asking_again_gives_the_same_batch_and_draws_nothing() -> None:
 
 
 def test_only_the_last_batch_of_a_generation_completes_it() -> None:
-    search = Search(settings(folds=1), BLOCKS, seed=0)
+    search = GenerationalSearch(settings(folds=1), BLOCKS, seed=0)
     finished = []
     while not search.over:
         finished.append(search.tell(answers(search.ask())) is not None)
@@ -109,7 +109,7 @@ def test_only_the_last_batch_of_a_generation_completes_it() -> None:
 
 
 def test_a_search_that_is_over_is_not_asked() -> None:
-    search = Search(settings(generations=0), BLOCKS, seed=0)
+    search = GenerationalSearch(settings(generations=0), BLOCKS, seed=0)
     search.tell(answers(search.ask()))
     assert search.over
     with pytest.raises(ValueError, match="the search is over"):
@@ -120,17 +120,17 @@ def test_a_search_that_is_over_is_not_asked() -> None:
 
 def test_nothing_is_told_before_it_is_asked() -> None:
     with pytest.raises(ValueError, match="Call ask first"):
-        Search(settings(), BLOCKS, seed=0).tell([])
+        GenerationalSearch(settings(), BLOCKS, seed=0).tell([])
 
 
 def test_a_search_without_batches_is_none_of_this_kind() -> None:
     with pytest.raises(ValueError, match="Use AsynchronousSearch"):
-        Search(settings(mating="asynchronous"), BLOCKS, seed=0)
+        GenerationalSearch(settings(mating="asynchronous"), BLOCKS, seed=0)
 
 
 @pytest.mark.parametrize("count", [5, 7])
 def test_evaluations_that_do_not_fit_the_batch_change_nothing(count: int) -> None:
-    search, other = Search(settings(generations=1), BLOCKS, seed=0), Search(settings(generations=1), BLOCKS, seed=0)
+    search, other = GenerationalSearch(settings(generations=1), BLOCKS, seed=0), GenerationalSearch(settings(generations=1), BLOCKS, seed=0)
     batch = search.ask()
     with pytest.raises(ValueError, match=f"{count} evaluations for 6 schedules"):
         search.tell([Evaluation(0.5, Status.OK, (0.5,))] * count)

@@ -12,7 +12,7 @@ import pytest
 
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Candidate, Generation, most_evaluations
-from biotune.evolution.loop import Search, evolve
+from biotune.evolution.loop import GenerationalSearch, evolve
 from biotune.evolution.operators import random_genes
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
@@ -492,7 +492,7 @@ def test_candidates_are_spread_over_all_folds_in_turn_from_that_of_the_generatio
         exploitation=False,
         reevaluate_elites=False,
     )
-    search = Search(settings, BLOCKS, 3)
+    search = GenerationalSearch(settings, BLOCKS, 3)
     seen = []
     while not search.over:
         batch = search.ask()
