@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biotune.config.schema import EvaluateConfig
+from biotune.evolution.rows import evaluation_columns, genotype_columns
 from biotune.fitness.fitness import Economy, stop_if_too_many_failed
-from biotune.recipes import tables
 from biotune.recipes.header import facts
 from biotune.recipes.inputs import Prepared, say_remarks, settled
 from biotune.recipes.progress import SILENCE, Progress
@@ -61,8 +61,8 @@ def evaluate(
                 "genotype": index,
                 "fold": fold,
                 "status": evaluations[fold][index].status,
-                **tables.evaluation_columns(evaluations[fold][index], schedule, session.network.parameters),
-                **tables.genotype_columns(genotypes[index], schedule, start),
+                **evaluation_columns(evaluations[fold][index], schedule, session.network.parameters),
+                **genotype_columns(genotypes[index], schedule, start),
             }
             for index, schedule in enumerate(schedules)
             for fold in range(num_folds)

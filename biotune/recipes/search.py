@@ -11,6 +11,7 @@ from typing import Any
 from biotune.config.key import show
 from biotune.config.schema import CompareConfig, EvaluateConfig, RunConfig
 from biotune.errors import SearchError
+from biotune.evolution import rows
 from biotune.evolution.asynchronous import AsynchronousSearch
 from biotune.evolution.generation import Generation, most_candidates, most_evaluations
 from biotune.evolution.loop import evolve
@@ -69,10 +70,10 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     ):
         for generation in _generations(session, config, fitness, head_start):
             last = generation
-            summary.append(tables.summary_row(generation))
+            summary.append(rows.summary_row(generation))
             epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
             hours = session.close_generation(tables.journal_record(generation))
-            candidates.extend(tables.generation_rows(generation, session.network.parameters, head_start))
+            candidates.extend(rows.generation_rows(generation, session.network.parameters, head_start))
             generations.extend(summary[-1:])
             evaluations = [candidate.evaluation for candidate in generation.candidates]
             stop_if_too_many_failed(evaluations, config.fitness.max_failed_share)

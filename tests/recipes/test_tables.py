@@ -9,6 +9,7 @@ import pytest
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation
 from biotune.evolution.loop import evolve
+from biotune.evolution.rows import evaluation_columns, generation_rows, genotype_columns, summary_row, trained_parameters
 from biotune.recipes import tables
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
@@ -36,12 +37,12 @@ def generations() -> list[Generation]:
 
 
 def test_trained_parameters_are_those_of_the_unfrozen_blocks() -> None:
-    assert tables.trained_parameters(SCHEDULE, PARAMETERS) == 30
-    assert tables.trained_parameters(Schedule(BLOCKS, (0.0, 0.0, 0.0)), PARAMETERS) == 0
+    assert trained_parameters(SCHEDULE, PARAMETERS) == 30
+    assert trained_parameters(Schedule(BLOCKS, (0.0, 0.0, 0.0)), PARAMETERS) == 0
 
 
 def test_generation_has_a_row_a_candidate_with_the_promised_columns(generations: list[Generation]) -> None:
-    rows = list(tables.generation_rows(generations[1], PARAMETERS))
+    rows = list(generation_rows(generations[1], PARAMETERS))
     assert list(rows[0]) == [
         *("generation", "fold", "individual", "origin", "status", "kept", "fitness", "val_accuracy", "val_accuracy_sd"),
         *("trainable_params", "trainable_share", "seconds", "threshold"),
@@ -54,7 +55,7 @@ def test_generation_has_a_row_a_candidate_with_the_promised_columns(generations:
 
 
 def test_row_tells_accuracy_in_shares_and_its_sample_sd() -> None:
-    row = tables.evaluation_columns(Evaluation(0.3, "ok", (0.6, 0.8), 1.5, 2, 8), SCHEDULE, PARAMETERS)
+    row = evaluation_columns(Evaluation(0.3, "ok", (0.6, 0.8), 1.5, 2, 8), SCHEDULE, PARAMETERS)
     assert row["fitness"] == 0.3
     assert row["val_accuracy"] == pytest.approx(0.7)
     assert row["val_accuracy_sd"] == pytest.approx(0.02**0.5)
@@ -62,12 +63,12 @@ def test_row_tells_accuracy_in_shares_and_its_sample_sd() -> None:
 
 
 def test_row_of_an_untrained_candidate_has_no_accuracy() -> None:
-    row = tables.evaluation_columns(Evaluation(1.0, "empty"), SCHEDULE, PARAMETERS)
+    row = evaluation_columns(Evaluation(1.0, "empty"), SCHEDULE, PARAMETERS)
     assert math.isnan(row["val_accuracy"]) and math.isnan(row["val_accuracy_sd"])
 
 
 def test_genotype_columns_show_a_frozen_block_as_weight_nought() -> None:
-    row = tables.genotype_columns([0.75, 0.2, 0.5, 0.3], SCHEDULE)
+    row = genotype_columns([0.75, 0.2, 0.5, 0.3], SCHEDULE)
     assert row == {
         "threshold": 0.3,
         "importance_stem": 0.75,
@@ -87,8 +88,8 @@ def test_the_start_of_the_head_is_told_only_where_not_all_are_fresh(start: str) 
     trained = [not candidate.schedule.is_empty for candidate in generation.candidates]
     words = [start if one else "fresh" for one in trained]
     for setting in {start, "evolved"} - {"fresh"}:
-        assert [row["head_start"] for row in tables.generation_rows(generation, PARAMETERS, setting)] == words
-    assert any(trained) and all("head_start" not in row for row in tables.generation_rows(generation, PARAMETERS))
+        assert [row["head_start"] for row in generation_rows(generation, PARAMETERS, setting)] == words
+    assert any(trained) and all("head_start" not in row for row in generation_rows(generation, PARAMETERS))
     journalled = [one.get("head_start", "fresh") for one in tables.journal_record(generation)["candidates"]]
     assert journalled == words
     best = generation.hall[0].schedule
@@ -97,7 +98,7 @@ def test_the_start_of_the_head_is_told_only_where_not_all_are_fresh(start: str) 
 
 
 def test_summary_has_the_promised_columns(generations: list[Generation]) -> None:
-    row = tables.summary_row(generations[2])
+    row = summary_row(generations[2])
     assert ", ".join(row) == (
         "generation, fold, best_fitness, mean_fitness, worst_fitness, sd_fitness, diversity, evaluations, trainings, "
         "cache_hits, pruned, failures, seconds"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from biotune.recipes.tables import SUMMARY_COLUMNS
+from biotune.evolution.rows import SUMMARY_COLUMNS
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
 from biotune.schedule.schedule import Schedule

@@ -10,7 +10,7 @@ from typing import Any
 from biotune.config.key import keys_of, show
 from biotune.config.schema import TrialsConfig, value_at
 from biotune.evolution.generation import Generation
-from biotune.recipes.tables import summary_row
+from biotune.evolution.rows import summary_row
 from biotune.recipes.trackers.events import FINISHED, ChildRun, End, GenerationRow, ParentRun
 from biotune.store.files import (
     COMPARISON,

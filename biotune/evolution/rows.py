@@ -1,0 +1,81 @@
+"""The rows of a search's tables, from plain values. Column names are a public interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from biotune.evolution.generation import Generation
+from biotune.schedule.schedule import FRESH, Schedule
+from biotune.trial import Evaluation
+
+SUMMARY_COLUMNS = (
+    "generation",
+    "fold",
+    "best_fitness",
+    "mean_fitness",
+    "worst_fitness",
+    "sd_fitness",
+    "diversity",
+    "evaluations",
+    "trainings",
+    "cache_hits",
+    "pruned",
+    "failures",
+    "seconds",
+)
+
+
+def trained_parameters(schedule: Schedule, parameters: Mapping[str, int]) -> int:
+    """Number of parameters in the blocks that a schedule trains."""
+    return sum(parameters[name] for name, selected in zip(schedule.names, schedule.selected, strict=True) if selected)
+
+
+def generation_rows(generation: Generation, parameters: Mapping[str, int], head_start: str = FRESH) -> Iterator[dict[str, Any]]:
+    """One row per candidate considered, for `generations.csv`; `head_start` is `training.head_start`."""
+    for candidate in generation.candidates:
+        yield {
+            "generation": generation.number,
+            "fold": candidate.fold,
+            "individual": candidate.individual,
+            "origin": candidate.origin,
+            "status": candidate.evaluation.status,
+            "kept": candidate.kept,
+            **evaluation_columns(candidate.evaluation, candidate.schedule, parameters),
+            **genotype_columns(candidate.genes, candidate.schedule, head_start),
+        }
+
+
+def evaluation_columns(evaluation: Evaluation, schedule: Schedule, parameters: Mapping[str, int]) -> dict[str, Any]:
+    """Fitness, accuracies, size and time of one candidate on one fold."""
+    trained = trained_parameters(schedule, parameters)
+    return {
+        "fitness": evaluation.fitness,
+        "val_accuracy": evaluation.val_accuracy,
+        "val_accuracy_sd": evaluation.val_accuracy_sd,
+        "trainable_params": trained,
+        "trainable_share": trained / sum(parameters.values()),
+        "seconds": evaluation.seconds,
+    }
+
+
+def genotype_columns(genes: Sequence[float], schedule: Schedule, head_start: str = FRESH) -> dict[str, Any]:
+    """Threshold, importances, learning-rate weights (0 if frozen), order of unfreezing, and the start of the head.
+
+    Args:
+        genes: (n,) importances, threshold last.
+        schedule: What they decode to.
+        head_start: `training.head_start`; where all heads start fresh, there is no column of it.
+    """
+    return {
+        "threshold": genes[-1],
+        **{f"importance_{name}": gene for name, gene in zip(schedule.names, genes, strict=False)},
+        **{f"lr_weight_{name}": weight for name, weight in zip(schedule.names, schedule.lr_weights, strict=True)},
+        "unfreezing": schedule.unfreezing,
+        **({} if head_start == FRESH else {"head_start": schedule.head_start}),
+    }
+
+
+def summary_row(generation: Generation) -> dict[str, Any]:
+    """A generation's row of `summary.csv`, from the logbook."""
+    return {name: generation.record[name] for name in SUMMARY_COLUMNS}
