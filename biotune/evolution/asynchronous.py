@@ -170,7 +170,7 @@ class AsynchronousSearch:
         population, rank = self._state.population, self._state.toolbox.rank
         population.renew(individuals, rank if self._number > 0 or self._settings.mutate_first_brood else None)
         if self._settings.ranking == "predicted" and self._believer is not None:
-            population.rank_anew(self._believer.predict, rank)
+            population.rank_anew(self._believer.predict, rank, self._state.history.limits)
 
     def _close(self) -> Generation:
         """Close a generation: the elites of the survivors before it, and those taken in, survive."""

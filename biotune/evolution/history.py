@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from biotune.schedule.schedule import Schedule
 from biotune.trial import WORST, Status
 
 OverFolds = Callable[[Sequence[float]], float]
+_UNTRAINED = (Status.EMPTY, Status.FAILED)
 
 
 class Predictor(Protocol):
@@ -63,6 +64,8 @@ class History:
         observations: Every evaluation of a trained candidate so far, pruned ones included.
         logbook: DEAP's Logbook, one row per generation.
         hall: DEAP's HallOfFame, the best distinct schedules.
+        limits: The smallest and the largest fitness that a candidate can have: 0 and 1, or what was measured beyond. Candidates
+            that were not or could not be trained have the largest.
     """
 
     def __init__(self, hall_size: int, over_folds: OverFolds) -> None:
@@ -73,6 +76,8 @@ class History:
             over_folds: Aggregates the fitness values of one schedule on several folds into the one by which it is ranked.
         """
         self.observations: list[Observation] = []
+        self.limits = (0.0, WORST)
+        self._untrained: list[Individual] = []
         self._fitted: tuple[int, Surrogate] | None = None
         self.logbook = tools.Logbook()
         self.hall = tools.HallOfFame(maxsize=hall_size, similar=same_schedule)
@@ -101,6 +106,7 @@ class History:
         evaluation = individual.evaluation
         if evaluation is not None and evaluation.scores and evaluation.status != Status.FAILED:
             self.observations.append(Observation(schedule, individual.fold, evaluation.fitness))
+        self._widen_limits(individual)
         entry = self._entries.get(schedule.key)
         if evaluation is not None and evaluation.status == Status.PRUNED and entry is not None:
             # the estimate counts where the fold has no measurement: else a lucky fold alone would decide the rank
@@ -116,6 +122,21 @@ class History:
             entry = self._entries[schedule.key] = HallEntry(schedule, individual.number, {}, Fitness((WORST,)))
         entry.by_fold[individual.fold] = individual.score
         entry.fitness.values = (self._over_folds(list(entry.by_fold.values())),)
+
+    def _widen_limits(self, individual: Individual) -> None:
+        """Take an evaluation beyond the limits into them: untrained candidates stay the worst."""
+        evaluation = individual.evaluation
+        if evaluation is None:
+            return
+        if evaluation.status in _UNTRAINED:
+            self._untrained.append(individual)
+        else:
+            low, high = self.limits
+            self.limits = (min(low, evaluation.fitness), max(high, evaluation.fitness))
+        for one in self._untrained if self.limits[1] > WORST else ():
+            known = one.evaluation
+            if known is not None and known.status in _UNTRAINED and known.fitness < self.limits[1]:
+                one.receive(replace(known, fitness=self.limits[1]), one.fold)
 
     def surrogate(self) -> Surrogate | None:
         """Return the surrogate fitted to all evaluations so far, fitted again after new ones; None while there are too few."""

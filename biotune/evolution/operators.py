@@ -37,11 +37,14 @@ def extinction_factors(fitness: Sequence[float]) -> list[float]:
     """Compute extinction factors by rank: e_i = (f_i + f_min (i/(N−1) − 1)) / f_max.
 
     Args:
-        fitness: N ≥ 2 values, best (smallest) first.
+        fitness: N ≥ 2 values, best (smallest) first. The formula is one of values of at least 0: where the best is negative,
+            all of them are taken relative to it.
 
     Returns:
         N factors, 0 for the best and 1 for the worst; all 0 if the worst fitness is 0.
     """
+    if fitness[0] < 0:
+        fitness = [value - fitness[0] for value in fitness]
     f_min, f_max, last = fitness[0], fitness[-1], len(fitness) - 1
     if f_max == 0:
         return [0.0] * len(fitness)

@@ -123,17 +123,22 @@ class Population:
                 individual.extinction = factor
 
     def rank_anew(
-        self, predict: Callable[[list[Schedule]], Iterable[float]], rank: Callable[[list[float]], list[float]]
+        self,
+        predict: Callable[[list[Schedule]], Iterable[float]],
+        rank: Rank,
+        limits: tuple[float, float] = (0.0, WORST),
     ) -> None:
         """Sort and rank the members by predicted fitness; empty schedules come last.
 
         Args:
             predict: Maps schedules to predicted fitness values.
             rank: Computes the extinction factors.
+            limits: The smallest and the largest fitness that a candidate can have.
         """
+        low, high = limits
         schedules = [self.schedule_of(member) for member in self.members]
         guesses = [
-            WORST if one.is_empty else min(max(float(guess), 0.0), WORST)
+            high if one.is_empty else min(max(float(guess), low), high)
             for one, guess in zip(schedules, predict(schedules), strict=True)
         ]
         ordered = sorted(zip(guesses, self.members, strict=True), key=lambda pair: (pair[0], pair[1].number))

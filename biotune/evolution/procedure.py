@@ -40,7 +40,7 @@ class BioTune:
         """Return the steps of a generation, see `Searcher`."""
         surrogate = self._history.surrogate() if self._settings.ranking == "predicted" else None
         if surrogate is not None:
-            self._population.rank_anew(surrogate.predict, self._toolbox.rank)
+            self._population.rank_anew(surrogate.predict, self._toolbox.rank, self._history.limits)
         considered = yield from self._exploit(fold_changed)
         children = yield from (self._mate_sequentially() if self._settings.mating == "sequential" else self._mate_brood(fold))
         return Outcome(considered + children, self._population.elites + children)

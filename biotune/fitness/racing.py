@@ -80,9 +80,10 @@ def expected_mean(score_by_seed: Mapping[int, float], complete: Sequence[Scores]
         complete: Scores of other candidates on the same fold that have all seeds; without any there is no correction.
 
     Returns:
-        The mean so far plus the mean difference between all seeds and these seeds in the other candidates; in [0, 1].
+        The mean so far plus the mean difference between all seeds and these seeds in the other candidates; in [0, 1], or within
+        the scores that lie beyond.
     """
     mean = fmean(score_by_seed.values())
     if complete:
         mean += fmean(fmean(row) - fmean(row[position] for position in score_by_seed) for row in complete)
-    return min(1.0, max(0.0, mean))
+    return min(max(1.0, *score_by_seed.values()), max(min(0.0, *score_by_seed.values()), mean))

@@ -130,10 +130,7 @@ def test_a_search_without_batches_is_none_of_this_kind() -> None:
 
 @pytest.mark.parametrize("count", [5, 7])
 def test_evaluations_that_do_not_fit_the_batch_change_nothing(count: int) -> None:
-    search, other = (
-        GenerationalSearch(settings(generations=1), BLOCKS, seed=0),
-        GenerationalSearch(settings(generations=1), BLOCKS, seed=0),
-    )
+    search, other = (GenerationalSearch(settings(generations=1), BLOCKS, seed=0) for _ in range(2))
     batch = search.ask()
     with pytest.raises(ValueError, match=f"{count} evaluations for 6 schedules"):
         search.tell([Evaluation(0.5, Status.OK, (0.5,))] * count)
