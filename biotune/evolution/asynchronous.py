@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.believer import Believer
 from biotune.evolution.generation import Generation, Outcome, most_evaluations
-from biotune.evolution.history import OverFolds
+from biotune.evolution.history import History, OverFolds
 from biotune.evolution.individual import Individual
 from biotune.evolution.state import SearchState
 from biotune.evolution.surrogate import FEWEST, most_promising
@@ -78,6 +78,11 @@ class AsynchronousSearch:
         self._believer: Believer | None = None
         self._learnt = 0  # evaluations that the believer knows
         self._ranked = False
+
+    @property
+    def history(self) -> History:
+        """All evaluations so far."""
+        return self._state.history
 
     @property
     def over(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation, OpenGeneration, Outcome, Steps
-from biotune.evolution.history import OverFolds
+from biotune.evolution.history import History, OverFolds
 from biotune.evolution.individual import Individual
 from biotune.evolution.searchers import build_searcher
 from biotune.evolution.state import SearchState
@@ -100,6 +100,11 @@ class GenerationalSearch:
         self._searcher = build_searcher(settings, state.rng, len(blocks) + 1, state.toolbox, state.population, state.history)
         self._open = OpenGeneration(0, 0, self._initial())
         self._batch: Batch | None = None
+
+    @property
+    def history(self) -> History:
+        """All evaluations so far."""
+        return self._state.history
 
     @property
     def over(self) -> bool:

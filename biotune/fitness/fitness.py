@@ -69,7 +69,7 @@ class ScheduleFitness:
     The cache holds the results of single training runs and lives as long as this object: one run.
 
     Attributes:
-        executor: Runs the trials.
+        executor: Runs the trials; None where the caller runs them, see `evaluating`.
         seeds: Training seeds, the same for every candidate: common random numbers reduce the noise of comparisons.
         epochs: Largest number of epochs of one training run.
         lr: The base learning rate λ_0 of every trial.
@@ -80,7 +80,7 @@ class ScheduleFitness:
         pruning: The rule by which training runs are stopped, with what it has learnt from those so far.
     """
 
-    executor: Executor
+    executor: Executor | None
     seeds: tuple[int, ...]
     epochs: int
     lr: float
@@ -106,6 +106,8 @@ class ScheduleFitness:
         Returns:
             One evaluation per schedule, in order; the costs of duplicates are with the first one.
         """
+        if self.executor is None:
+            raise ValueError("ScheduleFitness: has no executor. Run the trials that `evaluating` yields.")
         steps = self.evaluating(schedules, folds)
         try:
             trials = next(steps)

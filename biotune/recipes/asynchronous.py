@@ -6,14 +6,13 @@ those from before the interruption, however many workers there are now.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from biotune.errors import RunFolderError
 from biotune.evolution.asynchronous import AsynchronousSearch, Proposal
 from biotune.evolution.generation import Generation
+from biotune.evolution.trials import AsynchronousTrials
 from biotune.executors.base import NextTrial
 from biotune.fitness.fitness import ScheduleFitness
 from biotune.store.journal import Journal
@@ -34,22 +33,7 @@ class Streaming(Protocol):
         ...
 
 
-@dataclass
-class _Flight:
-    """A proposal that is out.
-
-    Attributes:
-        proposal: The proposal.
-        own: The trials that are run for it.
-        lacking: The keys of the trials whose results it waits for, its own and those run for an equal one.
-    """
-
-    proposal: Proposal
-    own: list[Trial]
-    lacking: set[str]
-
-
-class Driver:
+class Driver(AsynchronousTrials):
     """Leads a search over an executor's stream of trials."""
 
     def __init__(self, search: AsynchronousSearch, fitness: ScheduleFitness, executor: Streaming, journal: Journal) -> None:
@@ -61,12 +45,8 @@ class Driver:
             executor: Runs the trials.
             journal: Holds and receives the order of proposals and of results taken in.
         """
-        self._search, self._fitness, self._executor, self._journal = search, fitness, executor, journal
-        self._flights: dict[int, _Flight] = {}
-        self._results: dict[str, TrialResult] = {}  # of flights that lack others yet
-        self._running: set[str] = set()
-        self._queue: deque[Trial] = deque()
-        self._closed: deque[Generation] = deque()
+        super().__init__(search, fitness)
+        self._executor, self._journal = executor, journal
 
     def generations(self) -> Iterator[Generation]:
         """Run the search, at first as the journal says.
@@ -78,10 +58,9 @@ class Driver:
             RunFolderError: The journal tells of other proposals than the search makes.
         """
         yield from self._replay()
-        for trial, result in self._executor.stream(self._next_trial):
+        for trial, result in self._executor.stream(self.next_trial):
             yield from self._closed_generations()  # by schedules that needed no trial
-            self._arrived(trial, result)
-            self._tell_complete()
+            self.take_in(trial, result)
             yield from self._closed_generations()
         yield from self._closed_generations()
 
@@ -115,50 +94,15 @@ class Driver:
             f"{number}. Were biotune, torch, numpy or DEAP updated in between? Begin a new run."
         )
 
-    def _next_trial(self) -> Trial | None:
-        while not self._queue:
-            proposal = self._search.ask()
-            if proposal is None:
-                return None
-            self._journal.append(_record_of(proposal))
-            self._begin(proposal)
-            self._tell_complete()
-        return self._queue.popleft()
+    def _note_asked(self, proposal: Proposal) -> None:
+        self._journal.append(_record_of(proposal))
 
-    def _begin(self, proposal: Proposal) -> None:
-        """Queue the trials that a proposal needs, but for those that are run for another one."""
-        trials = self._fitness.trials(proposal.schedule, proposal.fold)
-        own = [trial for trial in trials if trial.key not in self._running]
-        lacking = {trial.key for trial in trials} - self._results.keys()
-        self._flights[proposal.number] = _Flight(proposal, own, lacking)
-        self._running.update(trial.key for trial in own)
-        self._queue.extend(own)
-
-    def _arrived(self, trial: Trial, result: TrialResult) -> None:
-        self._results[trial.key] = result
-        for flight in self._flights.values():
-            flight.lacking.discard(trial.key)
-
-    def _tell_complete(self) -> None:
-        """Tell the proposals that lack nothing, the oldest first."""
-        for flight in [flight for flight in self._flights.values() if not flight.lacking]:
-            self._journal.append({"kind": TOLD, "individual": flight.proposal.number})
-            self._tell(flight)
-
-    def _tell(self, flight: _Flight) -> None:
-        proposal, keys = flight.proposal, [trial.key for trial in flight.own]
-        self._fitness.take_in(flight.own, [self._results.pop(key) for key in keys])
-        self._running.difference_update(keys)
-        del self._flights[proposal.number]
-        evaluation = self._fitness.evaluation(proposal.schedule, proposal.fold, flight.own)
-        generation = self._search.tell(proposal.number, evaluation)
-        if generation is not None:
-            self._fitness.close_generation()
-            self._closed.append(generation)
+    def _note_told(self, proposal: Proposal) -> None:
+        self._journal.append({"kind": TOLD, "individual": proposal.number})
 
     def _closed_generations(self) -> Iterator[Generation]:
-        while self._closed:
-            yield self._closed.popleft()
+        while self.closed:
+            yield self.closed.popleft()
 
 
 def _record_of(proposal: Proposal) -> dict[str, Any]:
