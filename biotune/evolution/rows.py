@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -47,14 +48,14 @@ def generation_rows(generation: Generation, parameters: Mapping[str, int], head_
 
 
 def evaluation_columns(evaluation: Evaluation, schedule: Schedule, parameters: Mapping[str, int]) -> dict[str, Any]:
-    """Fitness, accuracies, size and time of one candidate on one fold."""
-    trained = trained_parameters(schedule, parameters)
+    """Fitness, accuracies, size and time of one candidate on one fold; the size is NaN where no block's is known."""
+    trained = trained_parameters(schedule, parameters) if parameters else math.nan
     return {
         "fitness": evaluation.fitness,
         "val_accuracy": evaluation.val_accuracy,
         "val_accuracy_sd": evaluation.val_accuracy_sd,
         "trainable_params": trained,
-        "trainable_share": trained / sum(parameters.values()),
+        "trainable_share": trained / (sum(parameters.values()) or math.nan),
         "seconds": evaluation.seconds,
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from biotune.errors import SearchError
-from biotune.fitness.pruning import MedianPruning, PredictedPruning, Pruning, goodness_of
+from biotune.fitness.pruning import MedianPruning, PredictedOrMedian, PredictedPruning, Pruning, goodness_of
 from biotune.fitness.racing import Scores, expected_mean, residual_sd, still_in
 from biotune.schedule.schedule import Schedule
 from biotune.trial import WORST, Evaluation, Executor, Status, Trial, TrialResult, sample_sd
@@ -48,6 +48,7 @@ class Economy:
         finalists: Number of the best candidates that pruning trains to the end: the schedules to confirm. An elite may be
             pruned, as its score is predicted.
         trainings: Number of training runs of the whole search, at most.
+        bounded: Whether scores are known to lie in [0, 1]; otherwise see `PredictedOrMedian`.
     """
 
     prune: str = "none"
@@ -55,6 +56,7 @@ class Economy:
     places: int = 1
     finalists: int = 1
     trainings: int = 1
+    bounded: bool = True
 
 
 Distinct = dict[tuple[int, str], tuple[int, Schedule]]  # by fold and key: the first position in the batch, and the schedule
@@ -198,7 +200,8 @@ class ScheduleFitness:
         if self.economy.prune == "median":
             return MedianPruning(self.epochs)
         if self.economy.prune == "predicted":
-            return PredictedPruning(self.epochs, self.economy.finalists, self.economy.trainings, self.metric)
+            predicted = PredictedPruning(self.epochs, self.economy.finalists, self.economy.trainings, self.metric)
+            return predicted if self.economy.bounded else PredictedOrMedian(predicted, MedianPruning(self.epochs))
         return Pruning()
 
     def _train(self, distinct: Distinct, seeds: Sequence[int], owners: dict[str, int]) -> Chunks:

@@ -153,6 +153,38 @@ class PredictedPruning(Pruning):
         return self._predicted.get(trial_key)
 
 
+class PredictedOrMedian(Pruning):
+    """Prediction while all scores lie in [0, 1], for which it is made; from the first other score on the median."""
+
+    def __init__(self, predicted: PredictedPruning, median: MedianPruning) -> None:
+        """Start with both rules, neither of which has learnt anything."""
+        self._predicted, self._median = predicted, median
+        self._bounded = True
+
+    def floor(self, trial: Trial) -> tuple[float, ...]:
+        """See `Pruning`."""
+        return self._predicted.floor(trial) if self._bounded else self._median.floor(trial)
+
+    def chunks(self, trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
+        """See `PredictedPruning`."""
+        return self._predicted.chunks(trials)
+
+    def learn(self, trials: Sequence[Trial], results: Sequence[TrialResult]) -> None:
+        """Take in the results of trials."""
+        self._bounded = self._bounded and all(0.0 <= score <= 1.0 for result in results for score in result.curve)
+        if self._bounded:
+            self._predicted.learn(trials, results)
+        self._median.learn(trials, results)
+
+    def close_generation(self) -> None:
+        """See `MedianPruning`."""
+        self._median.close_generation()
+
+    def predicted(self, trial_key: str) -> float | None:
+        """What was predicted when the trial was given up; None if it was given up by the median."""
+        return self._predicted.predicted(trial_key)
+
+
 def goodness_of(metric: str, result: TrialResult) -> tuple[float, ...]:
     """After each epoch, what a metric of `fitness.metric` is the best of: macro accuracy, or exp(−validation loss)."""
     return tuple(math.exp(-loss) for loss in result.losses) if metric == "loss" else result.curve

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,9 @@ class Block:
     Attributes:
         name: Short name, unique in its network (`stem`, `layer1`, `head`).
         modules: Dotted paths of its modules or single parameters.
+        parameters: Number of its parameters where it is known; ignored in comparisons.
     """
 
     name: str
     modules: tuple[str, ...]
+    parameters: int | None = field(default=None, compare=False)

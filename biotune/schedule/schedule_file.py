@@ -27,15 +27,17 @@ _BLOCK_KEYS = ("modules", "frozen", "importance", "lr_weight", "lr")
 _LONGEST_PLAIN_NAME = 100  # PyYAML writes keys of 128 characters or more over two lines
 
 
-def save_text(schedule: Schedule, base_lr: float, header: Mapping[str, Any]) -> str:
+def save_text(schedule: Schedule, base_lr: float | None, header: Mapping[str, Any]) -> str:
     """Return the YAML text of a schedule file: a header, then one line per block.
 
     Args:
         schedule: The schedule to write.
-        base_lr: λ_0; every block's learning rate is written beside its weight.
+        base_lr: λ_0; every block's learning rate is written beside its weight. None where it is not known: the file then
+            holds the weights alone.
         header: backbone, granularity, weights, dataset, and the strategy whose hooks it needs, as far as known.
     """
-    facts = {**header, "base_lr": float(base_lr), "threshold": schedule.threshold}
+    rate = {} if base_lr is None else {"base_lr": float(base_lr)}
+    facts = {**header, **rate, "threshold": schedule.threshold}
     if schedule.unfreezing != TOGETHER:
         facts["unfreezing"] = schedule.unfreezing
     if schedule.head_start != FRESH:
@@ -50,7 +52,7 @@ def save_text(schedule: Schedule, base_lr: float, header: Mapping[str, Any]) -> 
             "frozen": weight == 0,
             "importance": importance,
             "lr_weight": weight,
-            "lr": weight * base_lr,
+            **({} if base_lr is None else {"lr": weight * base_lr}),
         }
         flow = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=math.inf).strip()
         lines.append(f"  {_yaml_scalar(block.name)}: {flow}")

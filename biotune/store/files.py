@@ -36,6 +36,7 @@ TRACKERS = "trackers.json"  # the run's identity among experiment trackers, and 
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 LOCK = ".lock"
+SEARCH = "search.yaml"  # the settings of a search that a program asks and tells
 CONFIG = ".hydra/config.yaml"
 HYDRA = ".hydra/hydra.yaml"
 OVERRIDES = ".hydra/overrides.yaml"

@@ -13,8 +13,12 @@ from biotune.store.files import LOCK
 
 
 @contextmanager
-def sole_user(folder: Path) -> Iterator[None]:
+def sole_user(folder: Path, other: str = "another process") -> Iterator[None]:
     """Lock a run's folder against other processes; the system releases the lock if this process dies.
+
+    Args:
+        folder: The run's folder.
+        other: Who may hold the lock, for the message.
 
     Raises:
         RunFolderError: Another process holds the lock, or the folder cannot be written.
@@ -25,7 +29,7 @@ def sole_user(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunFolderError(f"{folder}: another process is working on it. Wait for it to end, or stop it.") from None
+        raise RunFolderError(f"{folder}: {other} is working on it. Wait for it to end, or stop it.") from None
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot be written ({error.strerror}).") from error
     try:

@@ -63,8 +63,7 @@ def status_kept(command: str, folder: Path) -> Iterator[dict[str, Any]]:
         command: The command that runs.
         folder: The run's folder.
     """
-    status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": _now(), "finished": None}
-    status |= {"versions": _versions(), "host": platform.node(), "device": None, "git_commit": _git_commit()}
+    status = begun(command)
     write_json(folder / STATUS, status)
     try:
         yield status
@@ -77,12 +76,19 @@ def status_kept(command: str, folder: Path) -> Iterator[dict[str, Any]]:
         status["state"] = "interrupted"
         raise
     finally:
-        status["finished"] = _now()
+        status["finished"] = now()
         with suppress(BiotuneError):  # if the folder itself failed, its error is being raised already
             write_json(folder / STATUS, status)
 
 
-def _now() -> str:
+def begun(command: str) -> dict[str, Any]:
+    """The entries of a `status.json` at the beginning of a command."""
+    status: dict[str, Any] = {"command": command, "state": "running", "error": None, "started": now(), "finished": None}
+    return status | {"versions": _versions(), "host": platform.node(), "device": None, "git_commit": _git_commit()}
+
+
+def now() -> str:
+    """The time, as `status.json` states it."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 

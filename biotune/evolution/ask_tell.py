@@ -1,0 +1,335 @@
+"""The search for any training loop: it is asked for trials and told their scores."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from biotune.errors import ConfigError, RunFolderError, SearchError, one_line, shown
+from biotune.evolution.asked import Trial
+from biotune.evolution.asynchronous import AsynchronousSearch
+from biotune.evolution.generation import most_evaluations
+from biotune.evolution.loop import GenerationalSearch
+from biotune.evolution.search_folder import SearchFolder
+from biotune.evolution.settings import AskTellConfig, settings_of
+from biotune.evolution.trials import AsynchronousTrials, BatchedTrials, Trials
+from biotune.fitness.fitness import Economy, ScheduleFitness
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
+from biotune.trial import Trial as RunTrial
+from biotune.trial import TrialResult
+
+_FINALISTS = 3  # of the best schedules whose trials pruning lets end, as `confirm.top_k`
+_SEED = 0  # of every trial in the search's own terms: the training loop sets its own
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best schedule so far.
+
+    Attributes:
+        schedule: The schedule.
+        score: Its score as the regression over all evaluations predicts it: the highest single score is also the luckiest. With
+            fewer than eight evaluations the mean of its own scores over the folds.
+        evaluations: The number of folds it was evaluated on itself.
+    """
+
+    schedule: Schedule
+    score: float
+    evaluations: int
+
+
+class Search:
+    """A search for the best layer schedule, whose trials a program of one's own trains.
+
+    Ask for a trial, train with its schedule, and tell the score, until the search is over:
+
+        search = biotune.Search(blocks, evaluations=60)
+        while not search.over:
+            trial = search.ask()
+            search.tell(trial, train(trial.schedule))
+        print(search.best)
+
+    It is the search of `biotune run`, with the same defaults but for what a plain loop cannot do: one fold, all blocks trained
+    from the first epoch on, and heads that start fresh. The same seed and the same scores give the same trials.
+
+    Several trials may be out at once, and be told in any order: ask while `ready`. Schedules that train no block, or that were
+    trained before on the same fold, are never asked for. `ask` and `tell` are called from one thread.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        *,
+        evaluations: int | None = None,
+        epochs: int = 30,
+        seed: int = 0,
+        prune: str = "predicted",
+        head_start: str = "fresh",
+        folder: str | os.PathLike[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        """Begin a search, or go on with the one in `folder`.
+
+        Args:
+            blocks: The network's blocks in forward order, the head last; see `blocks_of`.
+            evaluations: Number of evaluations; by default 60, as in `biotune run`. It sets `population_size`, `elites` and
+                `generations`.
+            epochs: The most epochs of a trial, for `Trial.epochs` and pruning.
+            seed: Seed of the search. Train all trials with the same training seed: their scores are compared.
+            prune: What `Trial.should_stop` goes by: the learning curves so far (predicted), or the median of earlier trials
+                (median), which predicted takes too once a score lies outside [0, 1]; or it never stops (none).
+            head_start: fresh, probe, or evolved: whether schedules say where the head starts from, see `Schedule`.
+            folder: Keeps the search: what was asked and told, its tables and its best schedule. A search that is begun again
+                with the same folder and settings goes on, and asks first for the trials that were not told.
+            **settings: Keys of `evolution` by name, such as `folds`, `unfreezing`, `mating` and `algorithm`. With `folds=n`
+                trials take n folds in turn; `unfreezing="evolved"` is for loops that call `Schedule.unfreeze`.
+
+        Raises:
+            ConfigError: A setting is unknown or out of bounds, or the blocks are none.
+            RunFolderError: The folder cannot be written, is in use, or was begun with other settings or blocks.
+        """
+        self._blocks = _checked(blocks)
+        config = settings_of(evaluations, seed, epochs, prune, head_start, settings)
+        self._evaluations, self._epochs = most_evaluations(config.evolution), epochs
+        self._trials = _trials_of(config, self._blocks)
+        self._number = 0
+        self._waiting: deque[Trial] = deque()  # drawn, to be given by `ask`
+        self._out: dict[int, tuple[Trial, RunTrial]] = {}  # those that are not told yet
+        self._given: dict[int, float] = {}  # when `ask` gave those that are out
+        self._ended = self._closed = False
+        self._folder: SearchFolder | None = None
+        if folder is not None:
+            settings = {**asdict(config), **asdict(config.evolution)}
+            del settings["evolution"]
+            self._folder = SearchFolder(Path(folder), settings, self._blocks)
+            try:
+                self._replay(self._folder)
+                self._finish()
+            except BaseException:
+                self.close()
+                raise
+
+    @property
+    def ready(self) -> bool:
+        """Whether `ask` has a trial to give; where not, trials that are out must be told first, or the search is over."""
+        return bool(self._waiting) or self._draw()
+
+    @property
+    def over(self) -> bool:
+        """Whether all evaluations have been told."""
+        return not self._out and not self.ready
+
+    @property
+    def best(self) -> Best:
+        """The best schedule so far.
+
+        Raises:
+            SearchError: No trial has been told a score.
+        """
+        history = self._trials.history
+        surrogate = history.surrogate()
+        ranked = history.best(surrogate)
+        if not ranked:
+            raise SearchError("Search.best: no trial has been told a score yet.")
+        fitness = ranked[0].score
+        if surrogate is not None:
+            low, high = history.limits
+            fitness = min(max(float(surrogate.predict([ranked[0].schedule])[0]), low), high)
+        return Best(ranked[0].schedule, 1.0 - fitness, len(ranked[0].by_fold))
+
+    def ask(self) -> Trial:
+        """Return the next trial to train.
+
+        Raises:
+            SearchError: The search is over, or trials that are out must be told first.
+        """
+        if not self.ready:
+            if not self._out:
+                raise SearchError("Search.ask: the search is over; ask while not search.over.")
+            raise SearchError(f"Search.ask: {len(self._out)} trials are out, tell one of them first; ask while search.ready.")
+        trial = self._waiting.popleft()
+        self._given[trial.number] = time.monotonic()
+        return trial
+
+    def tell(
+        self, trial: Trial | int, score: float | None = None, *, error: str | None = None, cost: float | None = None
+    ) -> None:
+        """Receive the result of a trial: a score, or the reason for which it failed.
+
+        A trial whose `should_stop` was true when it ended counts as not trained to the end.
+
+        Args:
+            trial: The trial that `ask` gave, or its number.
+            score: Any finite number, greater is better; the defaults are made for macro accuracy in [0, 1]. None takes the best
+                score that was reported.
+            error: Why the trial has no score; it counts as the worst, and the search goes on.
+            cost: The seconds it took, for the tables; None takes the time since `ask`.
+
+        Raises:
+            SearchError: The trial is not out, there is no score, or it is not finite; the search has not changed then.
+        """
+        number = trial.number if isinstance(trial, Trial) else trial
+        if number not in self._out or isinstance(number, bool):
+            was = "told already" if isinstance(number, int) and 0 <= number < self._number else "none of this search"
+            raise SearchError(f"Search.tell: trial {shown(number)} is {was}; tell each trial that ask gave once.")
+        own, run = self._out[number]
+        told = trial if isinstance(trial, Trial) else own
+        if told.schedule.key != own.schedule.key:
+            raise SearchError(f"Search.tell: trial {number} has another schedule here; it is of another search.")
+        seconds = time.monotonic() - self._given.get(number, time.monotonic()) if cost is None else float(cost)
+        result = told.result(score, None if error is None else one_line(error), seconds)
+        if self._folder is not None:
+            self._check_open()
+            self._folder.append({"kind": "told", "trial": number, **asdict(result)})
+        self._take_in(number, result)
+        self._finish()
+
+    def close(self) -> None:
+        """Release the folder; a search that is over has done so. Another `Search` with the same folder can go on."""
+        if self._folder is not None and not self._closed:
+            self._closed = True
+            self._folder.close(self._ended)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        told = self._number - len(self._out)
+        return f"<Search of {len(self._blocks)} blocks, at most {self._evaluations} evaluations: {told} trials told>"
+
+    def _finish(self) -> None:
+        """Complete the folder of a search that is over, and release it."""
+        if self._folder is not None and self.over:
+            if self._trials.history.observations:
+                self._folder.write_best(self.best.schedule)
+            self.close()
+
+    def _draw(self, journalled: bool = False) -> bool:
+        """Draw the next trial, if there is one now.
+
+        Args:
+            journalled: Whether the journal holds it already.
+        """
+        if self._ended:
+            return False
+        self._check_open()
+        run = self._trials.next_trial()
+        self._write_generations()
+        if run is None:
+            self._ended = not self._out
+            return False
+        trial = Trial(self._number, run.schedule, run.fold or 0, self._epochs, _floor=run.floor)
+        self._number += 1
+        self._out[trial.number] = trial, run
+        self._waiting.append(trial)
+        if self._folder is not None and not journalled:
+            self._folder.append(_asked(trial))
+        return True
+
+    def _take_in(self, number: int, result: TrialResult) -> None:
+        trial, run = self._out.pop(number)
+        self._given.pop(number, None)
+        if trial in self._waiting:
+            self._waiting.remove(trial)
+        self._trials.take_in(run, result)
+        self._write_generations()
+
+    def _write_generations(self) -> None:
+        while self._trials.closed:
+            generation = self._trials.closed.popleft()
+            if self._folder is not None:
+                self._folder.close_generation(generation)
+
+    def _replay(self, folder: SearchFolder) -> None:
+        """Go through what the journal says; trials that were not told are given again."""
+        for record in folder.records:
+            number = record.get("trial")
+            if record["kind"] == "asked":
+                same = self._draw(journalled=True) and _asked(self._waiting[-1]) == record
+            else:
+                same = number in self._out
+                if same:
+                    self._take_in(int(record["trial"]), folder.result_of(record))
+            if not same:
+                raise RunFolderError(
+                    f"{folder.folder}: the search differs from the journalled one, at trial {number}. Were biotune, numpy or "
+                    "DEAP updated in between? Begin a new one."
+                )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SearchError("Search: its folder was closed; begin another Search with this folder to go on.")
+
+
+def search(
+    objective: Callable[[Trial], float | None],
+    blocks: Sequence[Block],
+    evaluations: int | None = None,
+    *,
+    catch: type[Exception] | tuple[type[Exception], ...] = (),
+    **settings: Any,
+) -> Search:
+    """Search for the schedule with the greatest objective; trials are trained one after the other.
+
+        best = biotune.search(objective, biotune.blocks_of(model)).best
+
+    Args:
+        objective: Trains with a trial's schedule and returns its score, greater is better, or None for the best one reported.
+        blocks: The network's blocks, see `Search`.
+        evaluations: Number of evaluations, see `Search`.
+        catch: Exceptions of the objective with which a trial counts as failed; any other one ends the search.
+        **settings: The other arguments of `Search`.
+
+    Returns:
+        The search, which is over.
+
+    Raises:
+        ConfigError: A setting is unknown or out of bounds, or the blocks are none.
+        RunFolderError: See `Search`.
+        SearchError: The objective returned no finite number.
+    """
+    with Search(blocks, evaluations=evaluations, **settings) as found:
+        while not found.over:
+            trial = found.ask()
+            try:
+                score = objective(trial)
+            except catch as error:
+                found.tell(trial, error=f"{type(error).__name__}: {error}")
+            else:
+                found.tell(trial, score)
+    return found
+
+
+def _checked(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    own = tuple(blocks)
+    if not own or not all(isinstance(block, Block) for block in own):
+        raise ConfigError("blocks: must be a sequence of biotune.Block, as biotune.blocks_of(model) returns it.")
+    names = [block.name for block in own]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"blocks: {twice[0]} is the name of two blocks; names must differ.")
+    return own
+
+
+def _trials_of(config: AskTellConfig, blocks: tuple[Block, ...]) -> Trials:
+    """The trials of a search with the run's own fitness, one training seed and scores of any size."""
+    evolution = config.evolution
+    economy = Economy(config.prune, finalists=_FINALISTS, trainings=most_evaluations(evolution), bounded=False)
+    fitness = ScheduleFitness(None, (_SEED,), config.epochs, 1.0, "", economy)
+    how: dict[str, Any] = {"smoothed": True, "head_start": config.head_start}
+    if evolution.mating == "asynchronous":
+        return AsynchronousTrials(AsynchronousSearch(evolution, blocks, config.seed, **how), fitness)
+    return BatchedTrials(GenerationalSearch(evolution, blocks, config.seed, **how), fitness)
+
+
+def _asked(trial: Trial) -> dict[str, Any]:
+    """The journal's record of a trial: enough to tell whether a search that goes on makes the same."""
+    return {"kind": "asked", "trial": trial.number, "schedule": trial.schedule.key, "fold": trial.fold}
