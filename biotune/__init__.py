@@ -6,6 +6,9 @@ Schedules
     load_schedule(file)          a layer schedule from its YAML file
     Schedule                     .apply(model, base_lr) freezes and groups; .unfreeze(model, epoch, epochs)
     Block                        one gene's worth of a network: a name and its modules
+A search for any training loop
+    blocks_of(model)             the blocks of any nn.Module, head last
+    search(objective, blocks)    the whole search; Search asks and is told; Trial: .schedule, .report; Best: .schedule, .score
 Trained models
     load_model(folder)           a run's final model, as a Model: .probabilities(files), .prepare(image)
 Your own datasets, networks and strategies, named by the key `plugins`
@@ -37,11 +40,14 @@ from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import load_schedule
 
 if TYPE_CHECKING:
+    from biotune.backbones.blocks_of import blocks_of
     from biotune.backbones.network import Architecture, Preprocessing
     from biotune.backbones.registry import register_backbone
     from biotune.config.sections import DatasetConfig
     from biotune.datasets.registry import register_dataset
     from biotune.datasets.source import Source
+    from biotune.evolution.ask_tell import Best, Search, search
+    from biotune.evolution.asked import Trial
     from biotune.strategies.registry import register_strategy
     from biotune.training.model import Model, load_model
 
@@ -49,6 +55,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture",
     "BackboneError",
+    "Best",
     "BiotuneError",
     "Block",
     "ConfigError",
@@ -59,28 +66,37 @@ __all__ = [
     "RunFolderError",
     "Schedule",
     "ScheduleError",
+    "Search",
     "SearchError",
     "Source",
+    "Trial",
     "TrialError",
     "WorkerError",
     "__version__",
+    "blocks_of",
     "load_model",
     "load_schedule",
     "register_backbone",
     "register_dataset",
     "register_strategy",
+    "search",
 ]
 
 _LAZY = {  # most of these need torch, which is slow to import and not needed for every command
     "Architecture": "biotune.backbones.network",
+    "Best": "biotune.evolution.ask_tell",
     "DatasetConfig": "biotune.config.sections",
     "Model": "biotune.training.model",
     "Preprocessing": "biotune.backbones.network",
+    "Search": "biotune.evolution.ask_tell",
     "Source": "biotune.datasets.source",
+    "Trial": "biotune.evolution.asked",
+    "blocks_of": "biotune.backbones.blocks_of",
     "load_model": "biotune.training.model",
     "register_backbone": "biotune.backbones.registry",
     "register_dataset": "biotune.datasets.registry",
     "register_strategy": "biotune.strategies.registry",
+    "search": "biotune.evolution.ask_tell",
 }
 
 

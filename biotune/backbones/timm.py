@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from itertools import islice
@@ -136,6 +137,18 @@ def _blocks(model: Any) -> tuple[Block, ...]:
         blocks = by_parameters(model, {name: number for number, members in groups.items() for name in members})
     check_partition(model, blocks, head)
     return blocks
+
+
+def stages_of(network: nn.Module) -> Iterator[tuple[tuple[Block, ...], str]]:
+    """The partition that timm states for a network of its own, with the path of its head; none where it does not fit.
+
+    Args:
+        network: A network of timm's, perhaps changed.
+    """
+    head = getattr(network, "pretrained_cfg", {}).get("classifier")
+    if isinstance(head, str):
+        with suppress(BackboneError):
+            yield _blocks(network), head
 
 
 def _preprocessing(model: Any) -> Preprocessing:

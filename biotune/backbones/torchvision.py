@@ -1,5 +1,6 @@
 """Descriptions of torchvision's classifiers: blocks, head, and exceptions of single networks."""
 
+from collections.abc import Iterator
 from functools import lru_cache, partial
 from typing import Any
 from urllib.error import URLError
@@ -174,6 +175,27 @@ ARCHITECTURES = {
 }
 
 
+def stages_of(network: nn.Module) -> Iterator[tuple[Blocks, str]]:
+    """The partitions that this network may have, each with the path of its head: of the table, and by its structure.
+
+    Args:
+        network: A network of torchvision's, perhaps changed, such as by another head.
+    """
+    home = type(network).__module__
+    for row in ARCHITECTURES.values():
+        if models.get_model_builder(row.name).__module__ == home:
+            yield row.blocks, row.head
+    if home.rpartition(".")[0] == models.__name__ and (head := _linear_head(network)):
+        yield by_structure(network, head), head
+
+
+def _linear_head(module: nn.Module) -> str | None:
+    """The path of the last linear layer, if it is the last layer; else None."""
+    linear = [path for path, part in module.named_modules() if isinstance(part, nn.Linear)]
+    last = list(module.named_parameters())[-1][0].rpartition(".")[0]
+    return last if linear[-1:] == [last] else None
+
+
 def arguments(name: str) -> dict[str, object]:
     """What torchvision's function takes, beside the number of classes, to build a network as biotune trains it."""
     return {"aux_logits": False, **_GOOGLE} if name in _WITH_AUXILIARY_HEADS else {}
@@ -196,11 +218,11 @@ def find(name: str) -> Architecture | None:
     options: dict[str, Any] = _GOOGLE if name == "googlenet" else {}
     module = skeleton(partial(models.get_model, name, weights=None, **options))
     _drop_auxiliary_heads(module)
-    linear = [path for path, part in module.named_modules() if isinstance(part, nn.Linear)]
-    last = list(module.named_parameters())[-1][0].rpartition(".")[0]
-    if not linear or linear[-1] != last:
+    head = _linear_head(module)
+    if head is None:
+        last = list(module.named_parameters())[-1][0].rpartition(".")[0]
         raise BackboneError(
             f"backbone.name={name}: its head {last} is no linear layer but a {type(module.get_submodule(last)).__name__}. "
             f"Choose another network, such as {alternatives(_SMALL)}."
         )
-    return _row(name, by_structure(module, linear[-1]), linear[-1], **options)
+    return _row(name, by_structure(module, head), head, **options)

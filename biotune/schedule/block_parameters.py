@@ -10,6 +10,16 @@ from biotune.errors import BackboneError
 from biotune.schedule.block import Block
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside what `torch.compile`, DataParallel and DistributedDataParallel put around it."""
+    while True:
+        compiled = model._modules.get("_orig_mod")
+        inner = model.module if isinstance(model, nn.parallel.DataParallel | nn.parallel.DistributedDataParallel) else compiled
+        if inner is None:
+            return model
+        model = inner
+
+
 def part_at(module: nn.Module, path: str) -> nn.Module | nn.Parameter:
     """The submodule, or the single parameter, at a dotted path.
 
@@ -48,17 +58,27 @@ def block_parameters(module: nn.Module, blocks: Sequence[Block]) -> dict[str, li
     Raises:
         BackboneError: A block names nothing, or a parameter belongs to no block or to two.
     """
-    owner: dict[int, str] = {}
+    owner: dict[int, tuple[str, str]] = {}
     parameters: dict[str, list[tuple[str, nn.Parameter]]] = {}
     for block in blocks:
         try:
-            parameters[block.name] = [pair for path in block.modules for pair in parameters_of(module, path)]
+            found = [pair for path in block.modules for pair in parameters_of(module, path)]
         except BackboneError as error:
             raise BackboneError(f"block {block.name}: {error}") from None
-        for name, parameter in parameters[block.name]:
-            if id(parameter) in owner:
-                raise BackboneError(f"parameter {name} belongs to both {owner[id(parameter)]} and {block.name}.")
-            owner[id(parameter)] = block.name
+        parameters[block.name] = []
+        for name, parameter in found:
+            if id(parameter) not in owner:
+                owner[id(parameter)] = block.name, name
+                parameters[block.name].append((name, parameter))
+                continue
+            other, first = owner[id(parameter)]
+            if first == name:
+                raise BackboneError(f"parameter {name} belongs to both {other} and {block.name}.")
+            if other != block.name:
+                raise BackboneError(
+                    f"parameters {first} and {name} are one tensor, which the blocks {other} and {block.name} share; it cannot "
+                    "have two learning rates. Put both modules into one block."
+                )
     for name, parameter in module.named_parameters():
         if id(parameter) not in owner:
             raise BackboneError(f"parameter {name} belongs to no block.")

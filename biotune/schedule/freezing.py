@@ -9,7 +9,7 @@ from torch import nn
 
 from biotune.errors import BackboneError, ScheduleError
 from biotune.schedule.block import Block
-from biotune.schedule.block_parameters import block_parameters, part_at
+from biotune.schedule.block_parameters import block_parameters, part_at, unwrapped
 
 NORMALISATION = (
     nn.modules.batchnorm._BatchNorm,
@@ -47,6 +47,7 @@ def freeze(model: nn.Module, blocks: Sequence[Block], selected: Sequence[bool], 
     Raises:
         ScheduleError: The blocks do not fit the model.
     """
+    model = unwrapped(model)
     try:
         parameters = block_parameters(model, blocks)
     except BackboneError as error:

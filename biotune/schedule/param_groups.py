@@ -10,7 +10,7 @@ from torch import nn
 
 from biotune.errors import ScheduleError
 from biotune.schedule.block import Block
-from biotune.schedule.block_parameters import block_parameters
+from biotune.schedule.block_parameters import block_parameters, unwrapped
 from biotune.schedule.freezing import freeze
 
 
@@ -23,7 +23,8 @@ def param_groups(
     through every later `model.train()`. A second call replaces the first.
 
     Args:
-        model: A network in which each parameter belongs to exactly one of the blocks.
+        model: A network in which each parameter belongs to exactly one of the blocks; it may be compiled, or wrapped for
+            parallel training.
         blocks: (B,) the blocks in forward order.
         lr_weights: (B,) the weight W_b of each block's learning rate; 0 means frozen.
         base_lr: λ_0; a block's learning rate is λ_b = W_b · λ_0 (BioTune, section 1).
@@ -35,6 +36,7 @@ def param_groups(
     Raises:
         ScheduleError: The blocks do not fit the model.
     """
+    model = unwrapped(model)
     freeze(model, blocks, [weight > 0 for weight in lr_weights], frozen_norm)
     parameters = block_parameters(model, blocks)
     return [
