@@ -146,7 +146,9 @@ def _stages(network: nn.Module, head: str | None, order: Mapping[str, int], fine
     parts: list[Paths] = [[path] for path in _children(network, "")]
     while head and (above := [path for (path,) in parts if head.startswith(f"{path}.")]):
         parts = _opened(network, parts, above)
-    while len(_joined(network, _by_execution(parts, order))) <= _FEWEST and (inner := [path for path in _single(parts) if _sequences(network, path)]):
+    while inner := [path for path in _single(parts) if _sequences(network, path)]:
+        if len(_joined(network, _by_execution(parts, order))) > _FEWEST:
+            break
         parts = _opened(network, parts, inner, grouped=not finest)
     for path in _single(parts) if finest else ():
         while parts != (opened := _opened(network, parts, _sequences(network, path)[:1])):

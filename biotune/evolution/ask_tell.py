@@ -21,8 +21,8 @@ from biotune.evolution.trials import AsynchronousTrials, BatchedTrials, Trials
 from biotune.fitness.fitness import Economy, ScheduleFitness
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
+from biotune.trial import Status, TrialResult
 from biotune.trial import Trial as RunTrial
-from biotune.trial import TrialResult
 
 _FINALISTS = 3  # of the best schedules whose trials pruning lets end, as `confirm.top_k`
 _SEED = 0  # of every trial in the search's own terms: the training loop sets its own
@@ -101,6 +101,7 @@ class Search:
         self._number = 0
         self._waiting: deque[Trial] = deque()  # drawn, to be given by `ask`
         self._out: dict[int, tuple[Trial, RunTrial]] = {}  # those that are not told yet
+        self._first: list[Best] = []  # those told before any counts in the history
         self._given: dict[int, float] = {}  # when `ask` gave those that are out
         self._ended = self._closed = False
         self._folder: SearchFolder | None = None
@@ -118,16 +119,16 @@ class Search:
     @property
     def ready(self) -> bool:
         """Whether `ask` has a trial to give; where not, trials that are out must be told first, or the search is over."""
-        return bool(self._waiting) or self._draw()
+        return not self._closed and (bool(self._waiting) or self._draw())
 
     @property
     def over(self) -> bool:
         """Whether all evaluations have been told."""
-        return not self._out and not self.ready
+        return not self._out and not self.ready and self._ended
 
     @property
     def best(self) -> Best:
-        """The best schedule so far.
+        """The best schedule so far; trials whose generation is not complete yet count from its end on.
 
         Raises:
             SearchError: No trial has been told a score.
@@ -135,6 +136,8 @@ class Search:
         history = self._trials.history
         surrogate = history.surrogate()
         ranked = history.best(surrogate)
+        if not ranked and self._first:  # no generation is complete
+            return max(self._first, key=lambda one: one.score)
         if not ranked:
             raise SearchError("Search.best: no trial has been told a score yet.")
         fitness = ranked[0].score
@@ -149,6 +152,7 @@ class Search:
         Raises:
             SearchError: The search is over, or trials that are out must be told first.
         """
+        self._check_open()
         if not self.ready:
             if not self._out:
                 raise SearchError("Search.ask: the search is over; ask while not search.over.")
@@ -174,9 +178,11 @@ class Search:
         Raises:
             SearchError: The trial is not out, there is no score, or it is not finite; the search has not changed then.
         """
+        self._check_open()
         number = trial.number if isinstance(trial, Trial) else trial
-        if number not in self._out or isinstance(number, bool):
-            was = "told already" if isinstance(number, int) and 0 <= number < self._number else "none of this search"
+        is_number = isinstance(number, int) and not isinstance(number, bool)
+        if not is_number or number not in self._out:
+            was = "told already" if is_number and 0 <= number < self._number else "none of this search"
             raise SearchError(f"Search.tell: trial {shown(number)} is {was}; tell each trial that ask gave once.")
         own, run = self._out[number]
         told = trial if isinstance(trial, Trial) else own
@@ -185,7 +191,6 @@ class Search:
         seconds = time.monotonic() - self._given.get(number, time.monotonic()) if cost is None else float(cost)
         result = told.result(score, None if error is None else one_line(error), seconds)
         if self._folder is not None:
-            self._check_open()
             self._folder.append({"kind": "told", "trial": number, **asdict(result)})
         self._take_in(number, result)
         self._finish()
@@ -221,7 +226,6 @@ class Search:
         """
         if self._ended:
             return False
-        self._check_open()
         run = self._trials.next_trial()
         self._write_generations()
         if run is None:
@@ -240,7 +244,11 @@ class Search:
         self._given.pop(number, None)
         if trial in self._waiting:
             self._waiting.remove(trial)
+        if result.status == Status.OK:
+            self._first.append(Best(trial.schedule, result.score, 1))
         self._trials.take_in(run, result)
+        if self._trials.history.observations:
+            self._first.clear()
         self._write_generations()
 
     def _write_generations(self) -> None:
@@ -266,7 +274,7 @@ class Search:
                 )
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closed and not self._ended:
             raise SearchError("Search: its folder was closed; begin another Search with this folder to go on.")
 
 
