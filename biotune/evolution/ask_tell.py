@@ -106,9 +106,7 @@ class Search:
         self._ended = self._closed = False
         self._folder: SearchFolder | None = None
         if folder is not None:
-            settings = {**asdict(config), **asdict(config.evolution)}
-            del settings["evolution"]
-            self._folder = SearchFolder(Path(folder), settings, self._blocks)
+            self._folder = SearchFolder(Path(folder), config.plain, self._blocks)
             try:
                 self._replay(self._folder)
                 self._finish()

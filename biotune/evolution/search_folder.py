@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,11 +18,11 @@ from biotune.evolution.rows import generation_rows, summary_row
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import save_text
-from biotune.store.files import GENERATIONS, SCHEDULE, SEARCH, STATUS, SUMMARY, GrowingTable, read_json, write_json, write_text
+from biotune.store.files import GENERATIONS, SCHEDULE, SEARCH, STATUS, SUMMARY, GrowingTable, write_json, write_text
 from biotune.store.folders import why_not_writable
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
-from biotune.store.status import begun, now
+from biotune.store.status import begun, command_of, now
 from biotune.trial import TrialResult
 
 COMMAND = "search"  # in `status.json`, where a run has the name of its command
@@ -53,7 +54,7 @@ class SearchFolder:
         _make(folder)
         with ExitStack() as stack:
             stack.enter_context(sole_user(folder, "another process, or another Search in this one,"))
-            if (command := read_json(folder / STATUS).get("command", COMMAND)) != COMMAND:
+            if (command := command_of(folder)) not in (None, COMMAND):
                 raise RunFolderError(f"{folder}: holds a run of 'biotune {command}'; give the search a folder of its own.")
             self._journal = Journal(folder)
             stack.callback(self._journal.close)
@@ -85,7 +86,8 @@ class SearchFolder:
                 raise RunFolderError(f"{self.folder}: was begun with other settings ({what}); set them back or begin anew.")
         if before != own:
             self._journal.pin(COMMAND, own)
-            write_text(self.folder / SEARCH, yaml.safe_dump(own, sort_keys=False, default_flow_style=None))
+        shown = {**own, "parameters": self._sizes}
+        write_text(self.folder / SEARCH, yaml.safe_dump(shown, sort_keys=False, default_flow_style=None, width=math.inf))
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Journal what was asked or told."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -45,6 +45,12 @@ class AskTellConfig:
     prune: str = key("predicted", "The rule by which trials are stopped.", choices=("none", "median", "predicted"))
     head_start: str = key("fresh", "Where heads start from.", choices=("fresh", "probe", "evolved"))
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """All settings that have a meaning here, by name."""
+        every = {**asdict(self), **asdict(self.evolution)}
+        return {name: value for name, value in every.items() if name not in ("evolution", *_WITHOUT)}
 
 
 def settings_of(

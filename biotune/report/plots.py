@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from biotune.fitness.fitness import METRICS
-from biotune.report.read import Run, Score, Search
+from biotune.report.read import SCORE, Run, Score, Search
 from biotune.report.style import (
     BLUE,
     INK,
@@ -77,22 +79,24 @@ def draw_fitness(search: Search) -> Drawing:
     if search.confirmed and search.metric == "acc":  # confirmed scores are accuracies
         axes.axhline(search.confirmed.mean, color=INK, linewidth=1, linestyle=(0, (1, 1.5)), label="chosen, confirmed")
     axes.set_xlabel("generation")
-    axes.set_ylabel(f"{METRICS[search.metric]},\nvalidation (%)" if search.metric != "acc" else "validation macro accuracy (%)")
+    measure = SCORE if search.metric == SCORE else METRICS[search.metric]
+    axes.set_ylabel(f"{measure},\nvalidation (%)" if search.metric not in ("acc", SCORE) else _validation(search))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.03)
     axes.grid(axis="y")
     _leave_out_the_worst(axes, best, mean)
-    in_percent(axes, "y")
+    values = [f"{value:.4g}" if search.metric == SCORE else f"{100 * value:.1f} %" for value in best]
+    if search.metric != SCORE:
+        in_percent(axes, "y")
     legend_above(axes)
-    said = f"Best survivor by generation, {METRICS[search.metric]}: {', '.join(f'{100 * value:.1f} %' for value in best)}"
+    said = f"Best survivor by generation, {measure}: {', '.join(values)}"
     return finish(figure, "fitness", said)
 
 
-def draw_importance(run: Run, search: Search) -> Drawing:
+def draw_importance(names: Sequence[str], search: Search) -> Drawing:
     """Mean importance of each block among the survivors, hatched where half of them freeze it; the threshold below."""
     kept = _survivors(search.generations)
     means = kept.groupby("generation").mean(numeric_only=True)
-    names = run.schedule.names
     frozen = kept[[f"lr_weight_{name}" for name in names]].eq(0).groupby(kept["generation"]).mean()
     step = 0.24 if len(names) <= 30 else 0.13
     labels = [label(name, 20, f"block {at}") for at, name in enumerate(names, 1)]
@@ -163,8 +167,8 @@ def _finalist(name: str, chosen: bool) -> str:
     return f"chosen: {own}" if chosen else own
 
 
-def draw_cost(run: Run, search: Search) -> Drawing:
-    """Validation accuracy against the trained share of the parameters, one dot per candidate, coloured by generation."""
+def draw_cost(chosen_share: float, search: Search) -> Drawing:
+    """Validation score against the trained share of the parameters, one dot per candidate, coloured by generation."""
     sound = search.generations[search.generations["status"].isin(_SOUND)].dropna(subset="val_accuracy")
     figure, axes = figure_with_axes(NARROW, 3.3, _MARGINS | {"right": 0.85, "top": 0.28})
     last = max(int(search.generations["generation"].max()), 1)
@@ -179,10 +183,10 @@ def draw_cost(run: Run, search: Search) -> Drawing:
         linewidths=0.6,
         edgecolors=MUTED,
     )
-    axes.axvline(run.trainable_share, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
+    axes.axvline(chosen_share, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
     axes.annotate(
         "chosen",
-        (run.trainable_share, 1),
+        (chosen_share, 1),
         xycoords=("data", "axes fraction"),
         xytext=(0, 3),
         textcoords="offset points",
@@ -191,10 +195,11 @@ def draw_cost(run: Run, search: Search) -> Drawing:
     )
     axes.set_xlim(-0.03, 1.03)
     axes.set_xlabel("trained share of the parameters (%)")
-    axes.set_ylabel("validation macro accuracy (%)")
+    axes.set_ylabel(_validation(search))
     axes.grid()
     in_percent(axes, "x")
-    in_percent(axes, "y")
+    if search.metric != SCORE:
+        in_percent(axes, "y")
     key = figure.add_axes(((NARROW - 0.72) / NARROW, 0.5 / 3.3, 0.12 / NARROW, 2.52 / 3.3))
     bar = figure.colorbar(dots, cax=key, label="generation", ticks=MaxNLocator(nbins=6, integer=True))
     bar.outline.set_visible(False)
@@ -261,6 +266,11 @@ def _draw_threshold(axes: Axes, kept: pd.DataFrame) -> None:
     axes.set_xlabel("generation")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
+
+
+def _validation(search: Search) -> str:
+    """The label of an axis of validation scores."""
+    return "score" if search.metric == SCORE else "validation macro accuracy (%)"
 
 
 def in_percent(axes: Axes, which: str) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPORTED = ("run", "train")
+SCORE = "score"  # the metric of a search that a program asks and tells: whatever it was told
 METHODS = (EVOLVED, "full", "linear_probe")
 _TEXTS = ("picture", "true_class", "predicted_class")
 
@@ -59,7 +60,7 @@ class Search:
         confirm: One row per confirmation trial; empty if nothing was confirmed.
         confirmed: The chosen schedule's score over the folds with fresh seeds.
         costs: evaluations, trainings, epochs and seconds of the search itself.
-        metric: The metric of the fitness, see `fitness_by`.
+        metric: The metric of the fitness, see `fitness_by`; or `SCORE`.
         spread: Whether the candidates of each generation were spread over all folds.
     """
 
@@ -237,6 +238,16 @@ def is_comparison(folder: Path) -> bool:
     return bool(checked_json(folder / STATUS).get("command") == "compare")
 
 
+def is_asked_search(folder: Path) -> bool:
+    """Whether a folder comes from a `biotune.Search`.
+
+    Raises:
+        RunFolderError: It comes from no search and no command.
+    """
+    _check_is_run(folder)
+    return bool(checked_json(folder / STATUS).get("command") == "search")
+
+
 def _check_is_run(folder: Path) -> None:
     if not os.path.isdir(folder):  # unlike Path.is_dir, it takes a name that is too long
         raise RunFolderError(f"{folder}: {'is a file' if os.path.exists(folder) else 'no such folder'}; give a run's folder.")
@@ -314,21 +325,36 @@ def _curves(folder: Path) -> pd.DataFrame | None:
     )
 
 
-def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, config: Mapping[str, Any]) -> Search:
-    # runs of the first versions had no such keys
-    metric = config.get("fitness", {}).get("metric", FitnessConfig.metric)
-    spread = config.get("evolution", {}).get("spread", EvolutionConfig.spread)
+def search_tables(folder: Path, schedule: Schedule, sized: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables `summary.csv` and `generations.csv` of a search.
+
+    Args:
+        folder: The folder.
+        schedule: A schedule of the search.
+        sized: Whether the sizes of the blocks are known.
+
+    Raises:
+        RunFolderError: A table is missing or damaged.
+    """
     summary = checked_table(
         folder / SUMMARY,
         {"generation", "fold", "best_fitness", "mean_fitness", "worst_fitness", "trainings", "cache_hits", "seconds"},
     )
     genes = {f"{kind}_{name}" for kind in ("importance", "lr_weight") for name in schedule.names}
-    facts = {"generation", "fold", "individual", "trainable_share", "threshold"}
+    facts = {"generation", "fold", "individual", "threshold", *(["trainable_share"] if sized else [])}
     generations = checked_table(
         folder / GENERATIONS, {*facts, *genes}, {"fitness", "val_accuracy", "kept"}, texts=("origin", "status")
     )
     if set(summary["generation"]) != set(generations["generation"]):
         raise RunFolderError(f"{folder / 'generations.csv'}: is damaged (its generations are not those of summary.csv).")
+    return summary, generations
+
+
+def _search(folder: Path, result: Mapping[str, Any], schedule: Schedule, config: Mapping[str, Any]) -> Search:
+    # runs of the first versions had no such keys
+    metric = config.get("fitness", {}).get("metric", FitnessConfig.metric)
+    spread = config.get("evolution", {}).get("spread", EvolutionConfig.spread)
+    summary, generations = search_tables(folder, schedule)
     confirm = checked_table(
         folder / CONFIRM, {"fold", "seed", "seconds"}, {"macro_accuracy"}, texts=("schedule",), may_be_empty=True
     )

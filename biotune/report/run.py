@@ -65,8 +65,8 @@ def draw(run: Run) -> dict[str, Drawing]:
         if run.search:
             drawings += [
                 draw_fitness(run.search),
-                draw_importance(run, run.search),
-                draw_cost(run, run.search),
+                draw_importance(run.schedule.names, run.search),
+                draw_cost(run.trainable_share, run.search),
                 draw_confirmation(run, run.search),
             ]
     return {drawing.name: drawing for drawing in drawings if drawing}

@@ -23,6 +23,12 @@ def state_of(folder: Path) -> str | None:
     return None if state is None else str(state)
 
 
+def command_of(folder: Path) -> str | None:
+    """The command in a folder's `status.json`, or None if it holds none."""
+    command = read_json(folder / STATUS).get("command")
+    return None if command is None else str(command)
+
+
 def state_and_error(folder: Path) -> tuple[str | None, str | None]:
     """The state of a run and its error, from its folder alone.
 

@@ -102,7 +102,6 @@ def test_detection_is_cut_within_its_backbone() -> None:
     blocks = biotune.blocks_of(model)
     assert covers(model, blocks)
     assert table(blocks) == {
-        # the FrozenBatchNorm2d behind the first convolution has no parameters
         "stem": "backbone.body.conv1 backbone.body.bn1",
         **{f"backbone.body.layer{number}": f"backbone.body.layer{number}" for number in range(1, 5)},
         "backbone.fpn": "backbone.fpn",

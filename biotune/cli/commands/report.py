@@ -47,7 +47,7 @@ def report(arguments: list[str]) -> int:
     if twice:
         raise ConfigError(f"{twice[0]}: is named twice; name each run once.")
     from biotune.cli.launch.sweep import is_sweep, summarise_sweep
-    from biotune.report.read import is_comparison, read_finished_run
+    from biotune.report.read import is_asked_search, is_comparison, read_finished_run
     from biotune.report.run import write_report
     from biotune.store.files import REPORT, check_writable
 
@@ -66,6 +66,13 @@ def report(arguments: list[str]) -> int:
         alone = folders[0] if len(folders) == 1 else None
         default = Path(f"report-{len(folders)}-comparisons.html") if alone is None else alone / REPORT
         print(write_strategies(compared, options.out or default, None if alone is None else alone / "plots"))
+        return 0
+    if any(asked := [is_asked_search(folder) for folder in folders]):
+        if len(folders) > 1:
+            raise ConfigError(f"{folders[asked.index(True)]}: is a search without a test; name it alone.")
+        from biotune.report.search_page import read_asked_search, write_asked_search
+
+        print(write_asked_search(read_asked_search(folders[0]), options.out))
         return 0
     runs = [read_finished_run(folder) for folder in folders]
     if len(runs) == 1:

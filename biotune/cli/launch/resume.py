@@ -31,7 +31,7 @@ from biotune.store.files import JOURNAL, write_text
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
 from biotune.store.scratch import check_cache
-from biotune.store.status import state_of
+from biotune.store.status import command_of, state_of
 
 CONFIG = Path(".hydra") / "config.yaml"
 _GROUPS = ("executor", "tracker")  # whose choice may change: they do not affect results
@@ -86,6 +86,10 @@ def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
             raise RunFolderError(
                 f"{named}: holds a sweep. Run the same 'biotune run -m ...' again with hydra.sweep.dir={named}: it "
                 "runs the missing jobs and resumes the interrupted ones."
+            )
+        if command_of(folder) == "search":
+            raise RunFolderError(
+                f"{named}: is a search of biotune.Search; run the program that began it again, and it goes on."
             )
         raise RunFolderError(f"{named}: holds no run ({CONFIG} is missing).")
     try:
