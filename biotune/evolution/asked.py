@@ -90,7 +90,7 @@ def finite(trial: int, score: object) -> float:
         SearchError: It is no finite number.
     """
     try:  # numpy's and torch's scalars too
-        value = float(score) if isinstance(score, numbers.Real) or hasattr(score, "__float__") else math.nan  # type: ignore[arg-type]
+        value = float(score) if isinstance(score, numbers.Real) or hasattr(score, "__float__") else math.nan
     except (TypeError, ValueError, OverflowError, RuntimeError):
         value = math.nan
     if not math.isfinite(value) or isinstance(score, bool):
