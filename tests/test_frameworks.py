@@ -1,0 +1,99 @@
+"""The page about other libraries' loops: its scripts run, made smaller, and train exactly what the schedules say."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import biotune
+from biotune.schedule.schedule import Schedule
+
+PAGE = (Path(__file__).parents[1] / "docs/how-to/frameworks.md").read_text(encoding="utf-8")
+SCRIPTS = dict(re.findall(r"^```python title=\"(\w+)\.py\"\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def run(name: str, *smaller: tuple[str, str]) -> dict[str, Any]:
+    script = SCRIPTS[name]
+    for text, other in smaller or (("evaluations=20", "evaluations=4"),):
+        assert text in script
+        script = script.replace(text, other)
+    found: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(script, f"{name}.py", "exec"), found)
+    assert found["search"].over
+    return found
+
+
+def frozen_stay(model: torch.nn.Module, trial: biotune.Trial, before: dict[str, torch.Tensor]) -> None:
+    """Frozen blocks have the values that they had, running statistics included; trained ones have not."""
+    after = model.state_dict()
+    for block, weight in zip(trial.schedule.blocks, trial.schedule.lr_weights, strict=True):
+        names = [name for name in after for path in block.modules if name == path or name.startswith(f"{path}.")]
+        assert names
+        changed = [name for name in names if not torch.equal(after[name], before[name])]
+        assert bool(changed) == (weight > 0), (block.name, changed)
+
+
+def trial_of(blocks: tuple[biotune.Block, ...], unfreezing: str = "together") -> biotune.Trial:
+    """The first block and the one in the middle frozen."""
+    frozen = {0, len(blocks) // 2}
+    weights = tuple(0.0 if at in frozen else 1.0 for at in range(len(blocks)))
+    return biotune.Trial(0, Schedule(blocks, weights, unfreezing=unfreezing), 0, 3)
+
+
+def test_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run(
+        "detector", ("evaluations=12, epochs=3", "evaluations=4, epochs=1"), ("draw(16", "draw(2"), ("draw(8", "draw(1")
+    )
+    stages = [f"backbone.body.{name}" for name in ("conv1", "layer1", "layer2", "layer3", "layer4")]
+    assert [block.name for block in found["blocks"]] == [*stages, "backbone.fpn", "rpn", "head"]
+    trial = trial_of(found["blocks"])
+    trained = found["pretrained"]
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    monkeypatch.setattr("copy.deepcopy", lambda model: model)
+    found["objective"](trial)
+    frozen_stay(trained, trial, before)
+
+
+@pytest.mark.parametrize("library", ["lightning", "transformers"])
+def test_a_librarys_own_loop(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(library, reason=f"needs {library}: pip install {library}")
+    if library == "transformers":
+        pytest.importorskip("accelerate", reason="needs accelerate: pip install 'transformers[torch]'")
+    found = run(f"with_{library}")
+    torch.manual_seed(0)
+    network = found["make_network"]()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found["make_network"] = lambda: network
+    trial = trial_of(found["blocks"], "last_to_first")
+    joined: list[list[str]] = []
+
+    def note(schedule: Schedule, model: torch.nn.Module, epoch: int, epochs: int) -> None:
+        real(schedule, model, epoch, epochs)
+        own = [name for name, selected in zip(schedule.names, schedule.trained_in(epoch, epochs), strict=True) if selected]
+        joined.append(own)
+        assert {name for name, one in model.named_parameters() if one.requires_grad} == {
+            name
+            for block in schedule.blocks
+            if block.name in own
+            for path in block.modules
+            for name, _ in model.named_parameters()
+            if name == path or name.startswith(f"{path}.")
+        }
+
+    real: Callable[..., None] = Schedule.unfreeze
+    monkeypatch.setattr(Schedule, "unfreeze", note)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found["objective"](trial)
+    assert len(trial.scores) == 3 and all(0 <= score <= 1 for score in trial.scores)
+    sizes = [len(own) for own in joined]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1] and joined[0][-1] == "head"
+    frozen_stay(network, trial, before)
