@@ -52,6 +52,11 @@ def test_extinction_factors_are_the_independently_computed_ones(vector: dict[str
     assert operators.extinction_factors(vector["fitness"]) == pytest.approx(vector["extinction"], abs=1e-9)
 
 
+def test_extinction_factors_of_negative_values_are_those_above_the_best() -> None:
+    # −3, −1, 1 less −3 are 0, 2, 4; with a best of 0 the formula is f / f_max
+    assert operators.extinction_factors([-3.0, -1.0, 1.0]) == pytest.approx([0.0, 0.5, 1.0])
+
+
 def test_extinction_factors_run_from_nothing_to_one_as_a_hand_calculation_says() -> None:
     # (0.2 + 0.2 (0/2 − 1)) / 0.8 = 0, (0.5 + 0.2 (1/2 − 1)) / 0.8 = 0.5, (0.8 + 0) / 0.8 = 1
     assert operators.extinction_factors([0.2, 0.5, 0.8]) == pytest.approx([0.0, 0.5, 1.0])

@@ -182,3 +182,9 @@ class TestExpectedMean:
         own = {position: full[position] / 2 + constant for position in seen}
         other = tuple(score / 2 for score in full)
         assert expected_mean(own, [other]) == pytest.approx(math.fsum(full) / 6 + constant, abs=1e-12)
+
+
+def test_an_expected_mean_beyond_0_and_1_stays_where_the_scores_are() -> None:
+    assert expected_mean({0: -4.0}, []) == -4.0
+    assert expected_mean({0: 7.0, 1: 8.0}, []) == 7.5
+    assert expected_mean({0: -4.0}, [(-1.0, -9.0)]) == -4.0  # −8 would be below anything that was measured
