@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -189,7 +189,7 @@ class Search:
         seconds = time.monotonic() - self._given.get(number, time.monotonic()) if cost is None else float(cost)
         result = told.result(score, None if error is None else one_line(error), seconds)
         if self._folder is not None:
-            self._folder.append({"kind": "told", "trial": number, **asdict(result)})
+            self._folder.append(_told(number, result))
         self._take_in(number, result)
         self._finish()
 
@@ -339,3 +339,9 @@ def _trials_of(config: AskTellConfig, blocks: tuple[Block, ...]) -> Trials:
 def _asked(trial: Trial) -> dict[str, Any]:
     """The journal's record of a trial: enough to tell whether a search that goes on makes the same."""
     return {"kind": "asked", "trial": trial.number, "schedule": trial.schedule.key, "fold": trial.fold}
+
+
+def _told(number: int, result: TrialResult) -> dict[str, Any]:
+    """The journal's record of a result, which `SearchFolder.result_of` reads."""
+    facts = {"status": result.status, "curve": result.curve, "seconds": result.seconds, "error": result.error}
+    return {"kind": "told", "trial": number, **facts}
