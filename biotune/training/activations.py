@@ -2,7 +2,7 @@
 
 If a schedule freezes the first blocks, their output is the same for every candidate, epoch and seed. It is stored in one
 memory-mapped file per boundary, in a folder that all workers of a run share. Only the sizes of the boundaries decide which
-ones are stored. This module knows chains and rows, but neither learning rates nor the training loop.
+ones are stored. This module knows forward passes and rows, but neither learning rates nor the training loop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from biotune.backbones.chain import Chain
+from biotune.backbones.chain import Passage
 from biotune.errors import RunFolderError
 from biotune.schedule.block import Block
 from biotune.schedule.block_parameters import part_at
@@ -43,7 +43,7 @@ class Boundary:
 
     Attributes:
         block: Index of the first block after it.
-        entry: Index of the chain's call that takes the activations.
+        entry: Position of the forward pass that takes the activations, see `Passage`.
         shape: Shape of one image's activations as stored.
         dtype: Their torch type.
         channels_last: Whether they are stored with the channels last, the memory layout in which the network computes them.
@@ -64,19 +64,17 @@ class Boundary:
         return stored.permute(0, 3, 1, 2) if self.channels_last else stored
 
 
-def measure_boundaries(chain: Chain, images: Tensor) -> tuple[Boundary, ...]:
-    """Find the boundary before every block except the first, with the shape and type of its activations.
+def measure_boundaries(network: Passage, images: Tensor) -> tuple[Boundary, ...]:
+    """Find the boundary before every block at which the forward pass can begin, with the shape and type of its activations.
 
     Args:
-        chain: The network, in eval mode.
+        network: The network, in eval mode.
         images: (2, 3, H, W) any normalised images; two, because the memory layout of a single one is ambiguous.
     """
     found = []
     x, at = images, 0
-    for block, entry in enumerate(chain.entries):
-        if block == 0:
-            continue
-        x, at = chain.forward(x, at, entry), entry
+    for block, entry in network.stops:
+        x, at = network.forward(x, at, entry), entry
         last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
         shape = tuple(x.permute(0, 2, 3, 1).shape[1:] if last else x.shape[1:])
         found.append(Boundary(block, entry, shape, x.dtype, last))
@@ -122,14 +120,14 @@ class SharedActivations:
     Each file is written atomically. One lock per boundary ensures that only one of several workers computes it.
 
     Attributes:
-        chain: The network.
+        network: The network.
         boundaries: The boundaries whose activations are stored, by block.
         rows: (N,) ascending rows of the dataset whose activations are stored, in storage order.
     """
 
     def __init__(
         self,
-        chain: Chain,
+        network: Passage,
         boundaries: Sequence[Boundary],
         rows: Indices,
         folder: Path,
@@ -139,14 +137,14 @@ class SharedActivations:
         """Prepare; activations are computed when they are first needed.
 
         Args:
-            chain: The network with its initial weights and in eval mode whenever `at` is called.
+            network: The network with its initial weights and in eval mode whenever `at` is called.
             boundaries: The boundaries to store, by block.
             rows: (N,) ascending rows of the dataset whose activations are stored.
             folder: The folder of the files, shared by the workers of a run.
-            images: Maps mini-batches of rows (B,) one after the other to the chain's input (B, 3, H, W) on the device.
-            device: The device on which the chain computes.
+            images: Maps mini-batches of rows (B,) one after the other to the network's input (B, 3, H, W) on the device.
+            device: The device on which the network computes.
         """
-        self.chain = chain
+        self.network = network
         self.boundaries = tuple(boundaries)
         self.rows = rows
         self._folder = folder
@@ -199,7 +197,7 @@ class SharedActivations:
         try:
             with os.fdopen(handle, "wb") as file:
                 for batch in self._batches(start):
-                    x = self.chain.forward(batch, start.entry if start else 0, boundary.entry)
+                    x = self.network.forward(batch, start.entry if start else 0, boundary.entry)
                     file.write(_to_store(x, boundary).tobytes())
             os.replace(temporary, path)
         except BaseException:

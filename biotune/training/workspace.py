@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from biotune.backbones.chain import link
+from biotune.backbones.chain import Passage, link
 from biotune.backbones.network import Network, main_output
+from biotune.backbones.replay import replay_of
 from biotune.backbones.state import copy_state, restore
 from biotune.config.sections import TrainingConfig
 from biotune.datasets.data import Data
@@ -176,21 +177,30 @@ class Workspace:
             positions = map(features.positions, batches)
             return map(boundary.restore, self.placement.in_turn(_table(boundary), stored, positions, boundary.dtype))
 
-        return EntryPoint(inputs, lambda x: main_output(features.chain.forward(x, boundary.entry)))
+        return EntryPoint(inputs, lambda x: main_output(features.network.forward(x, boundary.entry)))
 
     def _shared(self, scratch: Path, max_gb: float) -> SharedActivations | None:
         """The activations to share, or None if the network or the training settings allow none."""
-        network = self.network
-        if network.steps is None or self.training.changes_images:
+        if self.training.changes_images:
             return None
-        chain = link(network.module, network.blocks, network.steps)
         rows = np.union1d(self.data.whole.train, self.data.whole.val)
+        limit = first_moving_block(self.network.module, self.network.blocks, self.training.frozen_norm)
+        passage = self._passage(rows, limit)
+        if passage is None:
+            return None
         with self.computing():
-            found = measure_boundaries(chain, self.images(rows[[0, -1]]))
-        limit = first_moving_block(network.module, network.blocks, self.training.frozen_norm)
+            found = measure_boundaries(passage, self.images(rows[[0, -1]]))
         usable = [boundary for boundary in found if boundary.block <= limit]
         kept = choose_boundaries(usable, len(rows), max_gb * GB)
-        return SharedActivations(chain, kept, rows, scratch, self.images_in_turn, self.device) if kept else None
+        return SharedActivations(passage, kept, rows, scratch, self.images_in_turn, self.device) if kept else None
+
+    def _passage(self, rows: Rows, deepest: int) -> Passage | None:
+        """The network as a pass that can begin in front of a block, or None if there is none."""
+        network = self.network
+        if network.steps is not None:
+            return link(network.module, network.blocks, network.steps)
+        batches = [self.images(rows[:2]), self.images(rows[-3:])]
+        return replay_of(network.module, network.blocks, batches, self.autocast, deepest, self.training.frozen_norm)
 
     def _table_sizes(self) -> dict[str, int]:
         """Bytes of the tables that can be held in device memory: images first, then activations from the deepest upwards."""

@@ -105,12 +105,12 @@ class TestTheSameAnswers:
         workspace = shared("glyphnet", data, tmp_path, "biotune", precision="bf16")
         assert workspace.features is not None
         assert torch.bfloat16 in {one.dtype for one in workspace.features.boundaries}
-        chain, rows = workspace.features.chain, workspace.features.rows[:64]  # the first batch that is computed
+        network, rows = workspace.features.network, workspace.features.rows[:64]  # the first batch that is computed
         workspace.network.module.eval()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             x, at = workspace.images(rows), 0
             for boundary in workspace.features.boundaries:
-                x, at = chain.forward(x, at, boundary.entry), boundary.entry
+                x, at = network.forward(x, at, boundary.entry), boundary.entry
                 again = workspace.entry(boundary.block).take(rows)
                 assert again.dtype == x.dtype == boundary.dtype
                 assert torch.equal(again, x), boundary

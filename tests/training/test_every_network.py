@@ -16,10 +16,12 @@ from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.datasets.data import Data, Part
 from biotune.errors import BackboneError
 from biotune.executors.setup import run_trial
+from biotune.schedule.schedule import Schedule
 from biotune.strategies.registry import fixed_schedule
+from biotune.training.finetune import finetune
 from biotune.training.model import kept_model
 from biotune.training.workspace import Workspace
-from biotune.trial import Trial
+from biotune.trial import Trial, TrialResult
 
 CPU = torch.device("cpu")
 # the smallest images that these take; the size is fixed where positions are learnt
@@ -71,6 +73,23 @@ def train_once(library: str, name: str, size: int, folder: Path) -> None:
         assert torch.equal(value, kept[entry]), entry
 
 
+def trains_the_same_from_shared_activations(name: str, size: int, folder: Path) -> None:
+    """Train the head and the second half of a network of timm, from the images and from activations that are shared."""
+    found: dict[float, list[TrialResult]] = {}
+    for max_gb in (0.0, 1.0):
+        torch.manual_seed(0)
+        network = build_network(BackboneConfig("timm", name, "none"), 2)
+        settings = TrainingConfig(lr=1e-4, batch_size=4, precision="fp32")
+        workspace = Workspace.of(network, noise(size), settings, CPU, folder, max_gb)
+        count = len(network.blocks)
+        for first in (count - 1, count // 2):
+            schedule = Schedule(network.blocks, tuple(float(index >= first) for index in range(count)))
+            found.setdefault(max_gb, []).append(finetune(Trial(schedule, 0, 1, 2, 1e-4), workspace).result)
+    assert len(list(folder.glob("*.bin"))) == 2
+    for own, expected in zip(found[1.0], found[0.0], strict=True):
+        assert own.losses == pytest.approx(expected.losses, rel=1e-4)
+
+
 def size_of(name: str) -> int:
     return next((size for start, size in SIZES.items() if name.startswith(start)), 32)
 
@@ -98,6 +117,21 @@ def test_every_classifier_of_torchvision_takes_a_step(name: str, tmp_path: Path)
 def test_the_others_of_torchvision_are_refused(name: str) -> None:
     with pytest.raises(BackboneError, match="is no linear layer but a Conv2d"):
         build_network(BackboneConfig("torchvision", name, "none"), 2)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet", "hrnet_w18_small"])
+def test_networks_that_are_no_chain_share_what_frozen_blocks_compute(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    trains_the_same_from_shared_activations(name, 32, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size"), [(name, size) for size, text in TIMM.items() for name in text.split()])
+def test_a_small_model_of_each_family_shares_what_frozen_blocks_compute(name: str, size: int, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    if not timm.is_model(name):
+        pytest.skip(f"timm {timm.__version__} has no {name}")
+    trains_the_same_from_shared_activations(name, size, tmp_path)
 
 
 @pytest.mark.slow

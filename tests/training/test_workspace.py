@@ -70,6 +70,18 @@ def noise(size: int) -> Data:
 
 class TestWholeTrainings:
     @pytest.mark.parametrize("first", [1, 3, 5], ids=["layer1", "layer3", "head"])
+    def test_a_network_that_is_no_chain_shares_too(self, first: int, load_digits: LoadDigits, tmp_path: Path) -> None:
+        data, found = load_digits(), []
+        for max_gb in (0.0, 1.0):
+            network = replace(build_network(BackboneConfig("biotune", "glyphnet"), 10), steps=None)
+            training = TrainingConfig(lr=3e-3, batch_size=32, precision="fp32")
+            workspace = Workspace.of(network, data, training, CPU, tmp_path, max_gb)
+            found.append(finetune(trained_from(workspace, first), workspace).result)
+        assert [one.name for one in tmp_path.glob("*.bin")] == [f"boundary-{first}.bin"]
+        assert found[1].curve == pytest.approx(found[0].curve, abs=one_image(data, data.whole.val) + 1e-9)
+        assert found[1].losses == pytest.approx(found[0].losses, rel=1e-3)
+
+    @pytest.mark.parametrize("first", [1, 3, 5], ids=["layer1", "layer3", "head"])
     def test_a_curve_is_the_same_with_shared_activations_and_what_is_frozen_stays(
         self, first: int, load_digits: LoadDigits, tmp_path: Path
     ) -> None:
@@ -192,8 +204,12 @@ class TestWhereNothingIsFixed:
         finetune(trained_from(workspace, 5, epochs=1), workspace)
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_network_that_is_no_chain_has_none(self, load_digits: LoadDigits, tmp_path: Path) -> None:
+    def test_a_network_that_reads_the_images_behind_its_first_block_has_none(
+        self, load_digits: LoadDigits, tmp_path: Path
+    ) -> None:
         network = replace(build_network(BackboneConfig("biotune", "glyphnet"), 10), steps=None)
+        own = network.module.forward
+        network.module.forward = lambda x: own(x) + x.mean()
         training = TrainingConfig(batch_size=32)
         workspace = Workspace.of(network, load_digits(), training, CPU, tmp_path, 1.0)
         assert workspace.features is None

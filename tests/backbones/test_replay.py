@@ -1,0 +1,229 @@
+"""Networks that are no chain begin behind their frozen blocks: the same logits, from what the rest of the network reads."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from biotune.backbones.replay import Replay, replay_of
+from biotune.schedule.block import Block
+
+BLOCKS = (Block("first", ("a",)), Block("second", ("b", "scale")), Block("head", ("head",)))
+
+
+class Plain(nn.Module):
+    """Two layers, a parameter of its own and a head; subclasses change what is done between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 2)
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.b(torch.relu(self.a(x)) + 1).mul(self.scale).mean((2, 3)))
+
+
+class Skip(Plain):
+    """The head reads the first layer too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.a(x)
+        return self.head((self.b(first) * self.scale + first).mean((2, 3)))
+
+
+class ReadsImages(Plain):
+    """The head reads the images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.b(self.a(x)).mean((2, 3)) * self.scale + x.mean((1, 2, 3))[:, None])
+
+
+class InPlace(Plain):
+    """What a layer returned is changed in place by the network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.b(self.a(x).mul_(3)).relu_().mul(self.scale).mean((2, 3)))
+
+
+class Twice(Plain):
+    """The second layer is called twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        once = self.b(self.a(x))
+        return self.head((self.b(once) + once).mul(self.scale).mean((2, 3)))
+
+
+class Noisy(Plain):
+    """Dropout between the first layers, of no block, changes what the second one returns."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.b(nn.functional.dropout(self.a(x), 0.5, self.training)).mul(self.scale).mean((2, 3)))
+
+
+class NoisyHead(Plain):
+    """Dropout in front of the head."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.b(self.a(x)).mul(self.scale).mean((2, 3))
+        return self.head(nn.functional.dropout(pooled, 0.5, self.training))
+
+
+class Normed(Plain):
+    """A normalisation layer of no block, whose statistics are those of the mini-batch in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.b(self.norm(self.a(x))).mul(self.scale).mean((2, 3)))
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], int]:
+        return self.one(x), {"other": self.other(x)}, 3
+
+
+class Several(Plain):
+    """A layer returns two tensors and a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = Pair()
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, more, factor = self.a(x)
+        return self.head(self.b(one + factor * more["other"]).mul(self.scale).mean((2, 3)))
+
+
+class Rounds(Plain):
+    """A layer returns integers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.b(self.pick(x).float()).mul(self.scale).mean((2, 3)))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a.register_forward_hook(lambda module, inputs, output: (output * 10).long())
+
+    def pick(self, x: Tensor) -> Tensor:
+        return self.a(x)
+
+
+class Breaks(Plain):
+    """A network that does not take outputs for granted."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.any():
+            raise ValueError("an image is black")
+        return super().forward(x)
+
+
+def images(count: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+
+
+def found(module: nn.Module, deepest: int = 2, frozen_norm: str = "eval") -> Replay | None:
+    return replay_of(module, BLOCKS, [images(2), images(3, 1)], nullcontext, deepest, frozen_norm)
+
+
+def needed(replay: Replay, block: int) -> list[str]:
+    return [one.call.path for one in replay.cuts[block].needed]
+
+
+@pytest.mark.parametrize(
+    ("network", "first", "second"),
+    [
+        (Plain, ["a"], ["b"]),
+        (Skip, ["a"], ["a", "b"]),
+        (InPlace, ["a"], ["b"]),
+        (Twice, ["a"], ["b", "b"]),
+        (NoisyHead, ["a"], ["b"]),
+        (Several, ["a", "a"], ["b"]),
+    ],
+)
+def test_what_the_rest_reads_is_kept_and_gives_the_same_logits(
+    network: type[nn.Module], first: list[str], second: list[str]
+) -> None:
+    module = network().eval()
+    replay = found(module)
+    assert replay is not None and replay.stops == ((1, 1), (2, 2))
+    assert [needed(replay, 1), needed(replay, 2)] == [first, second]
+    batch = images(7, 2)
+    expected = module(batch)
+    for block in (1, 2):
+        kept = replay.forward(batch, 0, block)
+        torch.testing.assert_close(replay.forward(kept, block), expected)
+        assert not torch.allclose(replay.forward(kept.flip(0), block), expected)
+    # from the first cut to the second, without the images
+    torch.testing.assert_close(replay.forward(replay.forward(replay.forward(batch, 0, 1), 1, 2), 2), expected)
+    torch.testing.assert_close(module(batch), expected)
+
+
+def test_gradients_behind_the_cut_are_those_of_the_whole_pass() -> None:
+    module = Skip()
+    replay = found(module)
+    assert replay is not None
+    batch = images(4)
+    gradients = []
+    for run in (lambda: module(batch), lambda: replay.forward(replay.forward(batch, 0, 1).detach(), 1)):
+        module.zero_grad()
+        run().square().sum().backward()
+        gradients.append([part.grad.clone() for part in (module.b.weight, module.scale, module.head.weight)])
+    for own, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(own, expected)
+
+
+@pytest.mark.parametrize(
+    ("network", "stops"),
+    [
+        (ReadsImages, None),  # in front of every block the images are needed
+        (Noisy, ((1, 1),)),  # what the second layer returns differs each time
+        (Normed, ((1, 1),)),
+        (Rounds, None),  # integers are not kept
+        (Breaks, None),
+    ],
+)
+def test_a_cut_that_changes_training_is_not_made(network: type[nn.Module], stops: tuple[tuple[int, int], ...] | None) -> None:
+    replay = found(network())
+    assert (replay and replay.stops) == stops
+
+
+def test_frozen_norm_layers_whose_statistics_move_allow_no_cut_behind_them() -> None:
+    class Own(Normed):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(4)
+
+    blocks = (Block("first", ("a",)), Block("second", ("norm", "b", "scale")), Block("head", ("head",)))
+    batches = [images(2), images(3, 1)]
+    held, moving = (replay_of(Own(), blocks, batches, nullcontext, 2, frozen_norm) for frozen_norm in ("eval", "train"))
+    assert held is not None and held.stops == ((1, 1), (2, 2))
+    assert moving is not None and moving.stops == ((1, 1),)
+
+
+def test_no_cut_is_made_behind_the_deepest_that_is_asked_for() -> None:
+    replay = found(Plain(), deepest=1)
+    assert replay is not None and replay.stops == ((1, 1),)
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    module = Normed().train()
+    module.b.eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    random = torch.get_rng_state()
+    replay = found(module)
+    assert replay is not None
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert module.training and all(parameter.requires_grad for parameter in module.parameters())
+    replay.forward(replay.forward(images(2), 0, 1), 1)
+    assert not any("forward" in vars(part) or part._forward_hooks or part._forward_pre_hooks for part in module.modules())
