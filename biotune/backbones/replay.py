@@ -86,8 +86,8 @@ class Cut:
         return {one: part.reshape(one.shape_for(len(x))) for one, part in zip(self.needed, parts, strict=True)}
 
 
-class _Reached(Exception):
-    """All outputs that are wanted have been computed; the rest of the pass is not needed."""
+class _Reached(BaseException):
+    """All outputs that are wanted have been computed: no error, but the end of a pass, whatever errors a network catches."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class _Trace:
 
     Attributes:
         parents: For each call, in the order in which they began, the call that it was made in; None for the network's own.
-        returned: What each returned, copied.
+        returned: What each returned, perhaps changed in place by the network afterwards.
         size: Number of images of the pass.
     """
 
@@ -204,8 +204,7 @@ class _Trace:
             open_calls.append(call)
 
         def after(_: nn.Module, __: Any, output: Any) -> None:
-            # a copy, because the network may change it in place afterwards
-            returned[open_calls.pop()] = pytree.tree_map_only(Tensor, torch.clone, output)
+            returned[open_calls.pop()] = output
 
         handles = []
         for path, part in module.named_modules():
@@ -252,7 +251,7 @@ def _needed(module: nn.Module, cut: Cut, trace: _Trace, images: Tensor) -> Cut |
     """The cut with the outputs that the rest of the network reads: where they are NaN, logits are.
 
     Returns:
-        None if the rest reads the images too, or outputs that cannot be kept as one tensor.
+        None if they cannot be kept as one tensor.
     """
     true = {one: pytree.tree_flatten(trace.returned[one.call])[0][one.leaf] for one in cut.outputs}
     nothing = torch.full_like(images, float("nan"))
@@ -267,9 +266,7 @@ def _needed(module: nn.Module, cut: Cut, trace: _Trace, images: Tensor) -> Cut |
     if not floating or len(floating) < len(cut.outputs):
         return None
     needed = floating[-1:]
-    if reads(floating[:-1]):  # more than the last one, or the images, which are hidden in any case
-        if reads([]):
-            return None
+    if reads(floating[:-1]):  # more than the last one
         needed = [one for one in floating if reads([one])]
     same = len({one.dtype for one in needed}) == 1 and all(one.size for one in needed)
     return replace(cut, needed=tuple(needed)) if needed and same else None

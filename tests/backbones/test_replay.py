@@ -49,6 +49,35 @@ class InPlace(Plain):
         return self.head(self.b(self.a(x).mul_(3)).relu_().mul(self.scale).mean((2, 3)))
 
 
+class InPlaceSkip(Plain):
+    """What the head reads of the first layer is changed in place before the second one is called."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.a(x)
+        second = self.b(first.mul_(3))
+        return self.head((second * self.scale + first).mean((2, 3)))
+
+
+class Nested(Plain):
+    """Both layers are called by a module of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(self.a, nn.ReLU(), self.b)
+        del self.a, self.b
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mul(self.scale).mean((2, 3)))
+
+
+class Evaluates(Plain):
+    """In evaluation the head reads the images, in a way that hides what is no number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        return logits if self.training else logits + (x > 0).float().mean()
+
+
 class Twice(Plain):
     """The second layer is called twice."""
 
@@ -139,12 +168,14 @@ def needed(replay: Replay, block: int) -> list[str]:
     return [one.call.path for one in replay.cuts[block].needed]
 
 
+@torch.no_grad()
 @pytest.mark.parametrize(
     ("network", "first", "second"),
     [
         (Plain, ["a"], ["b"]),
         (Skip, ["a"], ["a", "b"]),
         (InPlace, ["a"], ["b"]),
+        (InPlaceSkip, ["a"], ["a", "b"]),
         (Twice, ["a"], ["b", "b"]),
         (NoisyHead, ["a"], ["b"]),
         (Several, ["a", "a"], ["b"]),
@@ -190,6 +221,7 @@ def test_gradients_behind_the_cut_are_those_of_the_whole_pass() -> None:
         (Normed, ((1, 1),)),
         (Rounds, None),  # integers are not kept
         (Breaks, None),
+        (Evaluates, None),
     ],
 )
 def test_a_cut_that_changes_training_is_not_made(network: type[nn.Module], stops: tuple[tuple[int, int], ...] | None) -> None:
@@ -208,6 +240,13 @@ def test_frozen_norm_layers_whose_statistics_move_allow_no_cut_behind_them() -> 
     held, moving = (replay_of(Own(), blocks, batches, nullcontext, 2, frozen_norm) for frozen_norm in ("eval", "train"))
     assert held is not None and held.stops == ((1, 1), (2, 2))
     assert moving is not None and moving.stops == ((1, 1),)
+
+
+def test_a_module_whose_parts_are_all_frozen_is_not_entered() -> None:
+    blocks = (Block("first", ("body.0",)), Block("second", ("body.2", "scale")), Block("head", ("head",)))
+    replay = replay_of(Nested(), blocks, [images(2), images(3, 1)], nullcontext, 2)
+    assert replay is not None
+    assert [[call.path for call in replay.cuts[block].calls] for block in (1, 2)] == [["body.0"], ["body"]]
 
 
 def test_no_cut_is_made_behind_the_deepest_that_is_asked_for() -> None:
