@@ -126,6 +126,7 @@ def test_a_driver_that_is_killed_twice_leaves_each_tracker_with_everything_once(
         pytest.importorskip(package)
     folder, uri = tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db"
     trackers = ["tracker=[tensorboard,mlflow,wandb]", f"tracker.mlflow.uri={uri}", "tracker.wandb.mode=offline"]
+    trackers.append("tracker.patience=200")  # the default may be too short where the machine has other work
     process = start("run", *SEARCH, *trackers, f"hydra.run.dir={folder}")
     for trainings, command in ((12, ("resume", str(folder), "-q")), (24, ())):
         wait_for(folder, process, trainings)
