@@ -120,7 +120,7 @@ def link(module: nn.Module, blocks: Sequence[Block], steps: Steps) -> Chain:
     for index, block in enumerate(blocks):
         names = steps[block.name].split() if block.name in steps else list(block.modules)
         own = [_call(module, name) for name in names]
-        before = len(list(takewhile(lambda name: _is_plain(module, name), names))) if index else 0
+        before = len(list(takewhile(lambda name: _is_plain_step(module, name), names))) if index else 0
         entries.append(len(calls) + before)
         calls += own
     return Chain(tuple(calls), tuple(entries))
@@ -133,10 +133,11 @@ def _call(module: nn.Module, name: str) -> Call:
     return module.get_submodule(name)
 
 
-def _is_plain(module: nn.Module, name: str) -> bool:
-    """Whether a step has neither parameters nor state nor random numbers."""
-    if name in FUNCTIONS:
-        return name not in _WITH_PARAMETERS
-    step = module.get_submodule(name)
-    kinds = {type(part) for part in step.modules()}
+def is_plain(part: nn.Module) -> bool:
+    """Whether a module has neither parameters nor state nor random numbers: pooling, reshaping, activation functions."""
+    kinds = {type(inner) for inner in part.modules()}
     return all(kind.__module__ in _PLAIN_PLACES or kind.__name__ in _PLAIN_NAMES for kind in kinds)
+
+
+def _is_plain_step(module: nn.Module, name: str) -> bool:
+    return name not in _WITH_PARAMETERS if name in FUNCTIONS else is_plain(module.get_submodule(name))

@@ -2,13 +2,14 @@
 
 The network's own forward runs, but the modules of the frozen blocks return what they returned before instead of computing it.
 Of these outputs only those are kept that the rest of the network reads; the others are zeros of the same shape. What the
-network computes between its modules (adding positions, flattening) it computes again.
+network computes between its modules (adding positions, flattening) it computes again. Pooling in front of the first trained
+module counts as frozen too, because little is left to keep behind it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from biotune.backbones.chain import is_plain
 from biotune.backbones.state import copy_state, restore
 from biotune.schedule.block import Block
 from biotune.schedule.block_parameters import part_at
@@ -134,7 +136,10 @@ def replay_of(
     frozen_norm: str = "eval",
     shallowest: int = 1,
 ) -> Replay | None:
-    """Find the cuts of a network, and prove each: the logits are those of the whole pass, as in training and in evaluation.
+    """Find the cuts of a network, and prove each.
+
+    The logits are those of the whole pass, as in training and in evaluation, and nothing that is kept depends on a trained
+    parameter.
 
     Args:
         module: The network with its initial weights.
@@ -156,16 +161,18 @@ def replay_of(
             trace = _Trace.of(module, batches[0])
             whole = _logits(module(batches[1]))
             for block in range(shallowest, min(deepest, len(blocks) - 1) + 1):
-                cut = _needed(module, _cut(module, trace, blocks[:block]), trace, batches[0])
-                if cut is None:
-                    continue
-                found = Replay(module, {block: cut}, tuple(batches[0].shape[1:]))
-                selected = [index >= block for index in range(len(blocks))]
-                freeze(module, blocks, selected, frozen_norm)
-                if _same_in_evaluation(found, block, batches[1], whole) and _same_in_training(found, block, batches[0]):
-                    cuts[block] = cut
-                module.eval()
-                restore(module, state)  # training moves running statistics
+                freeze(module, blocks, [index >= block for index in range(len(blocks))], frozen_norm)
+                for found in _cuts(module, trace, blocks[:block]):
+                    module.eval()
+                    cut = _needed(module, found, trace, batches[0])
+                    if cut is None:
+                        continue
+                    own = Replay(module, {block: cut}, tuple(batches[0].shape[1:]))
+                    proved = _same_in_evaluation(own, block, batches[1], whole) and _same_in_training(own, block, batches[0])
+                    restore(module, state)  # training moves running statistics
+                    if proved:
+                        cuts[block] = cut
+                        break
     except Exception:  # whatever a network does with its modules, it can be trained without shared activations
         cuts = {}
     finally:
@@ -219,23 +226,40 @@ class _Trace:
         return _Trace(parents, returned, len(images))
 
 
-def _cut(module: nn.Module, trace: _Trace, frozen: Sequence[Block]) -> Cut:
-    """The outermost calls of the modules of frozen blocks; which of their outputs are needed is not known yet."""
+def _cuts(module: nn.Module, trace: _Trace, frozen: Sequence[Block]) -> Iterator[Cut]:
+    """The outermost calls of frozen modules, first with the pooling behind them, which leaves less to keep, then without.
+
+    Which of their outputs are needed is not known yet.
+    """
     parts = [part_at(module, path) for block in frozen for path in block.modules]
     held = {id(inner) for part in parts if isinstance(part, nn.Module) for inner in part.modules()}
     parameters = {id(one) for part in parts for one in ([part] if isinstance(part, nn.Parameter) else part.parameters())}
 
-    def is_frozen(path: str) -> bool:
-        part = module.get_submodule(path)
+    def is_frozen(part: nn.Module) -> bool:
         own = [id(one) for one in part.parameters()]
         return id(part) in held or (bool(own) and all(one in parameters for one in own))
 
+    frozen_calls = {call for call in trace.parents if is_frozen(module.get_submodule(call.path))}
+    plain_calls: set[Call] = set()
+    for call in trace.parents:
+        part = module.get_submodule(call.path)
+        if any(id(one) not in parameters for one in part.parameters(recurse=False)):
+            break  # the first trained module
+        if is_plain(part):
+            plain_calls.add(call)
+    if plain_calls - frozen_calls:
+        yield _outermost(trace, frozen_calls | plain_calls)
+    yield _outermost(trace, frozen_calls)
+
+
+def _outermost(trace: _Trace, chosen: Set[Call]) -> Cut:
+    """The cut of some calls, less those that are made within another one of them."""
     inside: dict[Call, bool] = {}
     calls: dict[Call, tuple[pytree.TreeSpec, tuple[Any, ...]]] = {}
     outputs: list[Output] = []
     for call, parent in trace.parents.items():
         within = parent is not None and inside[parent]
-        inside[call] = within or is_frozen(call.path)
+        inside[call] = within or call in chosen
         if within or not inside[call]:
             continue
         leaves, structure = pytree.tree_flatten(trace.returned[call])
@@ -279,7 +303,12 @@ def _same_in_evaluation(found: Replay, block: int, images: Tensor, whole: Tensor
 
 def _same_in_training(found: Replay, block: int, images: Tensor) -> bool:
     """Whether training from the cut gives the logits of the whole pass, with blocks frozen and random numbers as there."""
-    kept = found.forward(images, 0, block)
+    torch.clear_autocast_cache()  # which holds weights as seen without gradients
+    with torch.enable_grad():
+        kept = found.forward(images, 0, block)
+    if kept.requires_grad:
+        return False  # it would have to be computed anew after every step
+    torch.clear_autocast_cache()
     found.module.train()
     torch.manual_seed(0)
     whole = _logits(found.module(images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import pytest
@@ -147,6 +148,24 @@ class Rounds(Plain):
         return self.a(x)
 
 
+class TrainedBefore(Plain):
+    """What the head's own parameter changes goes through a layer that can be frozen."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.b(self.a(x) * self.scale).mean((2, 3)))
+
+
+class Pooled(Plain):
+    """Pooling of no block in front of the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pool(self.b(self.a(x)) * self.scale))
+
+
 class Breaks(Plain):
     """A network that does not take outputs for granted."""
 
@@ -160,8 +179,8 @@ def images(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
 
 
-def found(module: nn.Module, deepest: int = 2, frozen_norm: str = "eval") -> Replay | None:
-    return replay_of(module, BLOCKS, [images(2), images(3, 1)], nullcontext, deepest, frozen_norm)
+def found(module: nn.Module, deepest: int = 2, frozen_norm: str = "eval", blocks: Sequence[Block] = BLOCKS) -> Replay | None:
+    return replay_of(module, blocks, [images(2), images(3, 1)], nullcontext, deepest, frozen_norm)
 
 
 def needed(replay: Replay, block: int) -> list[str]:
@@ -179,6 +198,7 @@ def needed(replay: Replay, block: int) -> list[str]:
         (Twice, ["a"], ["b", "b"]),
         (NoisyHead, ["a"], ["b"]),
         (Several, ["a", "a"], ["b"]),
+        (Pooled, ["a"], ["pool.1"]),
     ],
 )
 def test_what_the_rest_reads_is_kept_and_gives_the_same_logits(
@@ -227,6 +247,23 @@ def test_gradients_behind_the_cut_are_those_of_the_whole_pass() -> None:
 def test_a_cut_that_changes_training_is_not_made(network: type[nn.Module], stops: tuple[tuple[int, int], ...] | None) -> None:
     replay = found(network())
     assert (replay and replay.stops) == stops
+
+
+@pytest.mark.parametrize("network", [TrainedBefore, Pooled])
+def test_what_depends_on_a_trained_parameter_is_not_kept(network: type[nn.Module]) -> None:
+    """Where the scale belongs to the head, which trains it, no cut in front of the head may hold what it has changed."""
+    module = network()
+    replay = found(module, blocks=(Block("first", ("a",)), Block("second", ("b",)), Block("head", ("head", "scale"))))
+    assert replay is not None
+    assert [needed(replay, block) for block in replay.cuts] == ([["a"]] if network is TrainedBefore else [["a"], ["b"]])
+    batch = images(4)
+    for block in replay.cuts:
+        gradients = []
+        for run in (lambda: module(batch), lambda block=block: replay.forward(replay.forward(batch, 0, block).detach(), block)):
+            module.zero_grad()
+            run().square().sum().backward()
+            gradients.append(module.scale.grad.clone())
+        torch.testing.assert_close(*gradients)
 
 
 def test_frozen_norm_layers_whose_statistics_move_allow_no_cut_behind_them() -> None:

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from biotune.backbones.fitting import load_weights
 from biotune.backbones.registry import build_network
-from biotune.backbones.torchvision import names
+from biotune.backbones.state import copy_state
+from biotune.backbones.torchvision import ARCHITECTURES, names
 from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.datasets.data import Data, Part
 from biotune.errors import BackboneError
@@ -25,17 +26,27 @@ from biotune.trial import Trial, TrialResult
 
 CPU = torch.device("cpu")
 # the smallest images that these take; the size is fixed where positions are learnt
-SIZES = {"inception_v3": 75, "vit_": 224, "maxvit_t": 224, "vgg": 32, "alexnet": 63, "densenet": 32, "googlenet": 32}
+SIZES = {
+    "inception_v3": 75,
+    "vit_": 224,
+    "maxvit_t": 224,
+    "vgg": 32,
+    "alexnet": 63,
+    "densenet": 32,
+    "googlenet": 32,
+    "glyphnet": 16,
+}
 WITHOUT_LINEAR_HEAD = {"squeezenet1_0", "squeezenet1_1"}
 # over 100 million parameters: minutes and gigabytes for the same code as their smaller relatives
 HUGE = {"vit_h_14", "vit_l_16", "vit_l_32", "regnet_y_128gf", "regnet_y_32gf", "regnet_x_32gf", "convnext_large"}
 HUGE |= {"efficientnet_v2_l", "wide_resnet101_2", "vgg11", "vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn"}
+NAMED = {"efficientnet_lite0": "lite0", "glyphnet": "biotune", **dict.fromkeys(ARCHITECTURES, "torchvision")}
 # a small member of each of timm's families that has one, with the smallest images that it takes
 TIMM = {
     32: "test_byobnet convmixer_768_32 test_convnext cpubone_nano cs3darknet_focus_s cspnext_tiny davit_tiny densenet121 "
     "edgenext_xx_small test_efficientnet efficientvit_b0 efficientvit_m0 vit_tiny_patch16_dinov3_qkvb fasternet_t0 fastvit_t8 "
     "focalnet_tiny_srf ghostnet_050 hardcorenas_b hgnetv2_b0 sam2_hiera_tiny hrnet_w18_small iformer_t inception_next_atto "
-    "lcnetv2_small lowformer_b0 test_mambaout poolformerv2_s12 mobilenetv3_small_050 mobilevit_xxs mvitv2_tiny nextvit_small "
+    "lcnetv2_small lowformer_b0 test_mambaout poolformerv2_s12 mobilenetv3_small_050 mobilenetv4_conv_small_035 mobilevit_xxs mvitv2_tiny nextvit_small "
     "test_nfnet pvt_v2_b0 rdnet_tiny regnetx_002 repghostnet_050 res2next50 resnest14d test_resnet rexnet_100 selecsls42 "
     "legacy_seresnet18 sequencer2d_s shvit_s1 skresnet18 starnet_s050 tiny_vit_5m_224 tresnet_m test_vit ese_vovnet19b_slim_dw "
     "legacy_xception xception41p xcit_nano_12_p8_224",
@@ -73,21 +84,27 @@ def train_once(library: str, name: str, size: int, folder: Path) -> None:
         assert torch.equal(value, kept[entry]), entry
 
 
-def trains_the_same_from_shared_activations(name: str, size: int, folder: Path) -> None:
-    """Train the head and the second half of a network of timm, from the images and from activations that are shared."""
-    found: dict[float, list[TrialResult]] = {}
+def trains_the_same_from_shared_activations(library: str, name: str, size: int, folder: Path) -> None:
+    """Train the head and the second half of a network, from the images and from activations that are shared."""
+    found: dict[float, list[tuple[TrialResult, dict[str, torch.Tensor]]]] = {}
     for max_gb in (0.0, 1.0):
         torch.manual_seed(0)
-        network = build_network(BackboneConfig("timm", name, "none"), 2)
-        settings = TrainingConfig(lr=1e-4, batch_size=4, precision="fp32")
+        network = build_network(BackboneConfig(library, name, "none"), 2)
+        settings = TrainingConfig(lr=1e-3, batch_size=4, precision="fp32", optimizer="sgd")
         workspace = Workspace.of(network, noise(size), settings, CPU, folder, max_gb)
         count = len(network.blocks)
         for first in (count - 1, count // 2):
             schedule = Schedule(network.blocks, tuple(float(index >= first) for index in range(count)))
-            found.setdefault(max_gb, []).append(finetune(Trial(schedule, 0, 1, 2, 1e-4), workspace).result)
+            result = finetune(Trial(schedule, 0, 1, 2, 1e-3), workspace).result
+            found.setdefault(max_gb, []).append((result, copy_state(network.module)))
     assert len(list(folder.glob("*.bin"))) == 2
-    for own, expected in zip(found[1.0], found[0.0], strict=True):
+    initial = workspace.initial
+    for (own, weights), (expected, as_expected) in zip(found[1.0], found[0.0], strict=True):
         assert own.losses == pytest.approx(expected.losses, rel=1e-4)
+        assert any(not torch.equal(value, initial[entry]) for entry, value in weights.items())
+        for entry, value in as_expected.items():
+            moved = float((value - initial[entry]).double().abs().max()) if value.numel() else 0.0
+            torch.testing.assert_close(weights[entry], value, atol=1e-2 * moved + 1e-7, rtol=1e-6, msg=entry)
 
 
 def size_of(name: str) -> int:
@@ -122,7 +139,17 @@ def test_the_others_of_torchvision_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet", "hrnet_w18_small"])
 def test_networks_that_are_no_chain_share_what_frozen_blocks_compute(name: str, tmp_path: Path) -> None:
     pytest.importorskip("timm")
-    trains_the_same_from_shared_activations(name, 32, tmp_path)
+    trains_the_same_from_shared_activations("timm", name, 32, tmp_path)
+
+
+def test_a_network_of_torchvision_that_is_cut_by_its_stages_shares_too(tmp_path: Path) -> None:
+    trains_the_same_from_shared_activations("torchvision", "shufflenet_v2_x0_5", 32, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_every_named_network_trains_the_same_from_what_it_shares(name: str, tmp_path: Path) -> None:
+    trains_the_same_from_shared_activations(NAMED[name], name, size_of(name), tmp_path)
 
 
 @pytest.mark.slow
@@ -131,7 +158,7 @@ def test_a_small_model_of_each_family_shares_what_frozen_blocks_compute(name: st
     timm = pytest.importorskip("timm")
     if not timm.is_model(name):
         pytest.skip(f"timm {timm.__version__} has no {name}")
-    trains_the_same_from_shared_activations(name, size, tmp_path)
+    trains_the_same_from_shared_activations("timm", name, size, tmp_path)
 
 
 @pytest.mark.slow
