@@ -46,7 +46,8 @@ TIMM = {
     32: "test_byobnet convmixer_768_32 test_convnext cpubone_nano cs3darknet_focus_s cspnext_tiny davit_tiny densenet121 "
     "edgenext_xx_small test_efficientnet efficientvit_b0 efficientvit_m0 vit_tiny_patch16_dinov3_qkvb fasternet_t0 fastvit_t8 "
     "focalnet_tiny_srf ghostnet_050 hardcorenas_b hgnetv2_b0 sam2_hiera_tiny hrnet_w18_small iformer_t inception_next_atto "
-    "lcnetv2_small lowformer_b0 test_mambaout poolformerv2_s12 mobilenetv3_small_050 mobilenetv4_conv_small_035 mobilevit_xxs mvitv2_tiny nextvit_small "
+    "lcnetv2_small lowformer_b0 test_mambaout poolformerv2_s12 mobilenetv3_small_050 "
+    "mobilenetv4_conv_small_035 mobilevit_xxs mvitv2_tiny nextvit_small "
     "test_nfnet pvt_v2_b0 rdnet_tiny regnetx_002 repghostnet_050 res2next50 resnest14d test_resnet rexnet_100 selecsls42 "
     "legacy_seresnet18 sequencer2d_s shvit_s1 skresnet18 starnet_s050 tiny_vit_5m_224 tresnet_m test_vit ese_vovnet19b_slim_dw "
     "legacy_xception xception41p xcit_nano_12_p8_224",
