@@ -144,6 +144,7 @@ def _disagreements(config: Section) -> Iterator[str]:
     yield from _head_that_disagrees(config)
     yield from _final_model_that_disagrees(config)
     yield from _course_that_disagrees(config)
+    yield from _views_that_disagree(config)
     dataset = getattr(config, "dataset", None)
     if dataset is not None and dataset.shift != "none" and dataset.loader != "digits":
         yield f"dataset.shift={dataset.shift}: only dataset=digits can be shifted."
@@ -298,6 +299,24 @@ def _course_that_disagrees(config: Section) -> Iterator[str]:
                 "the epochs that remain."
             )
             return
+
+
+def _views_that_disagree(config: Section) -> Iterator[str]:
+    features = getattr(config, "features", None)
+    if features is None or features.views is None:
+        return
+    said, training = f"features.views={features.views}", config.training
+    if training.augment == "none":
+        yield f"{said}: needs training.augment, by which the views are drawn; give training.augment=standard."
+    for name in ("mixup", "cutmix"):
+        if getattr(training, name):
+            yield (
+                f"{said}: does not go with training.{name}={show(getattr(training, name))}, which blends the images of each "
+                "mini-batch anew; leave one out."
+            )
+            return
+    if not features.max_gb:
+        yield f"{said}: features.max_gb=0 leaves no room for the activations of views; leave one out."
 
 
 def _strategies_that_disagree(config: Section) -> Iterator[str]:

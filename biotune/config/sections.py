@@ -224,9 +224,14 @@ class TrainingConfig:
         return float(self.lr)
 
     @property
+    def mixes_images(self) -> bool:
+        """Whether the images of a mini-batch are blended with each other."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    @property
     def changes_images(self) -> bool:
         """Whether training sees changed images, so that activations of the images as they are cannot stand in for them."""
-        return self.augment != "none" or self.mixup > 0 or self.cutmix > 0
+        return self.augment != "none" or self.mixes_images
 
 
 @dataclass
@@ -238,6 +243,13 @@ class FeaturesConfig:
         "GB of disk for shared activations, in the cache folder and only during a run; 0 shares none. Affects speed, "
         "and the last digit of numbers.",
         ge=0,
+    )
+    views: int | None = key(
+        None,
+        "Views of each training image that training.augment draws once, by `seed`; each epoch takes one of them at random. A "
+        "finite sample of the augmentation, whose activations can be shared. null draws anew each time, and shares none.",
+        ge=1,
+        le=1024,
     )
 
 

@@ -38,6 +38,10 @@ def _lr_is_given(config: TrainConfig) -> bool:
     return config.training.lr != AUTO
 
 
+def _no_views(config: EvaluateConfig | TrainConfig) -> bool:
+    return config.features.views is None
+
+
 def _nothing_is_chosen(config: TrainConfig) -> bool:
     # only surgical chooses among several schedules by validation data
     return _lr_is_given(config) and config.strategy.name != "surgical"
@@ -45,11 +49,12 @@ def _nothing_is_chosen(config: TrainConfig) -> bool:
 
 UNUSED: dict[type, tuple[Unused, ...]] = {
     EvaluateConfig: (
-        Unused(("seed", "evolution."), _SEARCHLESS, but=("evolution.folds", "evolution.resplit")),
+        Unused(("seed",), _SEARCHLESS, _no_views),
+        Unused(("evolution.",), _SEARCHLESS, but=("evolution.folds", "evolution.resplit")),
         Unused(("training.lr_grid",), "takes training.lr as it is"),
     ),
     TrainConfig: (
-        Unused(("seed",), _SEARCHLESS),
+        Unused(("seed",), _SEARCHLESS, _no_views),
         Unused(("training.lr_grid",), f"tries no learning rates unless training.lr={AUTO}", _lr_is_given),
         Unused(
             ("training.seeds",),

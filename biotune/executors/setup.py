@@ -36,6 +36,8 @@ class Setup:
         workers_per_gpu: Number of workers that use one GPU.
         decoders: Number of threads with which a worker decodes streamed images; None for all usable cores.
         final: The settings of final training runs; None where they are those of all.
+        views: Number of augmented views of each training image that are drawn once; None draws anew in every epoch.
+        seed: Seed of these views.
     """
 
     plugins: tuple[str, ...]
@@ -50,6 +52,8 @@ class Setup:
     workers_per_gpu: int = 1
     decoders: int | None = None
     final: TrainingConfig | None = None
+    views: int | None = None
+    seed: int = 0
 
     @staticmethod
     def of(config: TrialsConfig, data: Data, folder: Path, scratch: Path) -> Setup:
@@ -64,6 +68,8 @@ class Setup:
             max_gb=config.features.max_gb,
             threads=config.executor.threads,
             final=final_training(config),
+            views=config.features.views,
+            seed=config.seed,
         )
 
     def with_pixels_in_a_file(self) -> Setup:
@@ -129,6 +135,8 @@ def build(setup: Setup, device: str, network: Network | None = None) -> Workspac
         setup.max_gb,
         setup.workers_per_gpu,
         setup.final,
+        setup.views,
+        setup.seed,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from biotune.config.key import show
-from biotune.config.schema import CompareConfig, RunConfig, TrainConfig, TrialsConfig
+from biotune.config.schema import CompareConfig, RunConfig, TrainConfig, TrialsConfig, final_training
 from biotune.config.sections import AUTO
 from biotune.datasets.data import Data
 from biotune.evolution.generation import most_evaluations
@@ -36,6 +36,7 @@ def facts(session: Session) -> list[tuple[str, str]]:
         ),
         ("device", f"{describe(session.device)}, {config.executor.name}, {config.executor.threads} threads per trial"),
         ("folder", shown_path(session.folder)),
+        *_views(config),
         *_final_settings(config),
         *([("resumed", f"{known} trials are known already")] if (known := session.executor.known) else []),
     ]
@@ -74,6 +75,7 @@ def comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tu
             "learning rates",
             ", ".join(f"{rate:g}" for rate in rates) + (", chosen on validation data" if len(rates) > 1 else ""),
         ),
+        *_views(config),
         *_final_settings(config),
         ("folder", shown_path(folder)),
         *([("resumed", f"{known} rows are known already")] if known else []),
@@ -111,6 +113,16 @@ def search_facts(session: Session, config: RunConfig) -> list[tuple[str, str]]:
             f"at most {sum(by_phase.values())} ({', '.join(f'{count} {phase}' for phase, count in by_phase.items() if count)})",
         ),
     ]
+
+
+def _views(config: TrialsConfig) -> list[tuple[str, str]]:
+    """That training sees a finite sample of the augmentation, where it does."""
+    if config.features.views is None:
+        return []
+    final = final_training(config)
+    anew = final.mixes_images or final.augment not in (config.training.augment, "none")
+    more = "; the final training runs draw anew in each epoch" if anew else ""
+    return [("views", f"{config.features.views} of each training image by augment={config.training.augment}, drawn once{more}")]
 
 
 def _final_settings(config: TrialsConfig) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ The run receives the inputs that the check has prepared, so that nothing is foun
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -14,7 +13,6 @@ import torch
 
 from biotune.backbones.network import Network
 from biotune.backbones.registry import build_network, find_architecture
-from biotune.backbones.replay import replay_of
 from biotune.config.key import height_and_width, show
 from biotune.config.plugins import load_plugins
 from biotune.config.schema import (
@@ -32,6 +30,7 @@ from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError, did_you_mean, one_line, shown
 from biotune.executors.registry import check_installed
 from biotune.recipes.progress import Progress
+from biotune.recipes.sharing import check_strategy_for_views, check_views, remarks_on_sharing
 from biotune.recipes.trackers.registry import check_installed as check_trackers
 from biotune.schedule.genotype_file import read_genotypes
 from biotune.schedule.plan import Plan
@@ -80,7 +79,9 @@ class Prepared:
         inputs = self._prepare(config, on_decoded)
         network = inputs.network
         if isinstance(config, TrainConfig):
-            _check_soup(config, network, plans_to_train(config, network))
+            to_train = plans_to_train(config, network)
+            _check_soup(config, network, to_train)
+            check_strategy_for_views(config, to_train)
         if isinstance(config, CompareConfig):
             plans_to_compare(config, network)
         if isinstance(config, RunConfig | CompareConfig):
@@ -123,6 +124,7 @@ class Prepared:
         if self._decoded is None or self._decoded[0] != key:
             self._decoded = None  # two datasets at once may not fit into memory
             self._decoded = key, load_dataset(found, network.preprocessing, on_decoded)
+        check_views(network, config, self._decoded[1], device)
         return Inputs(device, network, self._decoded[1])
 
 
@@ -148,25 +150,6 @@ def check_size(network: Network, config: TrialsConfig) -> None:
         ) from error
     finally:
         network.module.train(before)
-
-
-def remarks_on_sharing(network: Network, config: TrialsConfig) -> tuple[str, ...]:
-    """A remark where training runs of the head alone cannot share what the frozen blocks compute, though they might.
-
-    Tried on a network that is no chain of its blocks, with noise: each worker finds and proves by itself what can be shared.
-    """
-    if network.steps is not None or not config.features.max_gb or config.training.changes_images:
-        return ()
-    height, width = height_and_width(config.dataset.sides or network.preprocessing.crop)
-    generator = torch.Generator().manual_seed(0)
-    batches = [torch.randn(count, 3, height, width, generator=generator) for count in (2, 3)]
-    last = len(network.blocks) - 1
-    if last == 0 or replay_of(network.module, network.blocks, batches, nullcontext, last, shallowest=last) is not None:
-        return ()
-    return (
-        f"remark: {config.backbone.name}: training runs share nothing of what frozen blocks compute, as the network reads more "
-        "than their outputs, or they differ each time. All is computed anew in every training run.",
-    )
 
 
 def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[Plan]]:

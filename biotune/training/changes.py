@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torchvision.transforms import v2
 
 Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Augmentation = Callable[[Tensor, np.random.Generator], Tensor]
 TOGETHER = 8  # images that share the operations that a policy draws: one by one they would keep a GPU waiting
 
 
@@ -43,15 +44,28 @@ def changes_of(
         seed: The training seed.
         order: The generator of the mini-batches' order.
     """
-    found: list[Change] = []
     draws = np.random.default_rng((seed, 0, 1))
-    if training.augment != "none":
-        found.append(lambda images, labels: (standard(images, order), labels))
-    if training.augment in POLICIES:
-        found.append(_policy(training.augment, preprocessing, device, draws))
-    if training.mixup or training.cutmix:
+    steps = augmentations(training.augment, preprocessing, device)
+    found = [_of_images(step, generator) for step, generator in zip(steps, (order, draws), strict=False)]
+    if training.mixes_images:
         found.append(_mixing(training, classes, draws))
     return found
+
+
+def augmentations(name: str, preprocessing: Preprocessing, device: torch.device) -> list[Augmentation]:
+    """The steps of `training.augment`: each maps normalised images (N, 3, H, W) and a source of draws to changed images.
+
+    Args:
+        name: The setting; none has no step, a policy comes after random resized crop and flip.
+        preprocessing: How the images were normalised.
+        device: The device of the images.
+    """
+    crops: list[Augmentation] = [] if name == "none" else [standard]
+    return crops + ([_policy(name, preprocessing, device)] if name in POLICIES else [])
+
+
+def _of_images(step: Augmentation, generator: np.random.Generator) -> Change:
+    return lambda images, labels: (step(images, generator), labels)
 
 
 @contextmanager
@@ -62,7 +76,7 @@ def drawn_from(draws: np.random.Generator) -> Iterator[None]:
         yield
 
 
-def _policy(name: str, preprocessing: Preprocessing, device: torch.device, draws: np.random.Generator) -> Change:
+def _policy(name: str, preprocessing: Preprocessing, device: torch.device) -> Augmentation:
     """One of torchvision's policies, on 8-bit pixels, as its photometric operations need them."""
     from torchvision.transforms import v2
 
@@ -70,13 +84,13 @@ def _policy(name: str, preprocessing: Preprocessing, device: torch.device, draws
     policy = kinds[name]()
     to_pixels, normalise = preprocessing.denormaliser(device), preprocessing.normaliser(device)
 
-    def change(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def augment(images: Tensor, draws: np.random.Generator) -> Tensor:
         parts = to_pixels(images).permute(0, 3, 1, 2).split(TOGETHER)
         with drawn_from(draws):
             pixels = torch.cat([policy(part) for part in parts])
-        return normalise(pixels.permute(0, 2, 3, 1)).contiguous(memory_format=torch.channels_last), labels
+        return normalise(pixels.permute(0, 2, 3, 1)).contiguous(memory_format=torch.channels_last)
 
-    return change
+    return augment
 
 
 def _mixing(training: TrainingConfig, classes: int, draws: np.random.Generator) -> Change:

@@ -150,7 +150,8 @@ def _fit(trial: Trial, workspace: Workspace, entries: Sequence[EntryPoint], hook
 
 def _entries(trial: Trial, workspace: Workspace) -> list[EntryPoint]:
     """The entry point of the network for each epoch; the last one holds for all later epochs."""
-    if workspace.settings(trial.test).changes_images:
+    settings = workspace.settings(trial.test)
+    if settings.changes_images and not workspace.takes_views(settings):
         return [workspace.whole()]  # what is shared was computed from the images as they are
     schedule = trial.schedule
     firsts = [
@@ -258,7 +259,7 @@ def _train_epoch(
     workspace.network.module.train()
     total = torch.zeros((), device=workspace.device)
     batches = list(batch_rows(order.permutation(rows), parts.batch_size))
-    for batch, inputs in zip(batches, entry.inputs(batches), strict=True):
+    for batch, inputs in zip(batches, entry.inputs(map(parts.view, batches)), strict=True):
         optimizer.zero_grad(set_to_none=True)
         targets = workspace.labels(batch)
         for change in parts.changes:

@@ -18,11 +18,16 @@ from biotune.config.sections import ONE_CYCLE, TrainingConfig
 from biotune.strategies.hooks import Hooks
 from biotune.training.changes import Change, changes_of
 from biotune.training.optimizer import OneCycle
+from biotune.training.placement import Rows
 from biotune.training.workspace import Workspace
 
 
 def _nothing() -> None:
     return None
+
+
+def _as_they_are(rows: Rows) -> Rows:
+    return rows
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Parts:
         batch_size: Images per mini-batch.
         loss: Maps logits (B, classes) and labels (B,) or probabilities (B, classes) to a loss.
         penalty: Returns a term added to every loss; None adds nothing.
+        view: Maps the rows (B,) of a mini-batch to those whose images it takes, see `Views`.
         changes: Applied in turn to the inputs and targets of a mini-batch.
         begin_epoch: Called once the learning rates of an epoch are set.
         before_step: Called in turn once the gradients of a mini-batch are there.
@@ -43,6 +49,7 @@ class Parts:
     batch_size: int
     loss: nn.Module
     penalty: Callable[[], Tensor] | None = None
+    view: Callable[[Rows], Rows] = _as_they_are
     changes: Sequence[Change] = ()
     begin_epoch: Callable[[], None] = _nothing
     before_step: Sequence[Callable[[], Any]] = ()
@@ -87,9 +94,13 @@ def parts_of(
         average = MovingAverage(workspace.network.module, training.ema)
         after.append(average.update)
         scored = average.in_place
-    preprocessing, device = workspace.network.preprocessing, workspace.device
-    changes = changes_of(training, len(workspace.data.classes), preprocessing, device, seed, order)
-    return Parts(training.batch_size, loss, hooks.penalty, changes, begin_epoch, before, after, scored)
+    view, changes = _as_they_are, list[Change]()
+    if workspace.views is not None and workspace.takes_views(training):
+        view = partial(workspace.views.draw, draws=np.random.default_rng((seed, 0, 2)))
+    else:
+        preprocessing, device = workspace.network.preprocessing, workspace.device
+        changes = changes_of(training, len(workspace.data.classes), preprocessing, device, seed, order)
+    return Parts(training.batch_size, loss, hooks.penalty, view, changes, begin_epoch, before, after, scored)
 
 
 class MovingAverage:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import tee
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +32,10 @@ from biotune.training.activations import (
     first_moving_block,
     measure_boundaries,
 )
+from biotune.training.changes import augmentations
 from biotune.training.device import autocast_type
 from biotune.training.placement import Placement, Rows, budget, resident
+from biotune.training.views import Views
 
 
 class LinearHead(NamedTuple):
@@ -79,6 +82,7 @@ class Workspace:
         autocast: Returns the context in which the network computes.
         placement: Reads rows of the data onto the device.
         features: The activations that trials share; None if none are shared.
+        views: The augmented views that training images are drawn from; None where none are fixed.
         probes: The linear probes fitted so far, by fold, see `probe`.
         final: The settings of final training runs; None where they are those of all.
     """
@@ -91,6 +95,7 @@ class Workspace:
     autocast: Callable[[], AbstractContextManager[Any]]
     placement: Placement
     features: SharedActivations | None = None
+    views: Views | None = None
     probes: dict[int | None, LinearHead] = field(default_factory=dict)
     final: TrainingConfig | None = None
 
@@ -104,6 +109,8 @@ class Workspace:
         max_gb: float = 0.0,
         workers_per_gpu: int = 1,
         final: TrainingConfig | None = None,
+        views: int | None = None,
+        seed: int = 0,
     ) -> Workspace:
         """Move the network to the device, copy its initial state, and choose the tables to share and to hold in device memory.
 
@@ -116,6 +123,8 @@ class Workspace:
             max_gb: Upper bound of the size of these activations in GB; 0 shares none.
             workers_per_gpu: Number of workers that use the device.
             final: The settings of final training runs; None where they are those of all.
+            views: Number of augmented views of each training image that are drawn once; None draws anew in every epoch.
+            seed: Seed of these views.
         """
         # images are stored as (N, H, W, C), so this memory layout needs no copy
         network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -123,6 +132,9 @@ class Workspace:
         dtype = autocast_type(training.precision, device, network.module)
         autocast = nullcontext if dtype is None else lambda: torch.autocast(device.type, dtype)
         workspace = Workspace(network, data, training, device, initial, autocast, Placement(device), final=final)
+        if views is not None:
+            steps = augmentations(training.augment, network.preprocessing, device)
+            workspace.views = Views(len(data.labels), views, seed, steps)
         if scratch is not None and max_gb > 0:
             workspace.features = workspace._shared(scratch, max_gb)
         at_most = budget(device, workers_per_gpu)
@@ -142,6 +154,10 @@ class Workspace:
         """The training settings of a trial, which in final training runs can be others."""
         return self.final if of_final and self.final is not None else self.training
 
+    def takes_views(self, settings: TrainingConfig) -> bool:
+        """Whether training runs of these settings take the images of each epoch from the views."""
+        return self.views is not None and settings.augment == self.training.augment and not settings.mixes_images
+
     def labels(self, rows: Rows) -> Tensor:
         """(B,) int64 labels on the device."""
         return self._labels.index_select(0, self.placement.send(torch.from_numpy(rows)))
@@ -152,8 +168,12 @@ class Workspace:
         return found
 
     def images_in_turn(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
-        """(B, 3, H, W) normalised float images of each mini-batch, on the device; streamed ones are decoded ahead."""
-        return map(self._normalise, self.placement.in_turn("pixels", self.data.pixels, batches, torch.uint8))
+        """(B, 3, H, W) normalised float images or views of each mini-batch, on the device; streamed ones are decoded ahead."""
+        if self.views is None:
+            return map(self._normalise, self.placement.in_turn("pixels", self.data.pixels, batches, torch.uint8))
+        wanted, batches = tee(batches)
+        pixels = self.placement.in_turn("pixels", self.data.pixels, map(self.views.images_of, batches), torch.uint8)
+        return map(self.views.change, map(self._normalise, pixels), wanted)
 
     def whole(self) -> EntryPoint:
         """The entry before the first block: valid for any schedule and any weights."""
@@ -181,9 +201,10 @@ class Workspace:
 
     def _shared(self, scratch: Path, max_gb: float) -> SharedActivations | None:
         """The activations to share, or None if the network or the training settings allow none."""
-        if self.training.changes_images:
+        if self.training.changes_images and self.views is None:
             return None
         rows = np.union1d(self.data.whole.train, self.data.whole.val)
+        rows = rows if self.views is None else self.views.with_all(rows)
         limit = first_moving_block(self.network.module, self.network.blocks, self.training.frozen_norm)
         passage = self._passage(rows, limit)
         if passage is None:

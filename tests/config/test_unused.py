@@ -8,7 +8,7 @@ import pytest
 
 from biotune.config.key import keys_of
 from biotune.config.schema import BlocksConfig, CompareConfig, EvaluateConfig, RunConfig, TrainConfig
-from biotune.config.sections import StrategyConfig, TrainingConfig
+from biotune.config.sections import FeaturesConfig, StrategyConfig, TrainingConfig
 from biotune.config.unused import UNUSED, unused_keys
 from biotune.schedule.block import Block
 from biotune.strategies.registry import STRATEGIES, plans
@@ -26,12 +26,14 @@ def test_an_evaluation_uses_of_the_search_only_its_splits() -> None:
     splits = {"evolution.folds", "evolution.resplit"}
     assert splits < evolution
     assert unused(EvaluateConfig()) == (evolution - splits) | {"seed", "training.lr_grid"}
+    assert "seed" not in unused(EvaluateConfig(features=FeaturesConfig(views=4)))
 
 
 def test_what_a_training_run_uses_follows_from_what_it_has_to_choose() -> None:
     full, auto = StrategyConfig(name="full"), TrainingConfig(lr="auto")
     assert unused(TrainConfig(strategy=full)) == {"seed", "training.lr_grid", "training.seeds"}
     assert unused(TrainConfig(strategy=full, training=auto)) == {"seed"}
+    assert unused(TrainConfig(strategy=full, features=FeaturesConfig(views=4))) == {"training.lr_grid", "training.seeds"}
     assert unused(TrainConfig(strategy=StrategyConfig(name="surgical"))) == {"seed", "training.lr_grid"}
 
 

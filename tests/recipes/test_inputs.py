@@ -13,12 +13,11 @@ from biotune.config.sections import (
     BackboneConfig,
     DatasetConfig,
     ExecutorConfig,
-    FeaturesConfig,
     StrategyConfig,
     TrainingConfig,
 )
 from biotune.errors import ConfigError, ScheduleError
-from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on, remarks_on_sharing
+from biotune.recipes.inputs import Prepared, plans_to_train, remarks_on
 from biotune.recipes.progress import SILENCE
 from biotune.schedule.block import Block
 from biotune.schedule.plan import Method, Plan
@@ -91,14 +90,3 @@ def test_what_the_check_has_built_is_taken_once_and_its_images_again() -> None:
     first, second = (prepared.take(settings, SILENCE.decoding) for _ in range(2))
     assert first.data is second.data
     assert first.network is not second.network
-
-
-def test_a_network_of_which_nothing_can_be_shared_is_remarked_on_and_others_are_not() -> None:
-    network = replace(build_network(BackboneConfig("biotune", "glyphnet"), 10), steps=None)
-    assert remarks_on_sharing(network, config()) == ()
-    own = network.module.forward
-    network.module.forward = lambda x: own(x) + x.mean()
-    (remark,) = remarks_on_sharing(network, config())
-    assert remark.startswith("remark: glyphnet: training runs share nothing of what frozen blocks compute")
-    assert remarks_on_sharing(network, replace(config(), features=FeaturesConfig(max_gb=0))) == ()
-    assert remarks_on_sharing(network, replace(config(), training=TrainingConfig(augment="standard"))) == ()

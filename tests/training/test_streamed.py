@@ -35,7 +35,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "images"
 
 
-def runner_on(root: Path, decoded: str, executor: str, max_gb: float = 1.0, **training: Any) -> tuple[Any, Any]:
+def runner_on(
+    root: Path, decoded: str, executor: str, max_gb: float = 1.0, views: int | None = None, **training: Any
+) -> tuple[Any, Any]:
     """An executor on a tree of images, and its blocks."""
     network = build_network(BACKBONE, 2)
     dataset = folder_config(root, decoded=decoded)
@@ -49,7 +51,7 @@ def runner_on(root: Path, decoded: str, executor: str, max_gb: float = 1.0, **tr
         training=TrainingConfig(**{"lr": 3e-3, "batch_size": 8, "eval_batch_size": 3, **training}),
         executor=ExecutorConfig(executor, workers=2),
     )
-    config.features.max_gb = max_gb
+    config.features.max_gb, config.features.views = max_gb, views
     folders = [root.parent / f"{decoded}-{executor}-{kind}" for kind in ("run", "scratch")]
     for folder in folders:
         folder.mkdir()
@@ -78,7 +80,9 @@ def outcomes(found: list[TrialResult]) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(
-    "training", [{}, {"max_gb": 0.0}, {"augment": "standard"}], ids=["shared activations", "none shared", "augmented"]
+    "training",
+    [{}, {"max_gb": 0.0}, {"augment": "standard"}, {"augment": "standard", "views": 2}],
+    ids=["shared activations", "none shared", "augmented", "views"],
 )
 def test_results_are_those_of_decoded_images(root: Path, training: dict[str, Any]) -> None:
     kept, there = (outcomes(results(root, decoded, **training)) for decoded in ("cache", "stream"))

@@ -17,6 +17,7 @@ from biotune.strategies.registry import fixed_schedule
 
 GOOD = ["dataset=folder", "backbone.weights=none", "evolution.folds=1"]
 FEW = ["experiment=smoke"]
+VIEWS = ["features.views=4", "training.augment=standard"]
 
 # what was typed, and what the line must hold
 BAD = [
@@ -206,6 +207,12 @@ BAD = [
     ),
     (["run", "training.ema=1"], ["training.ema=1", "less than 1"]),
     (["run", "training.augment=flip"], ["training.augment=flip", "one of none, standard, randaugment"]),
+    (["run", "features.views=4"], ["features.views=4", "needs training.augment", "training.augment=standard"]),
+    (["run", *VIEWS, "training.mixup=0.2"], ["features.views=4", "training.mixup=0.2", "leave one out"]),
+    (["run", *VIEWS, "features.max_gb=0"], ["features.views=4", "features.max_gb=0", "leave one out"]),
+    (["run", *VIEWS, "features.max_gb=1e-6"], ["features.views=4", "features.max_gb=1e-06", "Give fewer views"]),
+    (["run", *VIEWS, "training.frozen_norm=train"], ["features.views=4", "training.frozen_norm=train", "Leave features.views"]),
+    (["train", *VIEWS, "strategy=full"], ["features.views=4", "strategy=full", "Leave features.views out"]),
     (
         ["run", "training.scheduler=one_cycle", "training.warmup_epochs=2"],
         ["training.warmup_epochs=2", "training.scheduler=one_cycle", "give training.warmup_epochs=0"],
