@@ -9,83 +9,23 @@ module counts as frozen too, because little is left to keep behind it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from biotune.backbones.chain import is_plain
+from biotune.backbones.cut import Call, Cut, Output, Trace, cuts_behind
 from biotune.backbones.state import copy_state, restore
 from biotune.schedule.block import Block
-from biotune.schedule.block_parameters import part_at
 from biotune.schedule.freezing import freeze
 
 Context = Callable[[], AbstractContextManager[Any]]
 _FULL, _LOW = 1e-5, 2e-2  # tolerances, as shares of the largest logit: in full precision, and with autocast
-
-
-class Call(NamedTuple):
-    """One call of a module in a forward pass: the path of the module, and how many of its calls came before."""
-
-    path: str
-    number: int
-
-
-@dataclass(frozen=True)
-class Output:
-    """One tensor that a call returned.
-
-    Attributes:
-        call: The call.
-        leaf: Its place among the tensors that the call returned.
-        shape: Its shape in the pass that was watched.
-        dtype: Its type.
-        size: Number of images of that pass if its first dimension counts them, else 0.
-    """
-
-    call: Call
-    leaf: int
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    size: int
-
-    def shape_for(self, images: int) -> tuple[int, ...]:
-        """Its shape in a pass of `images` images."""
-        return (images, *self.shape[1:]) if self.size else self.shape
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The outermost calls of the frozen modules of a forward pass.
-
-    Attributes:
-        calls: The calls in order, each with the structure of what it returned and the values in it that are no tensors.
-        outputs: The tensors that they returned, in order.
-        needed: Those of the tensors that the rest of the network reads.
-    """
-
-    calls: Mapping[Call, tuple[pytree.TreeSpec, tuple[Any, ...]]]
-    outputs: tuple[Output, ...]
-    needed: tuple[Output, ...] = ()
-
-    def pack(self, found: Mapping[Output, Tensor]) -> Tensor:
-        """(N, …) the needed tensors as one: itself if it is the only one, else side by side, flattened."""
-        if len(self.needed) == 1:
-            return found[self.needed[0]]
-        return torch.cat([found[one].flatten(1) for one in self.needed], dim=1)
-
-    def unpack(self, x: Tensor) -> dict[Output, Tensor]:
-        """The inverse of `pack`."""
-        if len(self.needed) == 1:
-            return {self.needed[0]: x}
-        sizes = [torch.Size(one.shape[1:]).numel() for one in self.needed]
-        parts = x.split(sizes, dim=1)
-        return {one: part.reshape(one.shape_for(len(x))) for one, part in zip(self.needed, parts, strict=True)}
 
 
 class _Reached(BaseException):
@@ -158,17 +98,18 @@ def replay_of(
     try:
         with torch.random.fork_rng(_devices(batches[0])), torch.no_grad(), autocast():
             module.eval()
-            trace = _Trace.of(module, batches[0])
-            whole = _logits(module(batches[1]))
+            trace, other = (Trace.of(module, batch) for batch in batches)
             for block in range(shallowest, min(deepest, len(blocks) - 1) + 1):
                 freeze(module, blocks, [index >= block for index in range(len(blocks))], frozen_norm)
-                for found in _cuts(module, trace, blocks[:block]):
+                for found in cuts_behind(module, blocks[:block], trace, other):
                     module.eval()
                     cut = _needed(module, found, trace, batches[0])
                     if cut is None:
                         continue
                     own = Replay(module, {block: cut}, tuple(batches[0].shape[1:]))
-                    proved = _same_in_evaluation(own, block, batches[1], whole) and _same_in_training(own, block, batches[0])
+                    proved = _same_in_evaluation(own, block, batches[1], _logits(other.output)) and _same_in_training(
+                        own, block, batches[0]
+                    )
                     restore(module, state)  # training moves running statistics
                     if proved:
                         cuts[block] = cut
@@ -182,100 +123,11 @@ def replay_of(
     return Replay(module, cuts, tuple(batches[0].shape[1:])) if cuts else None
 
 
-@dataclass(frozen=True)
-class _Trace:
-    """The calls of a forward pass.
-
-    Attributes:
-        parents: For each call, in the order in which they began, the call that it was made in; None for the network's own.
-        returned: What each returned, perhaps changed in place by the network afterwards.
-        size: Number of images of the pass.
-    """
-
-    parents: Mapping[Call, Call | None]
-    returned: Mapping[Call, Any]
-    size: int
-
-    @staticmethod
-    def of(module: nn.Module, images: Tensor) -> _Trace:
-        """Watch a forward pass."""
-        parents: dict[Call, Call | None] = {}
-        returned: dict[Call, Any] = {}
-        counts: Counter[str] = Counter()
-        open_calls: list[Call] = []
-
-        def before(path: str, *_: Any) -> None:
-            call = Call(path, counts[path])
-            counts[path] += 1
-            parents[call] = open_calls[-1] if open_calls else None
-            open_calls.append(call)
-
-        def after(_: nn.Module, __: Any, output: Any) -> None:
-            returned[open_calls.pop()] = output
-
-        handles = []
-        for path, part in module.named_modules():
-            if path:
-                handles.append(part.register_forward_pre_hook(partial(before, path), prepend=True))
-                handles.append(part.register_forward_hook(after))
-        try:
-            module(images)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return _Trace(parents, returned, len(images))
-
-
-def _cuts(module: nn.Module, trace: _Trace, frozen: Sequence[Block]) -> Iterator[Cut]:
-    """The outermost calls of frozen modules, first with the pooling behind them, which leaves less to keep, then without.
-
-    Which of their outputs are needed is not known yet.
-    """
-    parts = [part_at(module, path) for block in frozen for path in block.modules]
-    held = {id(inner) for part in parts if isinstance(part, nn.Module) for inner in part.modules()}
-    parameters = {id(one) for part in parts for one in ([part] if isinstance(part, nn.Parameter) else part.parameters())}
-
-    def is_frozen(part: nn.Module) -> bool:
-        own = [id(one) for one in part.parameters()]
-        return id(part) in held or (bool(own) and all(one in parameters for one in own))
-
-    frozen_calls = {call for call in trace.parents if is_frozen(module.get_submodule(call.path))}
-    plain_calls: set[Call] = set()
-    for call in trace.parents:
-        part = module.get_submodule(call.path)
-        if any(id(one) not in parameters for one in part.parameters(recurse=False)):
-            break  # the first trained module
-        if is_plain(part):
-            plain_calls.add(call)
-    if plain_calls - frozen_calls:
-        yield _outermost(trace, frozen_calls | plain_calls)
-    yield _outermost(trace, frozen_calls)
-
-
-def _outermost(trace: _Trace, chosen: Set[Call]) -> Cut:
-    """The cut of some calls, less those that are made within another one of them."""
-    inside: dict[Call, bool] = {}
-    calls: dict[Call, tuple[pytree.TreeSpec, tuple[Any, ...]]] = {}
-    outputs: list[Output] = []
-    for call, parent in trace.parents.items():
-        within = parent is not None and inside[parent]
-        inside[call] = within or call in chosen
-        if within or not inside[call]:
-            continue
-        leaves, structure = pytree.tree_flatten(trace.returned[call])
-        calls[call] = structure, tuple(None if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        for place, leaf in enumerate(leaves):
-            if isinstance(leaf, Tensor):
-                size = trace.size if leaf.dim() and leaf.shape[0] == trace.size else 0
-                outputs.append(Output(call, place, tuple(leaf.shape), leaf.dtype, size))
-    return Cut(calls, tuple(outputs))
-
-
-def _needed(module: nn.Module, cut: Cut, trace: _Trace, images: Tensor) -> Cut | None:
+def _needed(module: nn.Module, cut: Cut, trace: Trace, images: Tensor) -> Cut | None:
     """The cut with the outputs that the rest of the network reads: where they are NaN, logits are.
 
     Returns:
-        None if they cannot be kept as one tensor.
+        None if the rest reads the images too, or outputs that cannot be kept as one tensor.
     """
     true = {one: pytree.tree_flatten(trace.returned[one.call])[0][one.leaf] for one in cut.outputs}
     nothing = torch.full_like(images, float("nan"))
@@ -290,15 +142,17 @@ def _needed(module: nn.Module, cut: Cut, trace: _Trace, images: Tensor) -> Cut |
     if not floating or len(floating) < len(cut.outputs):
         return None
     needed = floating[-1:]
-    if reads(floating[:-1]):  # more than the last one
+    if reads(floating[:-1]):  # more than the last one, or the images, which are hidden in any case
+        if reads([]):
+            return None
         needed = [one for one in floating if reads([one])]
-    same = len({one.dtype for one in needed}) == 1 and all(one.size for one in needed)
+    same = len({one.dtype for one in needed}) == 1 and all(one.rows for one in needed)
     return replace(cut, needed=tuple(needed)) if needed and same else None
 
 
 def _same_in_evaluation(found: Replay, block: int, images: Tensor, whole: Tensor) -> bool:
-    """Whether evaluating from the cut gives the logits of the whole pass."""
-    return _equal(_logits(found.forward(found.forward(images, 0, block), block)), whole)
+    """Whether evaluating from the cut gives the logits of the whole pass, for each image from what is kept of it."""
+    return _equal(_logits(found.forward(found.forward(images, 0, block).flip(0), block)), whole.flip(0))
 
 
 def _same_in_training(found: Replay, block: int, images: Tensor) -> bool:

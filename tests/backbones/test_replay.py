@@ -134,6 +134,23 @@ class Several(Plain):
         return self.head(self.b(one + factor * more["other"]).mul(self.scale).mean((2, 3)))
 
 
+class Windows(Plain):
+    """Layers compute windows, five of each image: those of an image one after the other, or those of one place."""
+
+    by_image = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.unfold(2, 1, 1).movedim(2, 1 if self.by_image else 0)
+        first = self.a(parts.flatten(0, 1))
+        second = self.b(first).mul(self.scale).mean((2, 3))
+        shape = (len(x), 5) if self.by_image else (5, len(x))
+        return self.head(second.unflatten(0, shape).mean(1 if self.by_image else 0))
+
+
+class WindowsByPlace(Windows):
+    by_image = False
+
+
 class Rounds(Plain):
     """A layer returns integers."""
 
@@ -199,6 +216,7 @@ def needed(replay: Replay, block: int) -> list[str]:
         (NoisyHead, ["a"], ["b"]),
         (Several, ["a", "a"], ["b"]),
         (Pooled, ["a"], ["pool.1"]),
+        (Windows, ["a"], ["b"]),
     ],
 )
 def test_what_the_rest_reads_is_kept_and_gives_the_same_logits(
@@ -239,6 +257,7 @@ def test_gradients_behind_the_cut_are_those_of_the_whole_pass() -> None:
         (ReadsImages, None),  # in front of every block the images are needed
         (Noisy, ((1, 1),)),  # what the second layer returns differs each time
         (Normed, ((1, 1),)),
+        (WindowsByPlace, None),  # no row holds what belongs to one image
         (Rounds, None),  # integers are not kept
         (Breaks, None),
         (Evaluates, None),

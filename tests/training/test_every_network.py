@@ -48,11 +48,11 @@ TIMM = {
     "focalnet_tiny_srf ghostnet_050 hardcorenas_b hgnetv2_b0 sam2_hiera_tiny hrnet_w18_small iformer_t inception_next_atto "
     "lcnetv2_small lowformer_b0 test_mambaout poolformerv2_s12 mobilenetv3_small_050 "
     "mobilenetv4_conv_small_035 mobilevit_xxs mvitv2_tiny nextvit_small "
-    "test_nfnet pvt_v2_b0 rdnet_tiny regnetx_002 repghostnet_050 res2next50 resnest14d test_resnet rexnet_100 selecsls42 "
+    "test_nfnet pvt_v2_b0 rdnet_tiny regnetx_002 repghostnet_050 res2next50 resnest14d test_resnet selecsls42 "
     "legacy_seresnet18 sequencer2d_s shvit_s1 skresnet18 starnet_s050 tiny_vit_5m_224 tresnet_m test_vit ese_vovnet19b_slim_dw "
     "legacy_xception xception41p xcit_nano_12_p8_224",
     64: "csatv2",
-    96: "inception_v3",
+    96: "inception_v3 rexnet_100",  # of smaller images, rounding grows in the second
     160: "test_coatnet test_vit_relpos",
     224: "convit_tiny deit_tiny_patch16_224 gcvit_xxtiny hiera_tiny_224 levit_256d gmlp_ti16_224 nest_tiny pit_ti_224 "
     "eva02_tiny_patch14_224 swin_tiny_patch4_window7_224 swinv2_cr_tiny_224 tnt_s_legacy_patch16_224 vit_tiny_r_s16_p8_224 "
