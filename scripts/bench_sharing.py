@@ -32,7 +32,7 @@ from biotune.trial import Trial
 
 NETWORKS = {"vit_small_patch16_224": 224, "convnext_atto": 224}  # name, side of the images
 EPOCHS, BATCH, RATE, SEED, CLASSES = 3, 32, 1e-3, 684, 8
-HEAD, HALF = "head only", "second half"
+FROM_END = {"head only": lambda count: 1, "last two blocks": lambda count: 2, "second half": lambda count: count - count // 2}
 
 
 def main() -> None:
@@ -61,12 +61,11 @@ def measure(name: str, side: int, device: torch.device, given: argparse.Namespac
     data = noise(side, given.images)
     training = TrainingConfig(lr=RATE, epochs=EPOCHS, patience=EPOCHS, batch_size=BATCH, precision="fp32", seeds=[SEED])
     rows = []
-    for trained in (HEAD, HALF):
+    for trained, last in FROM_END.items():
         torch.manual_seed(0)
         network = build_network(BackboneConfig("timm", name, "none"), CLASSES)
         count = len(network.blocks)
-        first = count - 1 if trained == HEAD else count // 2
-        schedule = Schedule(network.blocks, tuple(float(index >= first) for index in range(count)))
+        schedule = Schedule(network.blocks, tuple(float(index >= count - last(count)) for index in range(count)))
         with tempfile.TemporaryDirectory() as folder:
             workspace = Workspace.of(network, data, training, device, Path(folder), 10.0)
             trial = Trial(schedule, 0, SEED, EPOCHS, RATE)

@@ -34,6 +34,7 @@ class Output:
         shape: Its shape in the pass that was watched.
         dtype: Its type.
         rows: Rows of its first dimension for each image; 0 if the first dimension does not count images.
+        channels_last: Whether it lies in memory with its channels last, which decides, too, where dropout draws what.
     """
 
     call: Call
@@ -41,10 +42,23 @@ class Output:
     shape: tuple[int, ...]
     dtype: torch.dtype
     rows: int
+    channels_last: bool
 
     def shape_for(self, images: int) -> tuple[int, ...]:
         """Its shape in a pass of `images` images."""
         return (images * self.rows, *self.shape[1:]) if self.rows else self.shape
+
+    def flatten(self, value: Tensor) -> Tensor:
+        """(N, …) a value of it, in the order of memory, with a row an image."""
+        return (value.permute(0, 2, 3, 1) if self.channels_last else value).reshape(len(value) // self.rows, -1)
+
+    def unflatten(self, flat: Tensor) -> Tensor:
+        """The inverse of `flatten`."""
+        shape = self.shape_for(len(flat))
+        if not self.channels_last:
+            return flat.reshape(shape)
+        rows, channels, height, width = shape
+        return flat.reshape(rows, height, width, channels).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -65,14 +79,14 @@ class Cut:
         """(N, …) the needed tensors as one: the only one itself if it has a row an image, else side by side, flattened."""
         if self._single:
             return found[self.needed[0]]
-        return torch.cat([found[one].reshape(len(found[one]) // one.rows, -1) for one in self.needed], dim=1)
+        return torch.cat([one.flatten(found[one]) for one in self.needed], dim=1)
 
     def unpack(self, x: Tensor) -> dict[Output, Tensor]:
         """The inverse of `pack`."""
         if self._single:
             return {self.needed[0]: x}
         sizes = [torch.Size(one.shape_for(1)).numel() for one in self.needed]
-        return {one: part.reshape(one.shape_for(len(x))) for one, part in zip(self.needed, x.split(sizes, 1), strict=True)}
+        return {one: one.unflatten(part) for one, part in zip(self.needed, x.split(sizes, dim=1), strict=True)}
 
     @property
     def _single(self) -> bool:
@@ -176,5 +190,10 @@ def _outermost(trace: Trace, other: Trace, chosen: Set[Call]) -> Cut:
                 shapes = tuple(leaf.shape), tuple(elsewhere[place].shape)
                 rows = shapes[0][0] // trace.size if shapes[0] else 0
                 counts = shapes[0][:1] == (rows * trace.size,) and shapes[1][:1] == (rows * other.size,)
-                outputs.append(Output(call, place, shapes[0], leaf.dtype, rows if counts else 0))
+                outputs.append(Output(call, place, shapes[0], leaf.dtype, rows if counts else 0, is_channels_last(leaf)))
     return Cut(calls, tuple(outputs))
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether a tensor of two images or more lies in memory with its channels last, and in that order only."""
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from biotune.backbones.chain import Passage
+from biotune.backbones.cut import is_channels_last
 from biotune.errors import RunFolderError
 from biotune.schedule.block import Block
 from biotune.schedule.block_parameters import part_at
@@ -75,7 +76,7 @@ def measure_boundaries(network: Passage, images: Tensor) -> tuple[Boundary, ...]
     x, at = images, 0
     for block, entry in network.stops:
         x, at = network.forward(x, at, entry), entry
-        last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        last = is_channels_last(x)
         shape = tuple(x.permute(0, 2, 3, 1).shape[1:] if last else x.shape[1:])
         found.append(Boundary(block, entry, shape, x.dtype, last))
     return tuple(found)

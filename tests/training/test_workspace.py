@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from biotune.backbones.network import Network, Preprocessing
 from biotune.backbones.registry import build_network
+from biotune.backbones.state import copy_state
 from biotune.config.sections import BackboneConfig, TrainingConfig
 from biotune.datasets.data import Data, Part
 from biotune.errors import RunFolderError
@@ -68,7 +69,52 @@ def noise(size: int) -> Data:
     return Data("noise", ("a", "b"), pixels, np.arange(10) % 2, names, part, (part,), np.array([8, 9]), "noise")
 
 
+class Skips(nn.Module):
+    """A network of a user's own: its third layer and its head read the first layer past the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.down = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 3, stride=2, padding=1)
+        self.mix, self.norm, self.head = nn.Conv2d(10, 8, 1), nn.BatchNorm2d(8), nn.Linear(12, 10)
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        fine = torch.relu(self.stem(x))
+        coarse = nn.functional.interpolate(torch.relu(self.down(fine)), scale_factor=2.0)
+        mixed = self.norm(self.mix(torch.cat([fine, coarse], 1))) * self.scale
+        mixed = nn.functional.dropout(mixed, 0.1, self.training)
+        return self.head(torch.cat([mixed.mean((2, 3)), fine.amax((2, 3))], 1))
+
+
 class TestWholeTrainings:
+    # by hand, numbers for each image of 16 × 16 pixels: of the first layer 4 × 16 × 16, of the second 6 × 8 × 8, of the mix's
+    # normalisation 8 × 16 × 16; in front of the head the second layer is no longer read
+    @pytest.mark.parametrize(("first", "kept"), [(1, 1024), (2, 1024 + 384), (3, 1024 + 2048)], ids=["down", "mix", "head"])
+    def test_a_network_of_ones_own_with_skips_past_the_boundary_trains_the_same(
+        self, first: int, kept: int, load_digits: LoadDigits, tmp_path: Path
+    ) -> None:
+        data, found = load_digits(), []
+        rows = (
+            Block("stem", ("stem",)),
+            Block("down", ("down",)),
+            Block("mix", ("mix", "norm", "scale")),
+            Block("head", ("head",)),
+        )
+        preprocessing = build_network(BackboneConfig("biotune", "glyphnet"), 10).preprocessing
+        for max_gb in (0.0, 1.0):
+            network = Network(Skips(), rows, "head", preprocessing, {})
+            training = TrainingConfig(lr=0.05, batch_size=32, precision="fp32", optimizer="sgd")
+            workspace = Workspace.of(network, data, training, CPU, tmp_path, max_gb)
+            result = finetune(trained_from(workspace, first), workspace).result
+            found.append((result.losses, copy_state(network.module)))
+        (file,) = tmp_path.glob("*.bin")
+        assert file.stat().st_size == 4 * kept * (len(data.whole.train) + len(data.whole.val))
+        assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
+        assert not torch.equal(found[0][1]["head.weight"], workspace.initial["head.weight"])
+        for name, value in found[0][1].items():
+            torch.testing.assert_close(found[1][1][name], value, atol=1e-6, rtol=1e-4, msg=name)
+
     @pytest.mark.parametrize("first", [1, 3, 5], ids=["layer1", "layer3", "head"])
     def test_a_network_that_is_no_chain_shares_too(self, first: int, load_digits: LoadDigits, tmp_path: Path) -> None:
         data, found = load_digits(), []
