@@ -69,6 +69,8 @@ def _confirmation(confirmed: Mapping[str, Any]) -> str:
             return f"{name} is as good as anything the search found ({_apart(ahead)})."
         rival = "anything the search found" if best["strategy"] == EVOLVED else method_name(best["strategy"])
         return f"{name} is as good as {rival} {alike}, and trains less."
+    if not usual and any(not name.isdigit() for name in confirmed.get("schedules", ())):
+        return "The evolved schedule is better than every baseline: none was within reach after half of the confirmation."
     if not usual:
         return "The evolved schedule was confirmed without baselines beside it."
     if best["strategy"] != EVOLVED:

@@ -68,6 +68,14 @@ def document(chosen: str, best: str, behind: float = 0.0, error: float = 0.01, *
             "schedule.",
         ),
         (document("s12", "s12", s12=0.8), "The evolved schedule was confirmed without baselines beside it."),
+        (
+            document("s12", "s12", s12=0.8) | {"schedules": {"7": {}, "full": {}}},
+            "The evolved schedule is better than every baseline: none was within reach after half of the confirmation.",
+        ),
+        (
+            document("s12", "s12", s12=0.8) | {"schedules": {"7": {}}},
+            "The evolved schedule was confirmed without baselines beside it.",
+        ),
         ({"macro_accuracy": None}, ""),
     ],
 )
