@@ -47,6 +47,14 @@ class Facts:
 _NON_COMMERCIAL = "non-commercial research and education"
 _UNSTATED = "none stated; used for research"
 
+
+def _of_ones_own(loader: str, source: str = "your own images") -> Facts:
+    """Images of the user, of which nothing is known beforehand."""
+    return Facts(
+        loader=loader, classes=None, train=None, val=None, test=None, size="", licence="", source=source, fetched=False
+    )
+
+
 CATALOGUE: dict[str, Facts] = {
     "cub": Facts(
         loader="cub",
@@ -251,39 +259,9 @@ CATALOGUE: dict[str, Facts] = {
         source="zenodo.org/records/10519652",
         needs=("dermamnist.npz",),
     ),
-    "folder": Facts(
-        loader="folder",
-        classes=None,
-        train=None,
-        val=None,
-        test=None,
-        size="",
-        licence="",
-        source="your own images",
-        fetched=False,
-    ),
-    "table": Facts(
-        loader="table",
-        classes=None,
-        train=None,
-        val=None,
-        test=None,
-        size="",
-        licence="",
-        source="your own images",
-        fetched=False,
-    ),
-    "hf": Facts(
-        loader="hf",
-        classes=None,
-        train=None,
-        val=None,
-        test=None,
-        size="",
-        licence="",
-        source="huggingface.co/datasets",
-        fetched=False,
-    ),
+    "folder": _of_ones_own("folder"),
+    "table": _of_ones_own("table"),
+    "hf": _of_ones_own("hf", "huggingface.co/datasets"),
     "digits": Facts(
         loader="digits",
         classes=10,
