@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -41,7 +42,7 @@ def draw_curves(run: Run) -> list[Drawing]:
 def _draw_accuracy(run: Run, curves: dict[str, pd.DataFrame]) -> Drawing:
     key = [Line2D([], [], color=_colour(at), label=_name(run, method)) for at, method in enumerate(curves)]
     key.append(Line2D([], [], color=MUTED, marker="o", linestyle="", markersize=4, label="epoch that is kept"))
-    axes = _axes(key)
+    figure, axes = _axes(key)
     for at, one in _single(curves):
         _draw(axes, one, "val_macro_accuracy", at)
         best = one.iloc[int(one["val_macro_accuracy"].argmax())]
@@ -52,35 +53,35 @@ def _draw_accuracy(run: Run, curves: dict[str, pd.DataFrame]) -> Drawing:
     said = "; ".join(
         f"{_name(run, method)}: {', '.join(f'{100 * best:.1f} %' for best in _best(table))}" for method, table in curves.items()
     )
-    return _finished(axes, curves, "curves", f"Validation accuracy by epoch; the best of each training seed of {said}")
+    return _finished(figure, axes, curves, "curves", f"Validation accuracy by epoch; the best of each training seed of {said}")
 
 
 def _draw_loss(run: Run, curves: dict[str, pd.DataFrame]) -> Drawing:
     key = [Line2D([], [], color=_colour(at), label=_name(run, method)) for at, method in enumerate(curves)]
     key += [Line2D([], [], color=MUTED, label="training")]
     key += [Line2D([], [], color=MUTED, linestyle=_DASHED, label="validation")]
-    axes = _axes(key)
+    figure, axes = _axes(key)
     for at, one in _single(curves):
         _draw(axes, one, "train_loss", at)
         _draw(axes, one, "val_loss", at, _DASHED)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("loss")
-    return _finished(axes, curves, "losses", f"Losses of training and validation by epoch, of {len(curves)} ways of training")
+    return _finished(
+        figure, axes, curves, "losses", f"Losses of training and validation by epoch, of {len(curves)} ways of training"
+    )
 
 
-def _finished(axes: Axes, curves: dict[str, pd.DataFrame], name: str, says: str) -> Drawing:
+def _finished(figure: Figure, axes: Axes, curves: dict[str, pd.DataFrame], name: str, says: str) -> Drawing:
     if sum(map(len, curves.values())) > _MOST_POINTS:
         for line in axes.lines:
             line.set_rasterized(True)
-    figure = axes.get_figure(root=True)
-    assert figure is not None
     return finish(figure, name, says)
 
 
-def _axes(key: list[Line2D]) -> Axes:
+def _axes(key: list[Line2D]) -> tuple[Figure, Axes]:
     rows = math.ceil(len(key) / 2)
     top = 0.14 + rows * _KEY_ROW
-    _, axes = figure_with_axes(NARROW, 2.9 + top, {"left": 0.62, "right": 0.12, "bottom": 0.5, "top": top})
+    figure, axes = figure_with_axes(NARROW, 2.9 + top, {"left": 0.62, "right": 0.12, "bottom": 0.5, "top": top})
     axes.legend(
         handles=key,
         loc="lower left",
@@ -93,7 +94,7 @@ def _axes(key: list[Line2D]) -> Axes:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
-    return axes
+    return figure, axes
 
 
 def _single(curves: dict[str, pd.DataFrame]) -> Iterator[tuple[int, pd.DataFrame]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm
@@ -64,13 +65,16 @@ def side_by_side(run: Run) -> list[Beside]:
     evolved = [name for name in schedules if name.isdigit()]
     ranked = sorted(evolved, key=lambda name: (name != returned, -_mean(finalists.get(name))))
     shown = [*ranked[:1], *(name for name in schedules if not name.isdigit())]
-    return [_one(run, name, schedules[name], finalists.get(name), name == returned) for name in shown]
+    trials = run.search.confirm
+    return [
+        _one(run, name, schedules[name], finalists.get(name), trials[trials["schedule"] == name], name == returned)
+        for name in shown
+    ]
 
 
-def _one(run: Run, name: str, entry: Mapping[str, Any], finalist: Mapping[str, Any] | None, returned: bool) -> Beside:
-    assert run.search is not None
-    confirm = run.search.confirm
-    rows = confirm[confirm["schedule"] == name]
+def _one(
+    run: Run, name: str, entry: Mapping[str, Any], finalist: Mapping[str, Any] | None, rows: pd.DataFrame, returned: bool
+) -> Beside:
     spread = None if finalist is None else finalist["macro_accuracy"]
     return Beside(
         name=method_name(EVOLVED if name.isdigit() else name),
@@ -110,10 +114,11 @@ def draw_side_by_side(run: Run) -> Drawing | None:
     height = top + tall + bottom
     figure = Figure(figsize=(NARROW, height))
     axes = figure.add_axes((left / NARROW, bottom / height, (NARROW - left - right) / NARROW, tall / height))
-    scale = LogNorm(*_ends(rates))
+    low, high = _ends(rates)
+    scale = LogNorm(low, high)
     for across, one in enumerate(columns):
-        for down, tall, lr in _cells(one.lrs, apart=roomy):
-            corner, size = (across + 0.02, down + 0.02), (0.96, tall - 0.04)
+        for down, count, lr in _cells(one.lrs, apart=roomy):
+            corner, size = (across + 0.02, down + 0.02), (0.96, count - 0.04)
             if not lr:
                 box = Rectangle(corner, *size, facecolor=FROZEN, edgecolor=FROZEN_LINE, hatch="////", linewidth=0)
                 axes.add_patch(box)
@@ -131,7 +136,7 @@ def draw_side_by_side(run: Run) -> Drawing | None:
     for tick, one in zip(axes.get_xticklabels(), columns, strict=True):
         tick.set_fontweight("bold" if one.returned else "normal")
     key = figure.add_axes((left / NARROW, 0.42 / height, (NARROW - left - right) / NARROW, 0.12 / height))
-    _draw_key(figure, key, scale)
+    _draw_key(figure, key, scale, (low, math.sqrt(low * high), high))
     said = "; ".join(f"{one.name}: {', '.join(_says(*pair) for pair in zip(blocks, one.lrs, strict=True))}" for one in columns)
     return finish(figure, "side-by-side", f"Learning rates block by block. {said}")
 
@@ -158,11 +163,9 @@ def _ends(rates: list[float]) -> tuple[float, float]:
     return (low, high) if high > low else (low / math.sqrt(10), high * math.sqrt(10))
 
 
-def _draw_key(figure: Figure, axes: Any, scale: LogNorm) -> None:
+def _draw_key(figure: Figure, axes: Any, scale: LogNorm, ticks: Sequence[float]) -> None:
     bar: Colorbar = figure.colorbar(ScalarMappable(scale, RATES), cax=axes, orientation="horizontal")
     bar.set_label("learning rate (logarithmic)", fontsize=8)
-    assert scale.vmin is not None and scale.vmax is not None
-    ticks = [scale.vmin, math.sqrt(scale.vmin * scale.vmax), scale.vmax]
     bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelsize=7.5, color=MUTED)
