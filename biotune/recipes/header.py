@@ -25,7 +25,8 @@ def facts(session: Session) -> list[tuple[str, str]]:
     """Dataset, backbone, device and folder."""
     config, data = session.config, session.data
     images = f"{len(data.whole.train)} training, {len(data.whole.val)} validation, {len(data.test)} test images"
-    skipped = f", {len(data.skipped)} broken ones left out" if data.skipped else ""
+    broken = "1 broken image" if len(data.skipped) == 1 else f"{len(data.skipped)} broken images"
+    skipped = f", {broken} left out" if data.skipped else ""
     return [
         ("dataset", f"{data.name}: {len(data.classes)} classes, {images}{skipped}"),
         *remarks_on_data(data),
