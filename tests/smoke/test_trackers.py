@@ -127,6 +127,10 @@ def test_a_driver_that_is_killed_twice_leaves_each_tracker_with_everything_once(
     folder, uri = tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db"
     trackers = ["tracker=[tensorboard,mlflow,wandb]", f"tracker.mlflow.uri={uri}", "tracker.wandb.mode=offline"]
     trackers.append("tracker.patience=200")  # the default may be too short where the machine has other work
+    from mlflow import MlflowClient
+
+    # MLflow's own set-up of a new store does not survive a kill: the store is lost then, whoever used it
+    MlflowClient(tracking_uri=uri).search_experiments()
     process = start("run", *SEARCH, *trackers, f"hydra.run.dir={folder}")
     for trainings, command in ((12, ("resume", str(folder), "-q")), (24, ())):
         wait_for(folder, process, trainings)
@@ -139,7 +143,6 @@ def test_a_driver_that_is_killed_twice_leaves_each_tracker_with_everything_once(
     assert complete(folder) == ["tensorboard", "mlflow", "wandb"]
     made, generations = len(set(trained(folder))), list(range(9))
 
-    from mlflow import MlflowClient
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     parent, children = of_mlflow(uri)
