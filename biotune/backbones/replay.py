@@ -8,6 +8,7 @@ module counts as frozen too, because little is left to keep behind it.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -21,9 +22,11 @@ from torch.utils import _pytree as pytree
 
 from biotune.backbones.cut import Call, Cut, Output, Trace, cuts_behind
 from biotune.backbones.state import copy_state, restore
+from biotune.errors import one_line
 from biotune.schedule.block import Block
 from biotune.schedule.freezing import freeze
 
+_log = logging.getLogger(__name__)
 Context = Callable[[], AbstractContextManager[Any]]
 _FULL, _LOW = 1e-5, 2e-2  # tolerances, as shares of the largest logit: in full precision, and with autocast
 
@@ -114,7 +117,8 @@ def replay_of(
                     if proved:
                         cuts[block] = cut
                         break
-    except Exception:  # whatever a network does with its modules, it can be trained without shared activations
+    except Exception as error:  # whatever a network does with its modules, it can be trained without shared activations
+        _log.info(f"no activations of frozen blocks are shared: {type(error).__name__}: {one_line(error)}")
         cuts = {}
     finally:
         freeze(module, blocks, [True] * len(blocks))

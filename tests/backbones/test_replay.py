@@ -285,6 +285,12 @@ def test_what_depends_on_a_trained_parameter_is_not_kept(network: type[nn.Module
         torch.testing.assert_close(*gradients)
 
 
+def test_what_a_network_raises_meanwhile_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert found(Breaks()) is None
+    assert caplog.messages == ["no activations of frozen blocks are shared: ValueError: an image is black"]
+
+
 def test_frozen_norm_layers_whose_statistics_move_allow_no_cut_behind_them() -> None:
     class Own(Normed):
         def __init__(self) -> None:
