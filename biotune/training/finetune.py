@@ -259,7 +259,8 @@ def _train_epoch(
     workspace.network.module.train()
     total = torch.zeros((), device=workspace.device)
     batches = list(batch_rows(order.permutation(rows), parts.batch_size))
-    for batch, inputs in zip(batches, entry.inputs(map(parts.view, batches)), strict=True):
+    seen = [parts.view(batch) for batch in batches]
+    for batch, inputs in zip(batches, entry.inputs(seen), strict=True):
         optimizer.zero_grad(set_to_none=True)
         targets = workspace.labels(batch)
         for change in parts.changes:

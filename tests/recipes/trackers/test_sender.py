@@ -168,6 +168,8 @@ def test_it_ends_by_itself_once_the_run_is_gone(unanswering: str, tmp_path: Path
     """A driver that is killed cannot end it."""
     import multiprocessing
 
+    pytest.importorskip("mlflow")
+
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
     driver = context.Process(target=_drive, args=(unanswering, tmp_path, told))
