@@ -93,7 +93,7 @@ def tune(session: Session, config: RunConfig | CompareConfig, base_lr: float, pr
         ranked = {name: _best_first(name, len(own), scores) for name, own in contenders.items()}
         chosen = [(name, at) for name, order in ranked.items() for at in (order[:_SECOND_ROUND] if fold else order)]
         trials = [plan_trial(contenders[name][at], fold, config.training.seeds[0], config, base_lr) for name, at in chosen]
-        progress.begin("tuning the baselines", len(trials))
+        progress.begin("tuning the baselines" + (", the best again on another split" if fold else ""), len(trials))
         results = session.executor.run(trials)
         progress.end()
         for pair, result in zip(chosen, results, strict=True):

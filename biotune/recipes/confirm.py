@@ -159,11 +159,11 @@ def _train(
     rows = []
     half = (len(confirming) + 1) // 2 if len(confirming) >= _FEWEST_TO_RACE else len(confirming)
     left = list(finalists)
-    for part in (confirming[:half], confirming[half:]):
+    for part, phase in ((confirming[:half], "confirming"), (confirming[half:], "confirming those still in")):
         trials = [(one, plan_trial(one.plan, *pair, config, base_lr, unbiased=True)) for pair in part for one in left]
         if not trials:
             break
-        progress.begin("confirming", len(trials))
+        progress.begin(phase, len(trials))
         found = session.executor.run([trial for _, trial in trials])
         progress.end()
         for (one, trial), result in zip(trials, found, strict=True):

@@ -74,7 +74,12 @@ def keep_final_model(session: Session, final: FinalModelConfig, finals: Finals) 
     trials = [trial for trial, _ in sound(finals)]
     if final == FinalModelConfig():
         _keep_best(session, best)
-        entry: dict[str, Any] = {"model": "best", "seeds": [best.seed], "val_macro_accuracy": result.score}
+        entry: dict[str, Any] = {
+            "model": "best",
+            "seeds": [best.seed],
+            "val_macro_accuracy": result.score,
+            "test": dict(result.scores),
+        }
     else:
         asked = {"model": final.model, "temperature": final.temperature, "trainings": [trial.key for trial in trials]}
         if is_asked(session.folder, asked):

@@ -52,7 +52,7 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
         predicted=predicted(run.confirmed),
         blocks=_blocks(run),
         confirmation=f"{_confirmation(run, run.search)} {_returned_instead(run)}".rstrip() if run.search else None,
-        about_model=about_model(run.final),
+        about_model=about_model(run.final, len(run.scores[run.method]["macro_accuracy"].values)),
         calibration_error=calibration_error(*confidences_of(run.predictions)),
         hardest=per_class[:_SHOWN_CLASSES],
         num_classes=len(classes),
@@ -124,7 +124,7 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
     if run.search:
         costs = _costs(run, run.search)
         total = costs[-1]
-        tiles.append((f"{total['trainings']:,}", f"training runs in {duration(total['seconds'])}"))
+        tiles.append((f"{total['trainings']:,}", f"training runs, {duration(total['seconds'])} of training in all"))
     return tiles
 
 

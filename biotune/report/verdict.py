@@ -46,13 +46,13 @@ def verdict(confirmed: Mapping[str, Any], returned: Mapping[str, Any] | None = N
     (chosen,) = (one for one in confirmed["finalists"] if one["schedule"] == confirmed["chosen"])
     if returned is None:
         return found if chosen["strategy"] == EVOLVED else f"{found.removesuffix('.')}; here is its schedule."
-    models = f"Of the {returned['models']} final models of {returned['finalists']} finalists"
+    models = f"Among the {returned['models']} final models, of {returned['finalists']} finalists,"
     score = f"{100 * returned['val_macro_accuracy']:.1f} %"
     if returned["schedule"] == chosen["schedule"]:
-        return f"{found} {models} one of its validates best, too ({score}): here is its schedule."
+        return f"{found} {models} one that was trained with it validates best ({score}): here is its schedule."
     evolved = "another evolved schedule" if chosen["strategy"] == EVOLVED else "an evolved schedule"
     name = evolved if returned["strategy"] == EVOLVED else method_name(returned["strategy"])
-    return f"{found} {models}, however, one of {name} validates best ({score}): here is its schedule."
+    return f"{found} {models} however, one of {name} validates best ({score}): here is its schedule."
 
 
 def _confirmation(confirmed: Mapping[str, Any]) -> str:
@@ -96,16 +96,22 @@ def predicted(confirmed: Mapping[str, Any]) -> str:
     )
 
 
-def about_model(final: Mapping[str, Any]) -> str:
-    """Say what the final model is made of and how it is calibrated; empty where it is the best one as it was trained.
+def about_model(final: Mapping[str, Any], models: int = 1) -> str:
+    """Say which model the final one is, what it is made of and how it is calibrated; empty where it is the only one, as trained.
 
     Args:
         final: The entry `final` of `result.json`; empty in folders of earlier versions.
+        models: How many models were trained with the returned schedule. The score of the one that is kept is not their mean.
     """
     if "test" not in final:
         return ""
     said = list(final.get("remarks", ()))
-    if final["model"] != "best":
+    if final["model"] == "best" and models > 1:
+        said.append(
+            f"The final model is that of training seed {final['seeds'][0]}, which of {models} validates best "
+            f"({_percent(final['val_macro_accuracy'])}): {_percent(final['test']['macro_accuracy'])} macro accuracy on the test set."
+        )
+    elif final["model"] != "best":
         what = "weights" if final["model"] == "soup" else "probabilities"
         said.append(
             f"The final model averages the {what} of {len(final['seeds'])} models: {_percent(final['val_macro_accuracy'])} "

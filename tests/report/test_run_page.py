@@ -298,7 +298,7 @@ def test_training_runs_that_stand_in_the_table_twice_are_counted_once(tmp_path: 
     """Where full fine-tuning is returned, its final training runs are biotune's too."""
 
     def counted(folder: Path) -> int:
-        found = re.search(r"training runs in \d+ [a-z]+([\d,]+)", page_of(folder).text)
+        found = re.search(r"training runs, \d+ [a-z]+ of training in all([\d,]+)", page_of(folder).text)
         assert found
         return int(found[1].replace(",", ""))
 

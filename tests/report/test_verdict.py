@@ -90,29 +90,29 @@ def test_the_verdict_says_what_won_and_why(one: dict[str, Any], sentence: str) -
             document("full", "full", full=0.8, s12=0.7),
             "full",
             "full",
-            "Full fine-tuning is better than anything the search found. Of the 6 final models of 2 finalists one of its "
-            "validates best, too (81.2 %): here is its schedule.",
+            "Full fine-tuning is better than anything the search found. Among the 6 final models, of 2 finalists, "
+            "one that was trained with it validates best (81.2 %): here is its schedule.",
         ),
         (
             document("full", "full", full=0.8, s12=0.7),
             "s12",
             "biotune",
-            "Full fine-tuning is better than anything the search found. Of the 6 final models of 2 finalists, however, one of "
+            "Full fine-tuning is better than anything the search found. Among the 6 final models, of 2 finalists, however, one of "
             "an evolved schedule validates best (81.2 %): here is its schedule.",
         ),
         (
             document("s12", "s12", s12=0.8, s13=0.79),
             "s13",
             "biotune",
-            "The evolved schedule was confirmed without baselines beside it. Of the 6 final models of 2 finalists, however, "
+            "The evolved schedule was confirmed without baselines beside it. Among the 6 final models, of 2 finalists, however, "
             "one of another evolved schedule validates best (81.2 %): here is its schedule.",
         ),
         (
             document("s12", "s12", s12=0.8, full=0.75),
             "full",
             "full",
-            "The evolved schedule is better than full fine-tuning, the best baseline, by 5.0 points on validation images. Of "
-            "the 6 final models of 2 finalists, however, one of full fine-tuning "
+            "The evolved schedule is better than full fine-tuning, the best baseline, by 5.0 points on validation images. "
+            "Among the 6 final models, of 2 finalists, however, one of full fine-tuning "
             "validates best (81.2 %): here is its schedule.",
         ),
     ],
@@ -145,3 +145,11 @@ def test_a_temperature_that_could_not_be_fitted_is_a_remark_alone() -> None:
     final = {"model": "best", "test": {"macro_accuracy": 0.9}, "temperature": 1.0, "remarks": ["None could be fitted."]}
     assert about_model(final) == "None could be fitted."
     assert about_model({"model": "best", "ece": 0.02}) == about_model({}) == ""
+
+
+def test_of_several_models_the_score_of_the_one_that_is_kept_is_told() -> None:
+    final = {"model": "best", "seeds": [7], "val_macro_accuracy": 0.82, "test": {"macro_accuracy": 0.757}}
+    assert about_model(final, 5) == (
+        "The final model is that of training seed 7, which of 5 validates best (82.0 %): 75.7 % macro accuracy on the test set."
+    )
+    assert about_model(final, 1) == ""

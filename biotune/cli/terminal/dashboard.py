@@ -15,6 +15,7 @@ from biotune.cli.terminal.sparklines import coloured_strip, duration, sparkline
 from biotune.schedule.schedule import Schedule
 
 _BAR_WIDTH = 24
+_MINUTE = 60.0  # seconds
 _MOST_BARS = 24  # so that a long search still fits one line
 
 
@@ -33,6 +34,7 @@ class Dashboard:
         history: The best score of every generation so far.
         saved: Training runs that the cache made unnecessary.
         clock: Returns monotonic time in seconds.
+        told: When a line last told how far the phase is, by the clock.
     """
 
     phase: str = ""
@@ -45,6 +47,7 @@ class Dashboard:
     history: list[float] = field(default_factory=list)
     saved: int = 0
     clock: Callable[[], float] = time.monotonic
+    told: float = 0.0
     _begun: float = 0.0
     _done_before: int = 0
 
@@ -57,6 +60,7 @@ class Dashboard:
         """
         self.phase, self.total, self.done, self.unit = phase, total, 0, 0
         self._begun, self._done_before = self.clock(), 0
+        self.told = self._begun
 
     def begin_generation(self, number: int, of: int, candidates: int, seeds: int) -> None:
         """Begin a generation.
@@ -77,6 +81,18 @@ class Dashboard:
         self.done = done
         if done == total:
             self.phase = ""
+
+    def news(self) -> str:
+        """A line on the phase for output that shows no live display, at most one a minute; empty where none is due."""
+        if self.clock() - self.told < _MINUTE or not self.phase or self.done >= self.total:
+            return ""
+        self.told = self.clock()
+        return f"  {self.phase}: {self.done}/{self.total} trained, ~{duration(self.seconds_left())} left of this phase"
+
+    def ended(self) -> str:
+        """A line on the phase that ends: its training runs and its wall-clock time."""
+        runs = "1 training run" if self.done == 1 else f"{self.done} training runs"
+        return f"{self.phase}: {runs} in {duration(self.clock() - self._begun)}"
 
     def seconds_left(self) -> float:
         """Estimate the remaining wall-clock time of the phase in seconds; an upper bound, because the cache may shorten it."""

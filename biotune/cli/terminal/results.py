@@ -27,7 +27,7 @@ def show_run(view: View, result: RunResult) -> None:
         if sentence:
             view.line(sentence)
     view.scores({EVOLVED: result.document["test"], **result.document["baselines"]}, result.document["failed"])
-    _show_model(view, result.document["final"])
+    _show_model(view, result.document)
     _show_advice(view, result.document["advice"])
 
 
@@ -35,17 +35,19 @@ def show_train(view: View, result: TrainResult) -> None:
     """Print the layer schedule and the test scores."""
     view.schedule(result.schedule, result.parameters, result.base_lr)
     view.scores({result.strategy: result.document["test"]}, result.document["failed"])
-    _show_model(view, result.document["final"])
+    _show_model(view, result.document)
     _show_advice(view, result.document["advice"])
 
 
 def _show_advice(view: View, advice: Sequence[Mapping[str, Any]]) -> None:
     for one in advice[:_MOST_ADVICE]:
         view.line(f"Next: {one['text']}")
+    if len(advice) > _MOST_ADVICE:
+        view.line(f"{len(advice) - _MOST_ADVICE} more of these in report.html.")
 
 
-def _show_model(view: View, final: Mapping[str, Any]) -> None:
-    if sentence := about_model(final):
+def _show_model(view: View, document: Mapping[str, Any]) -> None:
+    if sentence := about_model(document["final"], len(document["test"]["macro_accuracy"]["values"])):
         view.final(sentence)
 
 

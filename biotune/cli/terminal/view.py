@@ -146,6 +146,8 @@ class View:
                 f"{len(result.curve)} epochs  {result.seconds:.1f} s"
             )
         self._dashboard.done += 1
+        if self._live is None and (news := self._dashboard.news()):
+            self.line(news)
 
     def decoding(self, done: int, total: int) -> None:
         """Show how many of the `total` images are decoded."""
@@ -153,7 +155,9 @@ class View:
             self._dashboard.decoding(done, total)
 
     def end(self) -> None:
-        """End the phase; the live display is empty until the next one begins."""
+        """End the phase, of which a line remains unless generations told it; the display is empty until the next one begins."""
+        if self._dashboard.phase and not self._dashboard.unit:
+            self.line(self._dashboard.ended())
         self._dashboard.phase = ""
 
     def generation(self, generation: Generation, of: int, trainings: int, at_most: int) -> None:

@@ -56,6 +56,20 @@ def test_the_time_left_follows_the_pace_so_far(clock):
     assert dashboard.seconds_left() == pytest.approx(90.0)
 
 
+def test_at_most_one_line_a_minute_tells_how_far_a_phase_is_and_one_how_it_ended(clock):
+    dashboard = Dashboard(clock=clock)
+    dashboard.begin("confirming", 40)
+    told = []
+    for clock.now in (20.0, 59.0, 61.0, 80.0, 130.0, 200.0):
+        dashboard.done += 1
+        told.append(dashboard.news())
+    assert [bool(line) for line in told] == [False, False, True, False, True, True]
+    assert told[2] == "  confirming: 3/40 trained, ~12 min 32 s left of this phase"  # 37 at 61 / 3 s each
+    assert dashboard.ended() == "confirming: 6 training runs in 3 min 20 s"
+    dashboard.done, clock.now = 40, 400.0
+    assert dashboard.news() == ""  # it ends with this one
+
+
 def test_it_says_how_far_how_good_and_how_long_in_three_lines_of_eighty_columns(clock):
     dashboard = Dashboard(clock=clock)
     dashboard.begin("searching", 510)

@@ -40,8 +40,9 @@ def test_quiet_and_verbose_say_less_and_more_and_change_no_table(
     results = [json.loads(line) for line in (here / "verbose/journal.jsonl").read_text().splitlines()]
     trained = [line for line in verbose.out.splitlines() if re.fullmatch(TRAINING, line)]
     assert len(trained) == sum("curve" in record for record in results) > 5
-    told = [re.sub("~.* left", "", line) for line in normal.out.splitlines()]
-    others = [re.sub("~.* left", "", line) for line in verbose.out.splitlines() if line not in trained]
+    times = "~.* left|training runs? in .*"
+    told = [re.sub(times, "", line) for line in normal.out.splitlines()]
+    others = [re.sub(times, "", line) for line in verbose.out.splitlines() if line not in trained]
     assert [line.replace("verbose", "normal") for line in others] == told
 
     lines = [line for line in quiet.out.splitlines() if line.strip()]

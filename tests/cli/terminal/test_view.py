@@ -83,6 +83,22 @@ def test_a_pipe_gets_no_bars_and_no_control_codes(piped: Callable[[], tuple[View
     assert len(file.getvalue().splitlines()) <= 2
 
 
+def test_a_pipe_is_told_that_a_phase_goes_on_and_ends(piped: Callable[[], tuple[View, io.StringIO]]) -> None:
+    view, file = piped()
+    now = 0.0
+    view._dashboard.clock = lambda: now
+    with view:
+        view.begin("confirming", 3)
+        for now in (50.0, 100.0, 150.0):  # the second is due, and the third ends the phase
+            view.trained(TRIAL, RESULT)
+        view.end()
+    assert file.getvalue().splitlines() == [
+        "confirming: at most 3 training runs",
+        "  confirming: 2/3 trained, ~50 s left of this phase",
+        "confirming: 3 training runs in 2 min 30 s",
+    ]
+
+
 def test_every_row_of_the_tables_is_there(piped: Callable[[], tuple[View, io.StringIO]]) -> None:
     view, file = piped()
     columns = ("best_fitness", "mean_fitness", "worst_fitness", "sd_fitness", "diversity")
