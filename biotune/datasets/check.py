@@ -23,7 +23,7 @@ from biotune.datasets.parallel import in_parallel
 from biotune.datasets.registry import facts_of, load_source
 from biotune.datasets.sizes import Sizes, sizes_of
 from biotune.datasets.source import SPLITS, Source
-from biotune.datasets.splits import partition
+from biotune.datasets.splits import SplitIndices, partition
 from biotune.errors import DataError, one_line
 
 HIDDEN = "hidden"
@@ -76,6 +76,7 @@ class Finding:
         near: Sets of images that look alike and are not all copies; None where the package to find them is not installed.
         classes: The classes and their images, in the order of the labels; those without images are left out.
         refused: Why a run would refuse the dataset; empty if it would split it.
+        cut: The training, validation and test set of a run; None if it refuses the dataset.
         sizes: The sizes of the images; None if none can be decoded.
         several: Names of the files of several pages or frames, of which the first is used.
         passed_over: Kind of file below the root that is no image of the dataset → how many: `hidden`, or the file's ending.
@@ -88,6 +89,7 @@ class Finding:
     near: tuple[Copies, ...] | None
     classes: tuple[ClassCount, ...]
     refused: str
+    cut: SplitIndices | None
     sizes: Sizes | None
     several: tuple[str, ...]
     passed_over: dict[str, int]
@@ -153,7 +155,7 @@ def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = 
         tuple(sets_of_copies(digests, splits, labels)),
         tuple(_near(digests, hashes, thumbnails, splits, labels)) if looks else None,
         tuple(_classes(source, config)),
-        _refused(source, config),
+        *_cut(source, config),
         sizes_of(sides),
         tuple(several),
         dict(Counter(map(_kind, source.passed_over()))),
@@ -229,12 +231,12 @@ def _classes(source: Source, config: DatasetConfig) -> Iterator[ClassCount]:
             yield ClassCount(name, (train, val, test), lacks)
 
 
-def _refused(source: Source, config: DatasetConfig) -> str:
+def _cut(source: Source, config: DatasetConfig) -> tuple[str, SplitIndices | None]:
+    """Why a run refuses the dataset, and its splits where it does not."""
     try:
-        partition(source, config)
+        return "", partition(source, config)
     except DataError as error:
-        return str(error)
-    return ""
+        return str(error), None
 
 
 def _kind(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,12 @@ from biotune.datasets.splits import AS_GIVEN, Fold, Resampling, SplitIndices, ch
 from biotune.datasets.streamed import Streamed
 from biotune.datasets.value_range import find_range
 from biotune.errors import DataError
+
+
+_REDIVIDED = (
+    "the given validation set is the first of the search's splits and that of the final training runs; other splits divide "
+    "training and validation images anew. With evolution.resplit=false they do not."
+)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,8 @@ def find_dataset(
         DataError: The data is missing, malformed or too small.
     """
     source = load_source(config)
+    if resampling.anew and not config.val_from_train and "val" in source.splits:
+        source = replace(source, remarks=(*source.remarks, _REDIVIDED))
     if resampling.anew or config.val_from_train or not {"train", "val", "test"} <= set(source.splits.tolist()):
         source = with_copies(source, on_progress)
     try:

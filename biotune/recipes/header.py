@@ -60,7 +60,8 @@ def remarks_on_data(data: Data) -> list[tuple[str, str]]:
         if found:
             shown = " = ".join(data.names[row] for row in found[0].images[:_SHOWN])
             count = "1 image lies" if len(found) == 1 else f"{len(found)} images lie"
-            remarks.append(("copies", f"{count} {what}: {shown}" if len(found) == 1 else f"{count} {what}, the first: {shown}"))
+            first = "" if len(found) == 1 else ", the first"
+            remarks.append(("copies", f"{count} {what}{first}: {shown}. 'biotune data check' names all; keep one of each"))
     return remarks
 
 

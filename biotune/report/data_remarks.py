@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from biotune.datasets.check import Finding
 from biotune.datasets.sizes import LONG
 
 _SHOWN = 3  # names in a sentence
+_FEW_TESTED = 5  # test images of a class, below which its accuracy is rough
 _UNEVEN = 10  # times as many images in the largest class as in the smallest
 
 
@@ -30,7 +33,7 @@ class Remark:
 
 def remarks(finding: Finding) -> list[Remark]:
     """Everything but broken images, which are told one by one."""
-    found = [*_on_copies(finding), *_on_near(finding), *_on_classes(finding), *_on_sizes(finding)]
+    found = [*_on_copies(finding), *_on_near(finding), *_on_classes(finding), *_on_test_set(finding), *_on_sizes(finding)]
     if finding.several:
         files = "1 file holds" if len(finding.several) == 1 else f"{len(finding.several):,} files hold"
         found.append(
@@ -40,6 +43,17 @@ def remarks(finding: Finding) -> list[Remark]:
             )
         )
     return found
+
+
+def on_splits(finding: Finding) -> str:
+    """How a run would split the images, in a sentence; empty if it refuses the dataset."""
+    if finding.cut is None:
+        return ""
+    train, val, test = (f"{part.size:,}" for part in (finding.cut.train, finding.cut.val, finding.cut.test))
+    without = int((finding.source.splits == "").sum())
+    images = "image without a split is" if without == 1 else f"{without:,} images without a split are"
+    drawn = f"; the {images} divided at random" if without else ""
+    return f"A run trains on {train} images, validates on {val} and tests on {test}{drawn}."
 
 
 def listed(names: Sequence[str], most: int = _SHOWN) -> str:
@@ -75,7 +89,8 @@ def _on_near(finding: Finding) -> Iterator[Remark]:
             within,
             "in one split",
             "and what is held out may part them",
-            "Keep one of each, or give them a common group: dataset=table dataset.group_column=COLUMN.",
+            "Keep one of each, or list the images in a table that gives them a common group (dataset=table "
+            "dataset.group_column=COLUMN).",
         ),
         (disagree, "in several classes", "so that labels are wrong or ambiguous", "Correct the labels."),
     ):
@@ -103,6 +118,26 @@ def _on_classes(finding: Finding) -> Iterator[Remark]:
             f"Classes are uneven: {common} has {most:,} images, {rare} {fewest:,}.",
             "training.class_weights=balanced gives rare classes more weight.",
         )
+
+
+def _on_test_set(finding: Finding) -> Iterator[Remark]:
+    """Classes whose test images are so few that one more or less moves their accuracy far."""
+    if finding.cut is None:
+        return
+    source, cut = finding.source, finding.cut
+    trained, tested = (np.bincount(source.labels[part], minlength=len(source.classes)) for part in (cut.train, cut.test))
+    rough = np.flatnonzero((trained > 0) & (tested > 0) & (tested < _FEW_TESTED))
+    if not rough.size:
+        return
+    worst = rough[np.argmin(tested[rough])]
+    fewest = int(tested[worst])
+    number = f"{fewest} image{'s' * (fewest > 1)}"
+    name = f"class {source.classes[worst]}"
+    several = f"{rough.size:,} classes are tested on few images, {name} on {number}"
+    yield Remark(
+        f"{f'C{name[1:]} is tested on {number}' if rough.size == 1 else several}: one of them moves its accuracy by {round(100 / fewest)} points.",
+        "Add test images, or raise dataset.test_fraction where the test set is held out.",
+    )
 
 
 def _on_sizes(finding: Finding) -> Iterator[Remark]:

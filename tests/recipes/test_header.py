@@ -43,9 +43,13 @@ def test_copies_across_splits_and_with_other_labels_are_named(load) -> None:
     assert remarks_on_data(load(splits)) == [
         (
             "copies",
-            "2 images lie in more than one of training, validation and test set, the first: train/a/1.png = val/a/1.png",
+            "2 images lie in more than one of training, validation and test set, the first: train/a/1.png = val/a/1.png. "
+            "'biotune data check' names all; keep one of each",
         ),
-        ("copies", "1 image lies in more than one class: train/b/2.png = test/a/1.png"),
+        (
+            "copies",
+            "1 image lies in more than one class: train/b/2.png = test/a/1.png. 'biotune data check' names all; keep one of each",
+        ),
     ]
 
 

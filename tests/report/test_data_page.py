@@ -97,7 +97,7 @@ def test_sentences_on_sizes_name_the_images(tmp_path: Path) -> None:
 
 def test_a_plain_dataset_has_nothing_to_look_at(tmp_path: Path) -> None:
     pytest.importorskip("imagehash")
-    config = folder_config(folder_tree(tmp_path, {"a": 6, "b": 6}))
+    config = folder_config(folder_tree(tmp_path, {"a": 25, "b": 25}))
     finding = check_copy(config)
     assert remarks(finding) == []
     assert "What to look at" not in render(finding, config)

@@ -49,12 +49,13 @@ def check_dataset(config: DataConfig, mode: OutputMode) -> bool:
             for line in str(error).splitlines():
                 view.line(line)
             return False
+        replaced = page is not None and page.is_file()
         if page is not None:
             write_data_page(page, finding, config.dataset)
         _tell(view, finding, config)
         view.fact("page", config.page)
         if page is not None:
-            view.line(f"page       {config.page}")
+            view.line(f"page       {config.page}{' (replaces the earlier one)' if replaced else ''}")
     return finding.is_whole
 
 
@@ -74,7 +75,7 @@ def _page(given: str | None) -> Path | None:
 
 def _tell(view: View, finding: Finding, config: DataConfig) -> None:
     """Print what was found, the worst first, and the verdict last."""
-    from biotune.report.data_remarks import remarks
+    from biotune.report.data_remarks import on_splits, remarks
 
     where = next((f" in {place}" for place in (config.dataset.root, config.dataset.hub) if place is not None), "")
     view.fact("whole", finding.is_whole)
@@ -90,6 +91,8 @@ def _tell(view: View, finding: Finding, config: DataConfig) -> None:
     )
     for remark in finding.source.remarks:
         view.line(f"read as: {remark}")
+    if sentence := on_splits(finding):
+        view.line(sentence)
     for name, reason in list(finding.broken.items())[:_SHOWN]:
         view.line(f"broken: {name} ({reason})")
     if len(finding.broken) > _SHOWN:
@@ -100,7 +103,7 @@ def _tell(view: View, finding: Finding, config: DataConfig) -> None:
     _tell_as_json(view, finding)
     if finding.passed_over:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(finding.passed_over.items()))
-        view.line(f"Passed over, as they are no images of the dataset: {kinds}.")
+        view.line(f"Not among the images of the dataset: {kinds}.")
     if finding.is_whole:
         view.line("Every image can be decoded; the copy is complete.")
     else:
@@ -123,6 +126,8 @@ def _tell_as_json(view: View, finding: Finding) -> None:
         ],
     )
     view.fact("refused", finding.refused or None)
+    parts = None if finding.cut is None else (finding.cut.train, finding.cut.val, finding.cut.test)
+    view.fact("splits", parts and {name: part.size for name, part in zip(("train", "val", "test"), parts, strict=True)})
     sizes = finding.sizes
     if sizes is not None:
         odd = {what: [finding.names[at] for at in getattr(sizes, what)] for what in ("long", "small", "large")}

@@ -88,6 +88,10 @@ def load(config: DatasetConfig) -> Source:
         found[SPLIT] = None
     files = _Files(root, file.parent)
     rows = _read(table, found, files)
+    if found[SPLIT] is None and len(folders := _split_folders(rows.names)) > 1:
+        remarks.append(
+            f"images lie in folders {', '.join(folders)}, which are not taken for splits, as the table has no column of splits."
+        )
     missing = rows.wrong.pop(_MISSING, []) if config.skip_broken else []
     if rows.wrong:
         raise DataError("\n".join(_told(file, wrong, places) for wrong, places in rows.wrong.items()))
@@ -128,6 +132,11 @@ def _places(config: DatasetConfig) -> tuple[Path, Path]:
         there = f" There are: {', '.join(tables)}." if tables else ""
         raise DataError(f"dataset.table={config.table}: no such file in dataset.root={config.root}.{there}")
     return file, root
+
+
+def _split_folders(names: list[str]) -> list[str]:
+    """The folders right below the root that hold images and are named for a split."""
+    return sorted({name.partition(os.sep)[0] for name in names if os.sep in name and split_of(name.partition(os.sep)[0])})
 
 
 def _holds_splits(table: TableFile, column: str) -> bool:

@@ -77,7 +77,7 @@ def test_copies_that_spoil_scores_are_named_and_leftovers_counted(here: Path, ca
     assert "copies in several splits and with different labels: " in out
     assert any(name in out for name in ("train/cat/0.png, train/dog/0.png, test/cat/0.png, test/dog/0.png", *named))
     assert "4 images lie in more than one split, so that scores are too good" in out
-    assert "Passed over, as they are no images of the dataset: 1 .mov, 1 .txt, 2 hidden." in out
+    assert "Not among the images of the dataset: 1 .mov, 1 .txt, 2 hidden." in out
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["passed_over"] == {".mov": 1, ".txt": 1, "hidden": 2}
@@ -160,6 +160,31 @@ def test_a_table_is_checked_with_what_was_guessed(here: Path, capsys: pytest.Cap
         "1 row has no label",
         "1 row repeats the image of an earlier row",
     ]
+
+
+def test_it_says_how_a_run_would_split_and_what_is_no_split(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = images(here / "images")
+    for name in ("cat", "dog"):
+        for number in range(4):
+            folder = root / ("train" if number < 3 else "test")
+            folder.mkdir(exist_ok=True)
+            (root / name / f"{number}.png").rename(folder / f"{name}{number}.png")
+    rows = [f"{path.relative_to(root)},{path.name[:3]}" for path in sorted(root.rglob("*.png"))]
+    (root / "labels.csv").write_text("\n".join(["file,label", *rows]))
+    check = ["data", "check", "dataset=table", f"dataset.root={root}", "dataset.table=labels.csv"]
+    assert main([*check, "dataset.val_fraction=0.25", "dataset.test_fraction=0.25"]) == 0
+    out = capsys.readouterr().out
+    assert "images lie in folders test, train, which are not taken for splits, as the table has no column of splits" in out
+    assert "A run trains on 4 images, validates on 2 and tests on 2; the 8 images without a split are divided at random." in out
+    assert "2 classes are tested on few images, class cat on 1 image: one of them moves its accuracy by 100 points." in out
+    assert "replaces" not in out
+    assert main([*check, "dataset.val_fraction=0.25", "dataset.test_fraction=0.25", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["splits"] == {"train": 4, "val": 2, "test": 2}
+    (root / "labels.csv").write_text("\n".join(["file,label,set", *(f"{row},{row.partition('/')[0]}" for row in rows)]))
+    assert main(check) == 0
+    out = capsys.readouterr().out
+    assert "not taken for splits" not in out and "the 8 images" not in out
+    assert "page       data_check.html (replaces the earlier one)" in out
 
 
 def test_copies_in_one_class_are_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
