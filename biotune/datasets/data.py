@@ -19,7 +19,6 @@ from biotune.datasets.streamed import Streamed
 from biotune.datasets.value_range import find_range
 from biotune.errors import DataError
 
-
 _REDIVIDED = (
     "the given validation set is the first of the search's splits and that of the final training runs; other splits divide "
     "training and validation images anew. With evolution.resplit=false they do not."

@@ -131,11 +131,12 @@ def _on_test_set(finding: Finding) -> Iterator[Remark]:
         return
     worst = rough[np.argmin(tested[rough])]
     fewest = int(tested[worst])
-    number = f"{fewest} image{'s' * (fewest > 1)}"
-    name = f"class {source.classes[worst]}"
-    several = f"{rough.size:,} classes are tested on few images, {name} on {number}"
+    name, number = source.classes[worst], f"{fewest} image{'s' * (fewest > 1)}"
+    what = f"Class {name} is tested on {number}"
+    if rough.size > 1:
+        what = f"{rough.size:,} classes are tested on few images, class {name} on {number}"
     yield Remark(
-        f"{f'C{name[1:]} is tested on {number}' if rough.size == 1 else several}: one of them moves its accuracy by {round(100 / fewest)} points.",
+        f"{what}: one of them moves its accuracy by {round(100 / fewest)} points.",
         "Add test images, or raise dataset.test_fraction where the test set is held out.",
     )
 

@@ -97,7 +97,7 @@ def predicted(confirmed: Mapping[str, Any]) -> str:
 
 
 def about_model(final: Mapping[str, Any], models: int = 1) -> str:
-    """Say which model the final one is, what it is made of and how it is calibrated; empty where it is the only one, as trained.
+    """Say which model is the final one, of what it is made and how calibrated; empty where it is the only one, as trained.
 
     Args:
         final: The entry `final` of `result.json`; empty in folders of earlier versions.
@@ -107,9 +107,10 @@ def about_model(final: Mapping[str, Any], models: int = 1) -> str:
         return ""
     said = list(final.get("remarks", ()))
     if final["model"] == "best" and models > 1:
+        own, tested = _percent(final["val_macro_accuracy"]), _percent(final["test"]["macro_accuracy"])
         said.append(
-            f"The final model is that of training seed {final['seeds'][0]}, which of {models} validates best "
-            f"({_percent(final['val_macro_accuracy'])}): {_percent(final['test']['macro_accuracy'])} macro accuracy on the test set."
+            f"The final model is that of training seed {final['seeds'][0]}, which of {models} validates best ({own}): {tested} "
+            "macro accuracy on the test set."
         )
     elif final["model"] != "best":
         what = "weights" if final["model"] == "soup" else "probabilities"

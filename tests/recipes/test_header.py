@@ -48,7 +48,8 @@ def test_copies_across_splits_and_with_other_labels_are_named(load) -> None:
         ),
         (
             "copies",
-            "1 image lies in more than one class: train/b/2.png = test/a/1.png. 'biotune data check' names all; keep one of each",
+            "1 image lies in more than one class: train/b/2.png = test/a/1.png. "
+            "'biotune data check' names all; keep one of each",
         ),
     ]
 

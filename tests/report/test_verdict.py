@@ -97,15 +97,15 @@ def test_the_verdict_says_what_won_and_why(one: dict[str, Any], sentence: str) -
             document("full", "full", full=0.8, s12=0.7),
             "s12",
             "biotune",
-            "Full fine-tuning is better than anything the search found. Among the 6 final models, of 2 finalists, however, one of "
-            "an evolved schedule validates best (81.2 %): here is its schedule.",
+            "Full fine-tuning is better than anything the search found. Among the 6 final models, of 2 finalists, "
+            "however, one of an evolved schedule validates best (81.2 %): here is its schedule.",
         ),
         (
             document("s12", "s12", s12=0.8, s13=0.79),
             "s13",
             "biotune",
-            "The evolved schedule was confirmed without baselines beside it. Among the 6 final models, of 2 finalists, however, "
-            "one of another evolved schedule validates best (81.2 %): here is its schedule.",
+            "The evolved schedule was confirmed without baselines beside it. Among the 6 final models, of 2 finalists, "
+            "however, one of another evolved schedule validates best (81.2 %): here is its schedule.",
         ),
         (
             document("s12", "s12", s12=0.8, full=0.75),

@@ -85,11 +85,12 @@ def test_a_pipe_gets_no_bars_and_no_control_codes(piped: Callable[[], tuple[View
 
 def test_a_pipe_is_told_that_a_phase_goes_on_and_ends(piped: Callable[[], tuple[View, io.StringIO]]) -> None:
     view, file = piped()
-    now = 0.0
-    view._dashboard.clock = lambda: now
+    moments = [0.0]
+    view._dashboard.clock = lambda: moments[-1]
     with view:
         view.begin("confirming", 3)
-        for now in (50.0, 100.0, 150.0):  # the second is due, and the third ends the phase
+        for moment in (50.0, 100.0, 150.0):  # the second is due, and the third ends the phase
+            moments.append(moment)
             view.trained(TRIAL, RESULT)
         view.end()
     assert file.getvalue().splitlines() == [
