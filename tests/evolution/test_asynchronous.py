@@ -192,6 +192,7 @@ def test_a_proposal_is_told_once() -> None:
             one.tell(number, answer(first))
 
 
+@pytest.mark.slow
 def test_four_workers_find_what_generations_of_four_find() -> None:
     def quality(workers: int, **changes: Any) -> float:
         sizes: dict[str, Any] = {"population_size": 12, "elites": 8, "generations": 6}

@@ -71,6 +71,8 @@ EXECUTORS: dict[str, Callable[[Path], Runner]] = {
     "ray, two workers": ray_of(2),
     "recorded": RecordedInProcess,
 }
+# a cluster takes many seconds to start
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("ray") else []) for name in EXECUTORS]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,7 @@ class Play:
         return list(self.executor.stream(lambda: next(left, None)))
 
 
-@pytest.fixture(scope="module", params=EXECUTORS)
+@pytest.fixture(scope="module", params=NAMES)
 def _kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Play]]:
     """Workers take a while to start: one executor of each kind serves all tests that leave it whole."""
     started: list[Play] = []
@@ -137,7 +139,7 @@ def play(_kept: Callable[[], Play]) -> Play:
     return _kept()
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(params=NAMES)
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Play]:
     """An executor for this test alone."""
     play = made(request.param, tmp_path, request)

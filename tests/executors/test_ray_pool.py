@@ -24,6 +24,7 @@ from biotune.executors.ray_pool import RayPool
 from biotune.trial import TrialResult
 
 ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +212,6 @@ class FarActor(TrialActor):
         return super().set_up(replace(shipped, host="another"), shared)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [TrialActor, FarActor])
 def test_actors_and_one_process_give_the_same_numbers_to_the_bit(
     kind: type[TrialActor], own_ray: None, make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
