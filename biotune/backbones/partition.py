@@ -44,11 +44,11 @@ def finer(module: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
     layers = [first]
     for block in middle:
         units: list[tuple[str, ...]] = []
-        for path in (unit for whole in block.modules for unit in _units(module, whole)):
-            if units and _follows_on(part_at(module, path)):
-                units[-1] = (*units[-1], path)
+        for unit in (unit for whole in block.modules for unit in _units(module, whole)):
+            if units and len(unit) == 1 and _follows_on(part_at(module, unit[0])):
+                units[-1] = (*units[-1], *unit)
             else:
-                units.append((path,))
+                units.append(unit)
         if len(units) == 1:
             layers.append(block)
         else:
@@ -67,7 +67,7 @@ def finer_steps(module: nn.Module, blocks: Sequence[Block], steps: Mapping[str, 
     middle = blocks[1:-1]
     if steps is None or any(block.name in steps for block in middle):
         return None
-    cut = [path for block in middle for path in block.modules if _units(module, path) != [path]]
+    cut = [path for block in middle for path in block.modules if _units(module, path) != [(path,)]]
     containers = [module.get_submodule(path) for path in cut]
     return steps if all(_applies_only_units(container) for container in containers) else None
 
@@ -77,21 +77,40 @@ def _applies_only_units(container: nn.Module) -> bool:
     return isinstance(container, nn.Sequential) and all(any(True for _ in child.parameters()) for child in container.children())
 
 
-def _units(module: nn.Module, path: str) -> list[str]:
-    """The parts of a container of units; a container of bare layers, such as a transition, is itself a unit."""
+def _units(module: nn.Module, path: str) -> list[tuple[str, ...]]:
+    """The parts of a container of units, or of a stage that holds one beside layers before and after it, such as downsampling.
+
+    Those layers join the first and the last unit. A container of bare layers, such as a transition, is itself a unit.
+    """
     found = module.get_submodule(path)
-    if not isinstance(found, nn.Sequential | nn.ModuleDict):
-        return [path]
+    if isinstance(found, _LISTS):
+        return _children(found, path) or [(path,)]
     parts = [(name, child) for name, child in found.named_children() if any(True for _ in child.parameters())]
-    if not any(True for _, child in parts for _ in child.children()):
-        return [path]
-    return [f"{path}.{name}" for name, _ in parts]
+    own = [parameter for parameter, _ in found.named_parameters(recurse=False)]
+    lists = [index for index, (name, child) in enumerate(parts) if name in _CONTAINERS and isinstance(child, _LISTS)]
+    if len(lists) != 1 or own:
+        return [(path,)]
+    (at,) = lists
+    before, after = ([f"{path}.{name}" for name, _ in side] for side in (parts[:at], parts[at + 1 :]))
+    units = _children(parts[at][1], f"{path}.{parts[at][0]}")
+    if len(units) < 2:
+        return [(path,)]
+    units[0] = (*before, *units[0])
+    units[-1] = (*units[-1], *after)
+    return units
+
+
+def _children(found: nn.Module, path: str) -> list[tuple[str, ...]]:
+    """The paths of the children that have parameters; none if all of them are bare layers."""
+    parts = [(name, child) for name, child in found.named_children() if any(True for _ in child.parameters())]
+    return [(f"{path}.{name}",) for name, _ in parts] if any(True for _, child in parts for _ in child.children()) else []
 
 
 # modules that hold the stages of a network and are no stage themselves, by the names the field gives them
 _CONTAINERS = ("features", "encoder", "layers", "blocks", "stages", "trunk_output")
 
 
+_LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _POOLING = (nn.MaxPool2d, nn.AvgPool2d)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from biotune.backbones import torchvision
 from biotune.backbones.glyphnet import ARCHITECTURES
 from biotune.backbones.network import Architecture
+from biotune.backbones.blocks_of import blocks_of
 from biotune.backbones.partition import check_partition, finer
 from biotune.errors import BackboneError
 from biotune.schedule.block import Block
@@ -94,6 +95,23 @@ def test_every_layer_lies_in_one_block_and_all_layers_cover_the_network(name: st
 def test_layers_are_the_units_one_counts_by_hand(name: str, count: int) -> None:
     row = TORCHVISION.get(name, GLYPHNET)
     assert len(row.layers or finer(without_memory(row), row.blocks)) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "units", "last_of_stage"),
+    # units of the stages by the papers: 2+2+6+2, 2+2+2+2, 3+3+5+2; layers before and after them lie with their neighbours
+    [
+        ("convnext_atto", 12, ("stages.1.downsample", "stages.1.blocks.0")),
+        ("pvt_v2_b0", 8, ("stages.0.blocks.1", "stages.0.norm")),
+        ("cspresnet50", 13, ("stages.0.blocks.2", "stages.0.conv_transition_b", "stages.0.conv_transition")),
+    ],
+)
+def test_stages_with_layers_beside_their_units_are_cut_too(name: str, units: int, last_of_stage: tuple[str, ...]) -> None:
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        layers = blocks_of(timm.create_model(name), "layer")
+    assert len(layers) == units + 2
+    assert last_of_stage in [layer.modules for layer in layers]
 
 
 class Chain(nn.Module):
