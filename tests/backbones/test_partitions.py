@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from biotune.backbones import torchvision
+from biotune.backbones.blocks_of import blocks_of
 from biotune.backbones.glyphnet import ARCHITECTURES
 from biotune.backbones.network import Architecture
-from biotune.backbones.blocks_of import blocks_of
 from biotune.backbones.partition import check_partition, finer
 from biotune.errors import BackboneError
 from biotune.schedule.block import Block
