@@ -62,6 +62,57 @@ def test_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     frozen_stay(trained, trial, before)
 
 
+def test_segmentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run(
+        "segmentation", ("evaluations=12, epochs=8", "evaluations=4, epochs=1"), ("draw(16", "draw(4"), ("draw(8", "draw(2")
+    )
+    assert [block.name for block in found["blocks"]] == [
+        "stem",
+        *(f"backbone.layer{stage}.{unit}" for stage in (1, 2) for unit in (0, 1)),
+        "head",
+    ]
+    trial = trial_of(found["blocks"])
+    trained = found["pretrained"]
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    monkeypatch.setattr("copy.deepcopy", lambda model: model)
+    found["objective"](trial)
+    assert all(0 <= score <= 1 for score in trial.scores)
+    frozen_stay(trained, trial, before)
+
+
+def process(rank: int, meeting: str, out: str) -> None:
+    """One of two processes that train one network on different images by the lines of the page."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(*(torch.nn.Linear(6, 6) for _ in range(3)), torch.nn.Linear(6, 2))
+    blocks = biotune.blocks_of(network)
+    schedule = Schedule(blocks, (0.0, 1.0, 1.0, 1.0), unfreezing="last_to_first")
+    names = {"network": network, "torch": torch, "trial": biotune.Trial(0, schedule, 0, 6)}
+    names["DistributedDataParallel"] = torch.nn.parallel.DistributedDataParallel
+    lines = re.findall(r"^```python\n(model = DistributedDataParallel.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    exec(compile(lines[0], "frameworks.md", "exec"), names)
+    torch.manual_seed(rank + 1)  # each process has images of its own
+    for epoch in range(6):
+        schedule.unfreeze(names["model"], epoch, 6)
+        loss = names["model"](torch.randn(8, 6)).square().mean()
+        names["optimizer"].zero_grad()
+        loss.backward()
+        names["optimizer"].step()
+    torch.save(network.state_dict(), f"{out}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_hold_one_network_though_blocks_join_later(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(process, (str(tmp_path / "meeting"), str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    torch.manual_seed(0)
+    start = torch.nn.Sequential(*(torch.nn.Linear(6, 6) for _ in range(3)), torch.nn.Linear(6, 2)).state_dict()
+    for name, value in first.items():
+        assert torch.equal(value, second[name])
+        assert torch.equal(value, start[name]) == name.startswith("0.")  # frozen
+
+
 @pytest.mark.parametrize("library", ["lightning", "transformers"])
 def test_a_librarys_own_loop(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(library, reason=f"needs {library}: pip install {library}")
