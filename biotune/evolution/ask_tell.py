@@ -94,7 +94,7 @@ class Search:
             ConfigError: A setting is unknown or out of bounds, or the blocks are none.
             RunFolderError: The folder cannot be written, is in use, or was begun with other settings or blocks.
         """
-        self._blocks = _checked(blocks)
+        self._blocks = checked_blocks(blocks)
         config = settings_of(evaluations, seed, epochs, prune, head_start, settings)
         self._evaluations, self._epochs = most_evaluations(config.evolution), epochs
         self._trials = _trials_of(config, self._blocks)
@@ -160,7 +160,13 @@ class Search:
         return trial
 
     def tell(
-        self, trial: Trial | int, score: float | None = None, *, error: str | None = None, cost: float | None = None
+        self,
+        trial: Trial | int,
+        score: float | None = None,
+        *,
+        error: str | None = None,
+        cost: float | None = None,
+        pruned: bool = False,
     ) -> None:
         """Receive the result of a trial: a score, or the reason for which it failed.
 
@@ -172,6 +178,7 @@ class Search:
                 score that was reported.
             error: Why the trial has no score; it counts as the worst, and the search goes on.
             cost: The seconds it took, for the tables; None takes the time since `ask`.
+            pruned: Whether it was given up by a rule of your own, and so was not trained to the end either.
 
         Raises:
             SearchError: The trial is not out, there is no score, or it is not finite; the search has not changed then.
@@ -187,7 +194,7 @@ class Search:
         if told.schedule.key != own.schedule.key:
             raise SearchError(f"Search.tell: trial {number} has another schedule here; it is of another search.")
         seconds = time.monotonic() - self._given.get(number, time.monotonic()) if cost is None else float(cost)
-        result = told.result(score, None if error is None else one_line(error), seconds)
+        result = told.result(score, None if error is None else one_line(error), seconds, pruned)
         if self._folder is not None:
             self._folder.append(_told(number, result))
         self._take_in(number, result)
@@ -315,7 +322,12 @@ def search(
     return found
 
 
-def _checked(blocks: Sequence[Block]) -> tuple[Block, ...]:
+def checked_blocks(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """The blocks of a search.
+
+    Raises:
+        ConfigError: They are none, or two have one name.
+    """
     own = tuple(blocks)
     if not own or not all(isinstance(block, Block) for block in own):
         raise ConfigError("blocks: must be a sequence of biotune.Block, as biotune.blocks_of(model) returns it.")

@@ -62,13 +62,14 @@ class Trial:
         self._stopped = watched and max(self.scores) < self._floor[epoch]
         return self._stopped
 
-    def result(self, score: float | None, error: str | None, seconds: float) -> TrialResult:
+    def result(self, score: float | None, error: str | None, seconds: float, pruned: bool = False) -> TrialResult:
         """The trial's result in the terms of the search.
 
         Args:
             score: The score, or None for the best one reported.
             error: The reason of a failure, or None.
             seconds: What the trial has cost.
+            pruned: Whether another rule than `should_stop` has given it up.
 
         Raises:
             SearchError: There is no score, it is not finite, or there are both a score and an error.
@@ -80,7 +81,7 @@ class Trial:
         if score is None and not self.scores:
             raise SearchError(f"trial {self.number}: has no score; tell one, or an error if it failed.")
         curve = tuple(self.scores) if score is None else _curve_to(finite(self.number, score), self.scores)
-        return TrialResult(Status.PRUNED if self._stopped else Status.OK, curve, seconds)
+        return TrialResult(Status.PRUNED if self._stopped or pruned else Status.OK, curve, seconds)
 
 
 def finite(trial: int, score: object) -> float:
