@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
@@ -30,19 +30,18 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("biotune.optuna: needs the extra 'optuna': pip install 'biotune[optuna]'.") from None
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from biotune.config.sections import EVOLVED
 from biotune.errors import ConfigError, SearchError, shown
-from biotune.evolution.ablations import ORDERS
 from biotune.evolution.ask_tell import Best, Search, checked_blocks
 from biotune.evolution.asked import Trial
+from biotune.evolution.optuna_space import THRESHOLD, importance_of, schedule_space, values_in
 from biotune.evolution.settings import settings_of
 from biotune.schedule.block import Block
 from biotune.schedule.genotype import decode
-from biotune.schedule.schedule import FRESH, HEAD_STARTS, TOGETHER, Schedule
+from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
 
 __all__ = ["ScheduleSampler", "suggest_schedule"]
 _THRESHOLD = 0.3  # `evolution.fixed_threshold` of the default search
@@ -81,14 +80,14 @@ def suggest_schedule(
         ScheduleError: A value is none of those above.
     """
     own = checked_blocks(blocks)
-    values: dict[str, Any] = {"threshold": fixed_threshold, "unfreezing": unfreezing, "head_start": head_start}
-    for name, distribution in _space(own, fixed_threshold, unfreezing, head_start).items():
+    found: dict[str, Any] = {THRESHOLD: fixed_threshold, "unfreezing": unfreezing, "head_start": head_start}
+    for name, distribution in schedule_space([block.name for block in own], fixed_threshold, unfreezing, head_start).items():
         if isinstance(distribution, CategoricalDistribution):
-            values[name] = trial.suggest_categorical(name, distribution.choices)
+            found[name] = trial.suggest_categorical(name, distribution.choices)
         else:
-            values[name] = trial.suggest_float(name, 0.0, 1.0)
-    genes = [*(values[_importance(block)] for block in own), values["threshold"]]
-    return replace(decode(genes, own), unfreezing=values["unfreezing"], head_start=values["head_start"])
+            found[name] = trial.suggest_float(name, 0.0, 1.0)
+    genes = [*(found[importance_of(block.name)] for block in own), found[THRESHOLD]]
+    return replace(decode(genes, own), unfreezing=found["unfreezing"], head_start=found["head_start"])
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,8 @@ class ScheduleSampler(optuna.samplers.BaseSampler):
             if own[name] != value:
                 raise ConfigError(f"{name}={shown(own[name])}: has no parameter in a study; must be {value} here.")
         self._search = Search(blocks, evaluations=evaluations, seed=seed, head_start=head_start, prune="none", **settings)
-        self._space = _space(checked_blocks(blocks), own["fixed_threshold"], own["unfreezing"], head_start)
+        names = [block.name for block in blocks]
+        self._space = schedule_space(names, own["fixed_threshold"], own["unfreezing"], head_start)
         self._changed = threading.Condition()
         self._study: str | None = None
         self._events = 0  # the search was asked or told so many times
@@ -315,9 +315,8 @@ class ScheduleSampler(optuna.samplers.BaseSampler):
     def _params(self, schedule: Schedule) -> dict[str, float | str]:
         """The parameters of a schedule of the search, which always has genes."""
         genes = zip(schedule.blocks, schedule.importances or (), strict=True)
-        values: dict[str, Any] = {_importance(block): value for block, value in genes}
-        values |= {"threshold": schedule.threshold, "unfreezing": schedule.unfreezing, "head_start": schedule.head_start}
-        return {name: values[name] for name in self._space}
+        importances = {block.name: value for block, value in genes}
+        return values_in(self._space, importances, schedule.threshold, schedule.unfreezing, schedule.head_start)
 
     def _is_of(self, trial: FrozenTrial, given: Trial) -> bool:
         """Whether a trial was trained with the schedule that it was given; one that was enqueued may have had its own.
@@ -332,24 +331,6 @@ class ScheduleSampler(optuna.samplers.BaseSampler):
                 "settings of the sampler."
             )
         return all(trial.params[name] == value for name, value in own.items())
-
-
-def _importance(block: Block) -> str:
-    return f"importance_{block.name}"
-
-
-def _space(
-    blocks: Sequence[Block], fixed_threshold: float | None, unfreezing: str, head_start: str
-) -> Mapping[str, BaseDistribution]:
-    """The parameters of a schedule, in the order in which they are suggested."""
-    space: dict[str, BaseDistribution] = {_importance(block): FloatDistribution(0.0, 1.0) for block in blocks}
-    if fixed_threshold is None:
-        space["threshold"] = FloatDistribution(0.0, 1.0)
-    if unfreezing == EVOLVED:
-        space["unfreezing"] = CategoricalDistribution(ORDERS)
-    if head_start == EVOLVED:
-        space["head_start"] = CategoricalDistribution(HEAD_STARTS)
-    return space
 
 
 def _trials(study: Study) -> list[FrozenTrial]:

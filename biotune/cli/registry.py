@@ -135,7 +135,11 @@ _ROWS = (
         name="report",
         meaning="rebuild a run's page, or compare several runs: report DIR...",
         entry="biotune.cli.commands.report:report",
-        own_flags={"--out": Flag("where to write the page", "files"), **HELP},
+        own_flags={
+            "--out": Flag("where to write the page", "files"),
+            "--optuna": Flag("also write the search as a study of Optuna", ()),
+            **HELP,
+        },
     ),
     Command(
         name="list",

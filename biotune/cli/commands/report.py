@@ -26,11 +26,18 @@ def report_parser() -> Parser:
         type=Path,
         help="where to write the page (default: DIR/report.html or DIR/sweep.html; report-N-runs.html here for several runs)",
     )
+    parser.add_argument(
+        "--optuna",
+        metavar="URL",
+        help="also write the search of each run as a study of Optuna into this storage, such as sqlite:///FILE",
+    )
     return parser
 
 
 def report(arguments: list[str]) -> int:
     """Write the page of one run, of a sweep, or one that compares several runs, and print its path; of a sweep its table too.
+
+    With `--optuna` the searches are written as studies first.
 
     Args:
         arguments: The words after `biotune report`.
@@ -53,7 +60,8 @@ def report(arguments: list[str]) -> int:
 
     if options.out is not None:
         check_writable(options.out)  # before the folders are read and drawn
-
+    if options.optuna is not None:
+        _write_studies(folders, options.optuna)
     if any(sweeps := [is_sweep(folder) for folder in folders]):
         if len(folders) > 1:
             raise ConfigError(f"{folders[sweeps.index(True)]}: is a sweep; name it alone, or its jobs.")
@@ -82,3 +90,12 @@ def report(arguments: list[str]) -> int:
 
     print(write_comparison(runs, options.out or Path(f"report-{len(runs)}-runs.html")))
     return 0
+
+
+def _write_studies(folders: list[Path], url: str) -> None:
+    """Write the searches of folders as studies of Optuna, after all of them have been read."""
+    from biotune.report.optuna_study import open_storage, read_evaluated, write_study
+
+    storage = open_storage(url)
+    for evaluated in [read_evaluated(folder) for folder in folders]:
+        print(write_study(evaluated, storage))
