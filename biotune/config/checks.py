@@ -178,6 +178,8 @@ def _search_that_disagrees(evolution: EvolutionConfig) -> Iterator[str]:
         yield f"evolution.screen={evolution.screen}: needs evolution=biotune, not {evolution.algorithm}."
     if evolution.algorithm not in ("biotune", MISSING) and evolution.unfreezing == EVOLVED:
         yield f"evolution.unfreezing={EVOLVED}: needs evolution=biotune, not {evolution.algorithm}."
+    if evolution.sampler != EvolutionConfig.sampler and evolution.algorithm != "optuna":
+        yield f"evolution.sampler={evolution.sampler}: needs evolution=optuna."
     if evolution.spread:
         for name in ("exploitation", "reevaluate_elites"):
             if getattr(evolution, name):

@@ -11,7 +11,8 @@ from biotune.errors import ConfigError
 class EvolutionConfig:
     """The search (BioTune, section 2)."""
 
-    algorithm: str = key(MISSING, "Name of the searcher.", choices=("biotune", "random", "genetic", "cma_es"))
+    algorithm: str = key(MISSING, "Name of the searcher.", choices=("biotune", "random", "genetic", "cma_es", "optuna"))
+    sampler: str = key("tpe", "Sampler of evolution=optuna, with Optuna's defaults.", choices=("tpe", "gp", "cmaes"))
     population_size: int = key(10, "Number of individuals N.", ge=4, le=10_000)
     generations: int = key(10, "Generations G after the initial one.", ge=0, le=100_000)
     elites: int = key(3, "Elites E that survive a generation.", ge=0)

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from biotune.config.key import show
+from biotune.config.key import keys_of, show
+from biotune.config.search import EvolutionConfig
 from biotune.errors import RunFolderError
 from biotune.evolution.generation import Generation
 from biotune.evolution.rows import generation_rows, summary_row
@@ -27,6 +28,7 @@ from biotune.trial import TrialResult
 
 COMMAND = "search"  # in `status.json`, where a run has the name of its command
 _EXTENDABLE = "generations"
+_DEFAULTS = {item.path: item.default for item in keys_of(EvolutionConfig)}
 
 
 class SearchFolder:
@@ -73,7 +75,8 @@ class SearchFolder:
         own = {"settings": dict(settings), "blocks": {block.name: list(block.modules) for block in blocks}}
         before = self._journal.pinned(COMMAND)
         if before is not None:
-            old = {**before["settings"], **{f"block {name}": paths for name, paths in before["blocks"].items()}}
+            known = {name: value for name, value in _DEFAULTS.items() if name in settings}  # keys that came later
+            old = {**known, **before["settings"], **{f"block {name}": paths for name, paths in before["blocks"].items()}}
             new = {**own["settings"], **{f"block {name}": paths for name, paths in own["blocks"].items()}}
             changes = [
                 f"{name}={show(old[name]) if name in old else 'missing'}, now {show(new[name]) if name in new else 'missing'}"

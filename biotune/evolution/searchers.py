@@ -1,4 +1,4 @@
-"""The table of searchers: BioTune, and as baselines random search, DEAP's genetic algorithm and DEAP's CMA-ES.
+"""The table of searchers: BioTune, and as baselines random search, DEAP's genetic algorithm and CMA-ES, and Optuna's samplers.
 
 The baselines propose genes for a whole generation, and the best of them survive beside the elites. DEAP draws from the
 global generators of `random` and `numpy.random`; they are seeded from the search's generator and restored afterwards.
@@ -20,6 +20,7 @@ from biotune.evolution.generation import Outcome, Steps, most_candidates
 from biotune.evolution.history import History
 from biotune.evolution.individual import Fitness, Genes, Individual, Origin, by_fitness
 from biotune.evolution.operators import random_genes
+from biotune.evolution.optuna_searcher import OPTUNA, OptunaSampler
 from biotune.evolution.population import Population
 from biotune.evolution.procedure import BioTune
 
@@ -192,7 +193,12 @@ def build_searcher(
         toolbox: BioTune's operators, on the same generator.
         population: The population with the parents and elites.
         history: All evaluations so far.
+
+    Raises:
+        ConfigError: It is Optuna's, and a package is missing.
     """
+    if settings.algorithm == OPTUNA:
+        return Proposals(settings, OptunaSampler(rng, num_genes, settings.sampler), population)
     proposer = _PROPOSERS.get(settings.algorithm)
     if proposer is None:
         return BioTune(settings, toolbox, population, history)

@@ -28,6 +28,8 @@ from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError, did_you_mean, one_line, shown
+from biotune.evolution.optuna_searcher import OPTUNA
+from biotune.evolution.optuna_searcher import check_installed as check_sampler
 from biotune.executors.registry import check_installed
 from biotune.recipes.progress import Progress
 from biotune.recipes.sharing import check_strategy_for_views, check_views, remarks_on_sharing
@@ -113,6 +115,8 @@ class Prepared:
         load_plugins(config.plugins)
         check_installed(config.executor.name)
         check_trackers(config.tracker.chosen)
+        if isinstance(config, RunConfig | CompareConfig) and config.evolution.algorithm == OPTUNA:
+            check_sampler(config.evolution.sampler)
         device = resolve_device(config.device)
         find_architecture(config.backbone)
         resampling = resampling_of(config)

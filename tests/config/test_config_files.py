@@ -200,7 +200,7 @@ def test_the_training_of_schema_and_preset_is_the_papers() -> None:
         assert {name: getattr(training, name) for name in PAPER_TRAINING} == PAPER_TRAINING
 
 
-@pytest.mark.parametrize("name", ["random", "genetic", "cma_es"])
+@pytest.mark.parametrize("name", ["random", "genetic", "cma_es", "optuna"])
 def test_other_searchers_have_the_cost_of_the_default(name: str) -> None:
     default, other = composed("run"), composed("run", f"evolution={name}")
     assert other.evolution.algorithm == name

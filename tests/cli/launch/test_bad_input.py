@@ -173,6 +173,8 @@ BAD = [
         ["run", "evolution=cma_es", "evolution.unfreezing=evolved"],
         ["evolution.unfreezing=evolved", "needs evolution=biotune", "cma_es"],
     ),
+    (["run", "evolution.sampler=gp"], ["evolution.sampler=gp: needs evolution=optuna."]),
+    (["run", "evolution=optuna", "evolution.sampler=nsga"], ["evolution.sampler=nsga", "must be one of tpe, gp, cmaes"]),
     (["run", "training.head_start=warm"], ["training.head_start=warm", "fresh, probe, evolved"]),
     (["train", "training.head_start=evolved"], ["training.head_start=evolved", "'biotune train'", "fresh or probe"]),
     (
