@@ -237,7 +237,7 @@ class ScheduleSampler(optuna.samplers.BaseSampler):
     def _replay(self, study: Study) -> None:
         """Ask and tell the search all that the study's trials say it was asked and told."""
         asked: dict[int, int] = {}
-        told: list[tuple[int, int, FrozenTrial]] = []
+        told: dict[tuple[int, int], FrozenTrial] = {}
         for trial in _trials(study):
             if _ASKED not in trial.system_attrs:
                 continue
@@ -245,20 +245,21 @@ class ScheduleSampler(optuna.samplers.BaseSampler):
             event, number = trial.system_attrs[_ASKED]
             asked[number] = min(event, asked.get(number, event))
             if _TOLD in trial.system_attrs and trial.state.is_finished():
-                told.append((*trial.system_attrs[_TOLD], trial))
-        steps: list[tuple[int, int, FrozenTrial | None]] = [*told, *((event, number, None) for number, event in asked.items())]
+                told[tuple(trial.system_attrs[_TOLD])] = trial
         untold: dict[int, Trial] = {}
-        for event, number, ended in sorted(steps, key=lambda step: step[:2]):
+        for event, number in sorted([*told, *((event, number) for number, event in asked.items())]):
             self._events = event + 1
+            ended = told.get((event, number))
             if ended is None and self._search.ready:
                 given = self._search.ask()
                 untold[given.number] = given
                 same = given.number == number
+            elif ended is not None and number in untold:
+                same = ended.state == TrialState.FAIL or self._is_of(ended, untold[number])
             else:
-                same = ended is not None and number in untold
-                same = same and (ended.state == TrialState.FAIL or self._is_of(ended, untold[number]))
-                if same:
-                    self._tell(study, untold.pop(number), ended, ended.state, ended.values)
+                same = False
+            if same and ended is not None:
+                self._tell(study, untold.pop(number), ended, ended.state, ended.values)
             if not same:
                 raise SearchError(
                     f"ScheduleSampler: the study {study.study_name} holds trials of another search; give the blocks, settings "
