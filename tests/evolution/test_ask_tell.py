@@ -211,6 +211,18 @@ def test_a_search_makes_as_many_evaluations_as_are_asked_for(evaluations: int, a
     assert pd.read_csv(tmp_path / "summary.csv")["evaluations"].sum() == evaluations
 
 
+def test_a_folder_from_before_a_key_existed_goes_on(tmp_path: Path) -> None:
+    expected = walk(biotune.Search(BLOCKS, **SMALL))
+    begun = biotune.Search(BLOCKS, folder=tmp_path, **SMALL)
+    first = walk(begun, most=5)
+    begun.close()
+    journal = tmp_path / "journal.jsonl"
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    del records[1]["value"]["settings"]["sampler"]
+    journal.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert first + walk(biotune.Search(BLOCKS, folder=tmp_path, **SMALL)) == expected
+
+
 def test_failed_trials_count_as_the_worst_whatever_the_scores_are(tmp_path: Path) -> None:
     # scores far below 0: a failure that counted as 1 − fitness = 0 would be the best of all
     search = biotune.Search(BLOCKS, evaluations=40, folder=tmp_path)
