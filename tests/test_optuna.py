@@ -141,6 +141,21 @@ def test_trials_that_fail_or_are_pruned_are_told_too() -> None:
     assert {trial.state.name for trial in study.trials} == {"COMPLETE", "FAIL", "PRUNED"}
 
 
+def test_a_pruned_trial_is_none_that_was_trained_to_the_end() -> None:
+    study, scores = study_with(), iter([0.9, 0.5])
+
+    def objective(trial: Any) -> float:
+        suggest_schedule(trial, BLOCKS)
+        score = next(scores)
+        trial.report(score, 0)
+        if trial.number == 0:
+            raise optuna.TrialPruned
+        return score
+
+    study.optimize(objective, n_trials=2)
+    assert study.sampler.best.score == 0.5  # of trials alone, before a regression can predict what the pruned one is worth
+
+
 def test_the_best_is_the_one_of_the_search() -> None:
     study = study_with()
     with pytest.raises(SearchError, match="no trial has been told"):
