@@ -61,6 +61,8 @@ def test_searches_are_kept_and_the_table_is_of_them(
     ]
     found = {(one["cell"][2], one["seed"]): one for one in kept}
     monkeypatch.setattr(script, "search_once", None)  # nothing is searched again
+    later = {**kept[-1], "seed": 7, "returned": 0.0}  # beyond the seeds that are asked for
+    out.write_text(out.read_text() + json.dumps(later) + "\n")
     monkeypatch.setattr(sys, "argv", ["compare_optuna.py", *words, "--docs", str(page)])
     script.main()
     assert capsys.readouterr().out == first
