@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS), choices=list(SAMPLERS))
     parser.add_argument("--evaluations", type=int, default=60, help="evaluations of a search")
     parser.add_argument("--seeds", type=int, default=40, help="searches a cell")
-    parser.add_argument("--dear", type=int, default=5, help="searches a cell of the Gaussian process, which takes long")
+    parser.add_argument("--dear", type=int, default=7, help="searches a cell of the Gaussian process, which takes long")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "compare_optuna.jsonl", help="where searches are kept")
     parser.add_argument("--docs", type=Path, help="page to write the tables into, between the script's marks")
     given = parser.parse_args()
