@@ -12,18 +12,16 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 from docs_tables import paired_interval, write_between_marks
 from tabulated_task import Simulated, Task, read_task
 
 import biotune
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
-from biotune.optuna import suggest_schedule
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Trial
 
@@ -31,12 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLES = ROOT / "scripts" / "tables"
 MODELS = {"gp": "Gaussian process", "trees": "boosted trees"}
 OURS = "biotune"
-SAMPLERS: dict[str, tuple[str, Callable[[int], optuna.samplers.BaseSampler]]] = {
-    "tpe": ("Optuna's TPE", lambda seed: optuna.samplers.TPESampler(seed=seed)),
-    "gp": ("Optuna's Gaussian process", lambda seed: optuna.samplers.GPSampler(seed=seed)),
-    "random": ("Optuna's random sampler", lambda seed: optuna.samplers.RandomSampler(seed=seed)),
-}
-WORDS = {OURS: "**`biotune.search`**"} | {name: words for name, (words, _) in SAMPLERS.items()}
+SAMPLERS = {"tpe": "Optuna's TPE", "gp": "Optuna's Gaussian process", "random": "Optuna's random sampler"}
+WORDS = {OURS: "**`biotune.search`**", **SAMPLERS}
 WAYS = ("returned", "best_value", "regression")
 Cell = tuple[str, str, str]  # task, model of it, searcher
 BEGIN, END = "<!-- measured by scripts/compare_optuna.py -->", "<!-- end of compared with Optuna -->"
@@ -72,7 +66,13 @@ def search_once(task: Task, name: str, evaluations: int, seed: int) -> dict[str,
         search = biotune.search(lambda trial: objective(trial.schedule), task.blocks, evaluations, seed=seed, prune="none")
         returned = search.best.schedule
     else:
-        study = optuna.create_study(direction="maximize", sampler=SAMPLERS[name][1](seed))
+        import optuna  # here, so that the page of the options can be shown without it
+
+        from biotune.optuna import suggest_schedule
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        samplers = {"tpe": optuna.samplers.TPESampler, "gp": optuna.samplers.GPSampler, "random": optuna.samplers.RandomSampler}
+        study = optuna.create_study(direction="maximize", sampler=samplers[name](seed=seed))
         study.optimize(lambda trial: objective(suggest_schedule(trial, task.blocks)), n_trials=evaluations)
         returned = suggest_schedule(study.best_trial, task.blocks)
     highest = max(objective.seen, key=lambda pair: pair[1])[0]
@@ -96,7 +96,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "compare_optuna.jsonl", help="where searches are kept")
     parser.add_argument("--docs", type=Path, help="page to write the tables into, between the script's marks")
     given = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     known = read(given.out, given.evaluations)
     cells = [(*pair, name) for pair in itertools.product(given.tasks, given.models) for name in (OURS, *given.samplers)]
     most = {cell: min(given.seeds, given.dear) if cell[2] == "gp" else given.seeds for cell in cells}
