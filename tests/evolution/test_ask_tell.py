@@ -203,8 +203,10 @@ def test_wrong_settings_are_one_line(settings: dict[str, Any], said: str) -> Non
 
 
 @pytest.mark.parametrize("evaluations", [4, 7, 20, 60, 61, 83])
-@pytest.mark.parametrize("algorithm", ["biotune", "random", "genetic", "cma_es"])
+@pytest.mark.parametrize("algorithm", ["biotune", "random", "genetic", "cma_es", "optuna"])
 def test_a_search_makes_as_many_evaluations_as_are_asked_for(evaluations: int, algorithm: str, tmp_path: Path) -> None:
+    if algorithm == "optuna":
+        pytest.importorskip("optuna")
     search = biotune.Search(BLOCKS, evaluations=evaluations, algorithm=algorithm, folder=tmp_path, prune="none")
     while not search.over:
         search.tell(search.ask(), 0.5)
