@@ -19,6 +19,7 @@ from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Outcome, Steps, most_candidates
 from biotune.evolution.history import History
 from biotune.evolution.individual import Fitness, Genes, Individual, Origin, by_fitness
+from biotune.evolution.objectives import Objectives
 from biotune.evolution.operators import random_genes
 from biotune.evolution.population import Population
 from biotune.evolution.procedure import BioTune
@@ -182,6 +183,7 @@ def build_searcher(
     toolbox: base.Toolbox,
     population: Population,
     history: History,
+    objectives: Objectives | None = None,
 ) -> Searcher:
     """Build the searcher named `settings.algorithm`; any name that is not a baseline's gives BioTune.
 
@@ -192,8 +194,9 @@ def build_searcher(
         toolbox: BioTune's operators, on the same generator.
         population: The population with the parents and elites.
         history: All evaluations so far.
+        objectives: The costs that BioTune minimises too; None for the fitness alone.
     """
     proposer = _PROPOSERS.get(settings.algorithm)
     if proposer is None:
-        return BioTune(settings, toolbox, population, history)
+        return BioTune(settings, toolbox, population, history, objectives)
     return Proposals(settings, proposer(rng, num_genes), population)
