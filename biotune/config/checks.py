@@ -130,7 +130,7 @@ def _disagreements(config: Section) -> Iterator[str]:
     if evolution is not None:
         yield from _search_that_disagrees(evolution)
         yield from _stream_that_disagrees(evolution, config)
-        yield from objectives_that_disagree(evolution)
+        yield from objectives_that_disagree(evolution, hasattr(config, "compare"))
     confirm = getattr(config, "confirm", None)
     if confirm is not None and confirm.top_k > 0:
         shared = sorted(set(confirm.seeds) & set(config.training.seeds))

@@ -190,8 +190,8 @@ def _settled(path: str, value: int | str) -> int:
     return int(value)
 
 
-def objectives_that_disagree(evolution: EvolutionConfig) -> Iterator[str]:
-    """Report objectives that are none, and parts of a search that compare scores alone."""
+def objectives_that_disagree(evolution: EvolutionConfig, compared: bool) -> Iterator[str]:
+    """Report objectives that are none, and parts of a search, or a comparison, that compare scores alone."""
     said = f"evolution.objectives={show(evolution.objectives)}"
     if not evolution.objectives or evolution.objectives[0] != ACCURACY or len(evolution.objectives) > _MOST_OBJECTIVES:
         yield f"{said}: must be {ACCURACY}, then at most two of {', '.join(COSTS)}."
@@ -202,7 +202,9 @@ def objectives_that_disagree(evolution: EvolutionConfig) -> Iterator[str]:
             return
     if not evolution.costs:
         return
-    if evolution.algorithm not in ("biotune", MISSING):
+    if compared:
+        yield f"{said}: 'biotune compare' compares scores alone; look for trade-offs by 'biotune run'."
+    elif evolution.algorithm not in ("biotune", MISSING):
         yield f"{said}: needs evolution=biotune, not {evolution.algorithm}."
     elif evolution.mating != "brood":
         yield f"{said}: needs evolution.mating=brood, whose survivors are selected together, not {evolution.mating}."

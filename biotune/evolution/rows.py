@@ -71,6 +71,13 @@ def genotype_columns(genes: Sequence[float], schedule: Schedule, head_start: str
     return {
         "threshold": genes[-1],
         **{f"importance_{name}": gene for name, gene in zip(schedule.names, genes, strict=False)},
+        **schedule_columns(schedule, head_start),
+    }
+
+
+def schedule_columns(schedule: Schedule, head_start: str) -> dict[str, Any]:
+    """Learning-rate weights (0 if frozen), order of unfreezing, and the start of the head; see `genotype_columns`."""
+    return {
         **{f"lr_weight_{name}": weight for name, weight in zip(schedule.names, schedule.lr_weights, strict=True)},
         "unfreezing": schedule.unfreezing,
         **({} if head_start == FRESH else {"head_start": schedule.head_start}),

@@ -90,5 +90,5 @@ class SearchState:
             observations=list(self.history.observations),
             survivors=survivor_states(self.population.members),
             random_state=dict(self.rng.bit_generator.state),
-            front=[] if self._objectives is None else front_of(self.history, self._objectives),
+            front=None if self._objectives is None else front_of(self.history, self._objectives),
         )

@@ -37,8 +37,8 @@ def macs_by_block(network: Network, sides: Sides) -> tuple[tuple[float, ...], tu
         sides: Side of the square images in pixels, or their height and width.
 
     Returns:
-        (B,) those of a step that trains one block alone: the forward pass, and the backward pass down to the block; and (B,) what
-        a block adds to a step that trains an earlier one too: the gradients of its weights. Of the first block that is 0.
+        (B,) those of a step that trains one block alone: the forward pass, and the backward pass down to the block; and (B,)
+        what a block adds to a step that trains an earlier one too: the gradients of its weights. Of the first block that is 0.
     """
     count = len(network.blocks)
     try:
@@ -67,9 +67,9 @@ class StepCost(NamedTuple):
 
     Attributes:
         seconds: Wall-clock time of the forward pass, the backward pass and the optimizer's step.
-        memory: Peak memory in bytes. On CUDA what torch has allocated at most; elsewhere, where the allocator tells nothing, the
-            sum of weights, gradients, optimizer state, the mini-batch and what the forward pass keeps for the backward pass,
-            without the scratch memory of single operations.
+        memory: Peak memory in bytes. On CUDA what torch has allocated at most. Elsewhere the allocator tells nothing, and it is
+            the sum of weights, gradients, optimizer state, the mini-batch and what the forward pass keeps for the backward
+            pass, without the scratch memory of single operations.
     """
 
     seconds: float

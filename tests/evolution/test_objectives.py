@@ -11,7 +11,7 @@ import pytest
 from landscape import true_fitness
 
 from biotune.config.search import EvolutionConfig
-from biotune.evolution.front import Member, outstanding
+from biotune.evolution.front import Front, Member
 from biotune.evolution.loop import evolve
 from biotune.evolution.objectives import (
     BlockCosts,
@@ -57,7 +57,13 @@ def share_of(one: Schedule) -> float:
 
 def test_macs_are_those_of_the_first_trained_block_alone_and_the_weights_of_later_ones() -> None:
     macs = BlockCosts(alone=(10.0, 7.0, 4.0), joined=(3.0, 2.0, 1.0))
-    assert [macs(schedule(*weights)) for weights in ((1, 0, 2), (0, 0, 1), (1, 1, 1), (0, 1, 0), (0, 0, 0))] == [11, 4, 13, 7, 0]
+    assert [macs(schedule(*weights)) for weights in ((1, 0, 2), (0, 0, 1), (1, 1, 1), (0, 1, 0), (0, 0, 0))] == [
+        11,
+        4,
+        13,
+        7,
+        0,
+    ]
 
 
 def test_parameters_are_those_of_trained_blocks() -> None:
@@ -124,7 +130,7 @@ def test_the_screen_prefers_a_child_that_enlarges_the_front_to_a_better_score_at
     assert FrontScreen(surrogate, objectives, seen).most_promising([dear, cheap], 2, 0.0) == [1, 0]
 
 
-def members(seed: int, objectives: Sequence[str]) -> list[tuple[float, float]]:
+def found(seed: int, objectives: Sequence[str]) -> list[tuple[float, float]]:
     """Fitness and trained share of the front that a search of the landscape sees, without noise."""
     book = Objectives(("trainable_params",), {"trainable_params": parameters_of(SIZES)})
     seen: dict[str, Schedule] = {}
@@ -136,7 +142,7 @@ def members(seed: int, objectives: Sequence[str]) -> list[tuple[float, float]]:
 
     settings = EvolutionConfig("biotune", objectives=list(objectives), **SEARCH)
     for generation in evolve(settings, BLOCKS, evaluate, seed, objectives=book if settings.costs else None):
-        assert bool(generation.front) == bool(settings.costs)
+        assert (generation.front is not None) == bool(settings.costs)
         assert len(generation.survivors) == 12
     points = [(true_fitness(one), share_of(one)) for one in seen.values()]
     return [points[at] for at in nondominated(points)]
@@ -144,14 +150,14 @@ def members(seed: int, objectives: Sequence[str]) -> list[tuple[float, float]]:
 
 def test_a_search_with_costs_finds_a_larger_front_at_the_same_number_of_evaluations() -> None:
     def area(seed: int, objectives: Sequence[str]) -> float:
-        return dominated_volume(members(seed, objectives), (1.0, 1.0))
+        return dominated_volume(found(seed, objectives), (1.0, 1.0))
 
     gains = [area(seed, ("accuracy", "trainable_params")) - area(seed, ("accuracy",)) for seed in range(4)]
     assert statistics.fmean(gains) > 0.01
 
 
 def test_the_same_seed_gives_the_same_front() -> None:
-    assert members(3, ("accuracy", "trainable_params")) == members(3, ("accuracy", "trainable_params"))
+    assert found(3, ("accuracy", "trainable_params")) == found(3, ("accuracy", "trainable_params"))
 
 
 def member(number: int, score: float, knee: bool = False, **costs: float) -> Member:
@@ -159,12 +165,12 @@ def member(number: int, score: float, knee: bool = False, **costs: float) -> Mem
 
 
 def test_the_best_the_knee_and_the_cheapest_stand_out_each_once() -> None:
-    front = [
+    members = (
         member(4, 0.9, macs=9, seconds=3),
         member(7, 0.8, True, macs=4, seconds=2),
         member(2, 0.7, macs=3, seconds=2),
         member(9, 0.4, macs=3, seconds=1),
-    ]
-    assert [one.number for one in outstanding(front)] == [4, 7, 2, 9]
-    assert [one.number for one in outstanding(front[:1])] == [4]
-    assert outstanding([]) == []
+    )
+    reference = {"macs": 10.0, "seconds": 4.0}
+    assert [one.number for one in Front(members, reference, 0.5).outstanding] == [4, 7, 2, 9]
+    assert [one.number for one in Front(members[:1], reference, 0.5).outstanding] == [4]
