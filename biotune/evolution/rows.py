@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from biotune.evolution.front import Front
 from biotune.evolution.generation import Generation
-from biotune.schedule.schedule import FRESH, Schedule
+from biotune.schedule.schedule import FRESH, PROBE, Schedule
 from biotune.trial import Evaluation
 
 SUMMARY_COLUMNS = (
@@ -82,6 +83,29 @@ def schedule_columns(schedule: Schedule, head_start: str) -> dict[str, Any]:
         "unfreezing": schedule.unfreezing,
         **({} if head_start == FRESH else {"head_start": schedule.head_start}),
     }
+
+
+def front_rows(
+    front: Front, labels: Mapping[str, str], confirmed: Callable[[str], Mapping[str, Any]] = lambda label: {}
+) -> Iterator[dict[str, Any]]:
+    """One row per member of a front, for `front.csv`, the best score first.
+
+    Args:
+        front: The front.
+        labels: By canonical key the name in the run's tables, of schedules whose number is not their name.
+        confirmed: Returns the columns of the confirmation of a name; the same ones for all names.
+    """
+    for number, member in enumerate(front.members, 1):
+        label = labels.get(member.schedule.key, str(member.number))
+        yield {
+            "number": number,
+            "schedule": label,
+            "accuracy": member.score,
+            **{name: int(cost) if cost.is_integer() else cost for name, cost in member.costs.items()},
+            "knee": member.knee,
+            **confirmed(label),
+            **schedule_columns(member.schedule, PROBE),
+        }
 
 
 def summary_row(generation: Generation) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from typing import Any
 
 from biotune.config.schema import CompareConfig, RunConfig
 from biotune.config.search import MACS, MEMORY, SECONDS, TRAINABLE_PARAMS
-from biotune.config.sections import EVOLVED
-from biotune.evolution.front import Front, Member
+from biotune.evolution.front import Front
 from biotune.evolution.loop import Evaluate
 from biotune.evolution.objectives import BlockCosts, Exact, Objectives, parameters_of
-from biotune.evolution.rows import schedule_columns
+from biotune.evolution.rows import front_rows
 from biotune.fitness.fitness import ScheduleFitness
 from biotune.recipes.session import Session
 from biotune.schedule.schedule import Schedule
@@ -115,10 +114,7 @@ def write_front(
     """
     if front is None:
         return {}
-    rows = [
-        {**_facts(number, member, labels, results), **schedule_columns(member.schedule, EVOLVED)}
-        for number, member in enumerate(front.members, 1)
-    ]
+    rows = list(front_rows(front, labels, lambda label: _confirmed(results.get(label, ()))))
     write_table(folder / FRONT, rows)
     members = [{name: row[name] for name in row if not name.startswith("lr_weight_")} for row in rows]
     for member in members:  # JSON has no NaN
@@ -126,17 +122,10 @@ def write_front(
     return {"front": {"costs": [*front.reference], "reference": front.reference, "volume": front.volume, "members": members}}
 
 
-def _facts(
-    number: int, member: Member, labels: Mapping[str, str], results: Mapping[str, Sequence[TrialResult]]
-) -> dict[str, Any]:
-    label = labels.get(member.schedule.key, str(member.number))
-    scores = [result.score for result in results.get(label, ()) if result.status == Status.OK]
+def _confirmed(results: Sequence[TrialResult]) -> dict[str, Any]:
+    """The columns of a member's confirmation; NaN where nothing is known."""
+    scores = [result.score for result in results if result.status == Status.OK]
     return {
-        "number": number,
-        "schedule": label,
-        "accuracy": member.score,
-        **{name: int(cost) if cost.is_integer() else cost for name, cost in member.costs.items()},
-        "knee": member.knee,
         "confirmed_accuracy": fmean(scores) if scores else math.nan,
         "confirmed_se": sample_sd(scores) / math.sqrt(len(scores)) if len(scores) > 1 else math.nan,
         "confirmed_trials": len(scores),

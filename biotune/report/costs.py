@@ -56,4 +56,5 @@ def volume_text(front: Mapping[str, Any]) -> str:
     """
     up_to = " and ".join(f"{cost_text(name, value)} ({cost_meaning(name)})" for name, value in front["reference"].items())
     what = "area" if len(front["costs"]) == 1 else "volume"
-    return f"The front dominates {100 * front['volume']:.1f} % of the {what} from an accuracy of 100 % at no cost to 0 % at {up_to}."
+    share = f"{100 * front['volume']:.1f} % of the {what}"
+    return f"The front dominates {share} from an accuracy of 100 % at no cost to 0 % at {up_to}."

@@ -11,7 +11,7 @@ from biotune.report.costs import cost_meaning
 from biotune.report.plots import in_percent, legend_above
 from biotune.report.style import BLUE, MUTED, NARROW, VERMILION, Drawing, figure_with_axes, finish
 
-_MARGINS = {"left": 0.62, "right": 0.2, "bottom": 0.5, "top": 0.42}
+_MARGINS = {"left": 0.75, "right": 0.2, "bottom": 0.5, "top": 0.42}
 _SCALES = {"seconds": (1e3, "ms"), "memory": (1e6, "MB"), "macs": (1e6, "million"), "trainable_params": (1e3, "thousand")}
 
 
