@@ -160,7 +160,8 @@ def main() -> None:
             lines += [f"**{name}, {WORDS[kind]}**", "", *measure(task, given.seeds, given.evaluations), ""]
     lines.append(
         "Dominated area by true test macro accuracy and trained share of the parameters, mean ± standard error over "
-        f"{given.seeds} searches of {given.evaluations} evaluations each; last column: paired differences with pointwise 95 % intervals."
+        f"{given.seeds} searches of {given.evaluations} evaluations each; last column: paired differences with pointwise 95 % "
+        "intervals."
     )
     text = "\n".join(lines)
     print(text)
