@@ -158,6 +158,7 @@ def main() -> None:
         for kind in given.models:
             task = read_task(next(TABLES.glob(f"{name}.csv*")), kind)
             lines += [f"**{name}, {WORDS[kind]}**", "", *measure(task, given.seeds, given.evaluations), ""]
+            print("\n".join(lines), flush=True)
     lines.append(
         "Dominated area by true test macro accuracy and trained share of the parameters, mean ± standard error over "
         f"{given.seeds} searches of {given.evaluations} evaluations each; last column: paired differences with pointwise 95 % "

@@ -55,16 +55,7 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     settings = config.evolution
     head_start = config.training.head_start if session.network.fresh_head else FRESH  # a head that is kept has its start
     at_most = most_evaluations(settings) * len(config.training.seeds)
-    finalists = max(config.confirm.top_k, 1)
-    one_objective = not settings.costs  # what is cheap may be on the front with a score that pruning would give up
-    economy = Economy(
-        config.fitness.prune if one_objective else "none",
-        config.fitness.racing and one_objective,
-        max(settings.elites, finalists),
-        finalists,
-        trainings=at_most,
-    )
-    fitness = fitness_of(session, config, base_lr, economy)
+    fitness = fitness_of(session, config, base_lr, _economy(config, at_most))
     summary: list[dict[str, Any]] = []
     last: Generation | None = None
     epochs = 0
@@ -103,6 +94,15 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
         "seconds": sum(row["seconds"] for row in summary),
     }
     return Found(costs, summary, last)
+
+
+def _economy(config: RunConfig | CompareConfig, at_most: int) -> Economy:
+    """What the search saves on candidates that cannot win, among at most so many training runs."""
+    finalists = max(config.confirm.top_k, 1)
+    places = max(config.evolution.elites, finalists)
+    if config.evolution.costs:  # what is cheap may be on the front with a score that cannot win
+        return Economy(places=places, finalists=finalists, trainings=at_most)
+    return Economy(config.fitness.prune, config.fitness.racing, places, finalists, trainings=at_most)
 
 
 def _generations(
