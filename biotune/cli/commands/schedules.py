@@ -192,8 +192,8 @@ def _exact(path: Path, best: Schedule) -> list[dict[str, str]]:
 
 def _schedule_of(row: Mapping[str, str], best: Schedule) -> Schedule:
     weights = tuple(float(row[f"lr_weight_{name}"]) for name in best.names)
-    manner = {"unfreezing": row.get("unfreezing", TOGETHER), "head_start": row.get("head_start", FRESH)}
-    return Schedule(best.blocks, weights, **manner)
+    order, start = row.get("unfreezing", TOGETHER), row.get("head_start", FRESH)
+    return Schedule(best.blocks, weights, unfreezing=order, head_start=start)
 
 
 def _of_table(rows: list[dict[str, str]], best: Schedule, shares: Mapping[str, float]) -> list[Listed]:
