@@ -9,8 +9,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from biotune.config.schema import CompareConfig, RunConfig
 from biotune.config.search import MACS, MEMORY, SECONDS, TRAINABLE_PARAMS
+from biotune.errors import SearchError
 from biotune.evolution.front import Front
 from biotune.evolution.loop import Evaluate
 from biotune.evolution.objectives import BlockCosts, Exact, Objectives, parameters_of
@@ -86,13 +89,23 @@ class StepMeter:
         )
 
     def costs(self, schedule: Schedule) -> Mapping[str, float]:
-        """Return the costs of a step once all blocks of a schedule have joined."""
+        """Return the costs of a step once all blocks of a schedule have joined.
+
+        Raises:
+            SearchError: The step does not fit into the memory that the workers leave.
+        """
         blocks = tuple(name for name, selected in zip(schedule.names, schedule.selected, strict=True) if selected)
         if blocks not in self._known:
             session = self.session
-            found: StepCost = measure_step(
-                session.network, schedule.selected, self.config.training, session.device, session.data.sides
-            )
+            try:
+                found: StepCost = measure_step(
+                    session.network, schedule.selected, self.config.training, session.device, session.data.sides
+                )
+            except torch.cuda.OutOfMemoryError:
+                raise SearchError(
+                    f"evolution.objectives: a training step of {', '.join(blocks)} does not fit beside the workers into the "
+                    "memory of the GPU; lower training.batch_size, or leave out seconds and memory."
+                ) from None
             self._known[blocks] = found._asdict()
             session.journal.append({"kind": _COST, "blocks": list(blocks), **self._known[blocks]})
         return self._known[blocks]

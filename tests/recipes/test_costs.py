@@ -7,13 +7,18 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import biotune
 from biotune.cli import main
+from biotune.errors import SearchError
 from biotune.recipes import costs
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
 
 WORDS = [
     "experiment=smoke",
@@ -113,6 +118,18 @@ def test_a_run_that_goes_on_takes_the_costs_of_its_journal(
     said = capsys.readouterr().out
     assert "objectives accuracy and trainable_params and seconds" in said
     assert "Trade-offs:" in said
+
+
+def test_a_step_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*given: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(costs, "measure_step", too_large)
+    journal = SimpleNamespace(understood=lambda kind, read: {})
+    nothing = SimpleNamespace(journal=journal, network=None, device=None, data=SimpleNamespace(sides=8))
+    meter = costs.StepMeter(nothing, SimpleNamespace(training=None))  # type: ignore[arg-type]
+    with pytest.raises(SearchError, match="a training step of b, c does not fit beside the workers"):
+        meter.costs(Schedule(tuple(Block(name, (name,)) for name in "abc"), (0.0, 1.0, 1.0)))
 
 
 def test_a_member_of_the_front_can_be_trained(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
