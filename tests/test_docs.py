@@ -128,6 +128,8 @@ def words_for(command: tuple[str, ...], place: Path, run_dir: Path) -> list[str]
         "outputs/DATE/SWEEP": place / "sweep",
         "FILE.csv": place / "genotypes.csv",
         "schedule=FILE": f"schedule={place / 'run' / 'best_schedule.yaml'}",
+        "schedule=small.yaml": f"schedule={place / 'run' / 'best_schedule.yaml'}",
+        "small.yaml": run_dir.with_suffix(".yaml"),
         "predictions.csv": run_dir.with_suffix(".csv"),
     }
     words = []

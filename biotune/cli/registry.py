@@ -142,6 +142,17 @@ _ROWS = (
         },
     ),
     Command(
+        name="schedules",
+        meaning="the trade-offs that a search has found: schedules DIR",
+        entry="biotune.cli.commands.schedules:schedules",
+        own_flags={
+            "--max-share": Flag("largest trained share of the parameters", ("0.01", "0.1", "0.5")),
+            "--write": Flag("N FILE: write the schedule with number N"),
+            **HELP,
+        },
+        modes=JSON,
+    ),
+    Command(
         name="list",
         meaning="what can be chosen: list datasets, list backbones, ...",
         entry="biotune.cli.commands.list:show_list",
@@ -215,7 +226,6 @@ biotune finds which layers of an image classifier to fine-tune, and how fast.
   biotune run                                    a demo on bundled digits
   biotune run dataset=folder dataset.root=IMAGES backbone=resnet50
   biotune run -m dataset=digits,cub seed=1,2     one run per combination
-
 Commands:
 {chr(10).join(f"  {name:<10}  {row.meaning}" for name, row in COMMANDS.items())}
 

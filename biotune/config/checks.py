@@ -8,7 +8,7 @@ from typing import Any
 
 from biotune.config.key import MISSING, Key, keys_of, numbers_of, show, sides_of
 from biotune.config.schema import Section, final_training, value_at
-from biotune.config.search import ConfirmConfig, EvolutionConfig
+from biotune.config.search import ConfirmConfig, EvolutionConfig, objectives_that_disagree
 from biotune.config.sections import AUTO, EVOLVED, ONE_CYCLE, STRATEGY_KEYS, DatasetConfig, ExecutorConfig, StrategyConfig
 from biotune.config.tracking import TRACKERS, TrackerConfig
 from biotune.errors import ConfigError
@@ -130,6 +130,7 @@ def _disagreements(config: Section) -> Iterator[str]:
     if evolution is not None:
         yield from _search_that_disagrees(evolution)
         yield from _stream_that_disagrees(evolution, config)
+        yield from objectives_that_disagree(evolution, hasattr(config, "compare"))
     confirm = getattr(config, "confirm", None)
     if confirm is not None and confirm.top_k > 0:
         shared = sorted(set(confirm.seeds) & set(config.training.seeds))

@@ -1,10 +1,15 @@
 """The schema of a search: the evolution, the fitness, and the confirmation of what was found."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from biotune.config.key import MISSING, key
+from biotune.config.key import MISSING, key, show
 from biotune.config.sections import AUTO, EVOLVED
 from biotune.errors import ConfigError
+
+ACCURACY = "accuracy"  # the first of all objectives
+TRAINABLE_PARAMS, MACS, SECONDS, MEMORY = COSTS = ("trainable_params", "macs", "seconds", "memory")
+_MOST_OBJECTIVES = 3
 
 
 @dataclass
@@ -86,6 +91,19 @@ class EvolutionConfig:
         "or up to it (first_to_last), or one of the first two, chosen by the search (evolved).",
         choices=("together", "last_to_first", "first_to_last", EVOLVED),
     )
+
+    objectives: list[str] = key(
+        [ACCURACY],
+        "What the search looks for: the best validation score (accuracy), or trade-offs between it and up to two costs, as in "
+        "[accuracy,trainable_params]. Costs are trainable_params, and of a training step macs, seconds and memory. With costs "
+        "no trial is pruned or raced, since both compare scores alone.",
+        usual=COSTS,
+    )
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The objectives besides accuracy; empty for a search with one objective."""
+        return tuple(self.objectives[1:])
 
     @property
     def num_folds(self) -> int:
@@ -171,3 +189,25 @@ def _settled(path: str, value: int | str) -> int:
     if value == AUTO:
         raise ConfigError(f"{path}={AUTO}: is computed from the number of images; give a number here.")
     return int(value)
+
+
+def objectives_that_disagree(evolution: EvolutionConfig, compared: bool) -> Iterator[str]:
+    """Report objectives that are none, and parts of a search, or a comparison, that compare scores alone."""
+    said = f"evolution.objectives={show(evolution.objectives)}"
+    if not evolution.objectives or evolution.objectives[0] != ACCURACY or len(evolution.objectives) > _MOST_OBJECTIVES:
+        yield f"{said}: must be {ACCURACY}, then at most two of {', '.join(COSTS)}."
+        return
+    for name in evolution.costs:
+        if name not in COSTS:
+            yield f"{said}: {name} is no cost; must be of {', '.join(COSTS)}."
+            return
+    if not evolution.costs:
+        return
+    if compared:
+        yield f"{said}: 'biotune compare' compares scores alone; look for trade-offs by 'biotune run'."
+    elif evolution.algorithm not in ("biotune", MISSING):
+        yield f"{said}: needs evolution=biotune, not {evolution.algorithm}."
+    elif evolution.mating != "brood":
+        yield f"{said}: needs evolution.mating=brood, whose survivors are selected together, not {evolution.mating}."
+    elif evolution.exploitation:
+        yield f"{said}: does not go with evolution.exploitation=true, whose probes compare scores alone; give false."

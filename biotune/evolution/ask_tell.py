@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from biotune.config.search import SECONDS
 from biotune.errors import ConfigError, RunFolderError, SearchError, one_line, shown
 from biotune.evolution.asked import Trial
 from biotune.evolution.asynchronous import AsynchronousSearch
+from biotune.evolution.front import Member, front_among, front_of
 from biotune.evolution.generation import most_evaluations
 from biotune.evolution.loop import GenerationalSearch
+from biotune.evolution.objectives import Objectives
 from biotune.evolution.search_folder import SearchFolder
 from biotune.evolution.settings import AskTellConfig, settings_of
+from biotune.evolution.told import Cost, by_share, objectives_of, told_costs
 from biotune.evolution.trials import AsynchronousTrials, BatchedTrials, Trials
 from biotune.fitness.fitness import Economy, ScheduleFitness
 from biotune.schedule.block import Block
@@ -37,11 +41,15 @@ class Best:
         score: Its score as the regression over all evaluations predicts it: the highest single score is also the luckiest. With
             fewer than eight evaluations the mean of its own scores over the folds.
         evaluations: The number of folds it was evaluated on itself.
+        costs: Of a member of the front, its costs by objective, or its trained share of the parameters (trainable_share).
+        knee: Whether it is the knee of the front: the smallest sum of score and costs, each scaled to [0, 1] over the front.
     """
 
     schedule: Schedule
     score: float
     evaluations: int
+    costs: Mapping[str, float] = field(default_factory=dict, hash=False)
+    knee: bool = False
 
 
 class Search:
@@ -89,6 +97,8 @@ class Search:
                 with the same folder and settings goes on, and asks first for the trials that were not told.
             **settings: Keys of `evolution` by name, such as `folds`, `unfreezing`, `mating` and `algorithm`. With `folds=n`
                 trials take n folds in turn; `unfreezing="evolved"` is for loops that call `Schedule.unfreeze`.
+                With `objectives=["accuracy", "trainable_params"]` it looks for trade-offs between score and cost, see `front`
+                and `tell`; no trial should stop then.
 
         Raises:
             ConfigError: A setting is unknown or out of bounds, or the blocks are none.
@@ -97,7 +107,8 @@ class Search:
         self._blocks = checked_blocks(blocks)
         config = settings_of(evaluations, seed, epochs, prune, head_start, settings)
         self._evaluations, self._epochs = most_evaluations(config.evolution), epochs
-        self._trials = _trials_of(config, self._blocks)
+        self._objectives = objectives_of(config.evolution.costs, self._blocks)
+        self._trials = _trials_of(config, self._blocks, self._objectives)
         self._number = 0
         self._waiting: deque[Trial] = deque()  # drawn, to be given by `ask`
         self._out: dict[int, tuple[Trial, RunTrial]] = {}  # those that are not told yet
@@ -144,6 +155,25 @@ class Search:
             fitness = min(max(float(surrogate.predict([ranked[0].schedule])[0]), low), high)
         return Best(ranked[0].schedule, 1.0 - fitness, len(ranked[0].by_fold))
 
+    @property
+    def front(self) -> list[Best]:
+        """The schedules that no other one beats in the score and in every cost, the best score first.
+
+        The costs are those of `objectives`, or else the trained share of the parameters. Trials whose generation is not
+        complete yet count from its end on.
+
+        Raises:
+            SearchError: No trial has been told a score, or there are no objectives and the blocks do not state their sizes.
+        """
+        objectives = self._objectives or by_share(self._blocks)
+        found = front_of(self._trials.history, objectives)
+        if found is None:
+            first = [Member(one.schedule, at, one.score, {}, 1) for at, one in enumerate(self._first)]
+            if not first:
+                raise SearchError("Search.front: no trial has been told a score yet.")
+            found = front_among(first, objectives)
+        return [Best(one.schedule, one.score, one.evaluations, one.costs, one.knee) for one in found.members]
+
     def ask(self) -> Trial:
         """Return the next trial to train.
 
@@ -165,7 +195,7 @@ class Search:
         score: float | None = None,
         *,
         error: str | None = None,
-        cost: float | None = None,
+        cost: Cost = None,
         pruned: bool = False,
     ) -> None:
         """Receive the result of a trial: a score, or the reason for which it failed.
@@ -177,11 +207,14 @@ class Search:
             score: Any finite number, greater is better; the defaults are made for macro accuracy in [0, 1]. None takes the best
                 score that was reported.
             error: Why the trial has no score; it counts as the worst, and the search goes on.
-            cost: The seconds it took, for the tables; None takes the time since `ask`.
+            cost: The cost of the search's objectives, a number or a mapping from their names to numbers, such as
+                `{"memory": 2e9, "seconds": 31.5}`. trainable_params need not be told where the blocks state their sizes. In a
+                search with one objective a number is the seconds it took, for the tables. Seconds that are not told are the
+                time since `ask`.
             pruned: Whether it was given up by a rule of your own, and so was not trained to the end either.
 
         Raises:
-            SearchError: The trial is not out, there is no score, or it is not finite; the search has not changed then.
+            SearchError: The trial is not out, a score or a cost is missing, or not finite; the search has not changed then.
         """
         self._check_open()
         number = trial.number if isinstance(trial, Trial) else trial
@@ -193,11 +226,13 @@ class Search:
         told = trial if isinstance(trial, Trial) else own
         if told.schedule.key != own.schedule.key:
             raise SearchError(f"Search.tell: trial {number} has another schedule here; it is of another search.")
-        seconds = time.monotonic() - self._given.get(number, time.monotonic()) if cost is None else float(cost)
-        result = told.result(score, None if error is None else one_line(error), seconds, pruned)
+        elapsed = time.monotonic() - self._given.get(number, time.monotonic())
+        costs = told_costs(number, cost, self._objectives, elapsed, error is not None)
+        result = told.result(score, None if error is None else one_line(error), costs[SECONDS], pruned)
+        record = _told(number, result, {} if self._objectives is None else {"costs": costs})
         if self._folder is not None:
-            self._folder.append(_told(number, result))
-        self._take_in(number, result)
+            self._folder.append(record)
+        self._take_in(number, result, costs)
         self._finish()
 
     def close(self) -> None:
@@ -244,8 +279,10 @@ class Search:
             self._folder.append(_asked(trial))
         return True
 
-    def _take_in(self, number: int, result: TrialResult) -> None:
+    def _take_in(self, number: int, result: TrialResult, costs: Mapping[str, float]) -> None:
         trial, run = self._out.pop(number)
+        if self._objectives is not None and result.status != Status.FAILED:
+            self._objectives.note(trial.schedule, costs)
         self._given.pop(number, None)
         if trial in self._waiting:
             self._waiting.remove(trial)
@@ -271,7 +308,7 @@ class Search:
             else:
                 same = number in self._out
                 if same:
-                    self._take_in(int(record["trial"]), folder.result_of(record))
+                    self._take_in(int(record["trial"]), folder.result_of(record), folder.costs_of(record))
             if not same:
                 raise RunFolderError(
                     f"{folder.folder}: the search differs from the journalled one, at trial {number}. Were biotune, numpy or "
@@ -337,15 +374,16 @@ def checked_blocks(blocks: Sequence[Block]) -> tuple[Block, ...]:
     return own
 
 
-def _trials_of(config: AskTellConfig, blocks: tuple[Block, ...]) -> Trials:
+def _trials_of(config: AskTellConfig, blocks: tuple[Block, ...], objectives: Objectives | None) -> Trials:
     """The trials of a search with the run's own fitness, one training seed and scores of any size."""
     evolution = config.evolution
-    economy = Economy(config.prune, finalists=_FINALISTS, trainings=most_evaluations(evolution), bounded=False)
+    prune = config.prune if objectives is None else "none"  # it compares scores alone
+    economy = Economy(prune, finalists=_FINALISTS, trainings=most_evaluations(evolution), bounded=False)
     fitness = ScheduleFitness(None, (_SEED,), config.epochs, 1.0, "", economy)
     how: dict[str, Any] = {"smoothed": True, "head_start": config.head_start}
     if evolution.mating == "asynchronous":
         return AsynchronousTrials(AsynchronousSearch(evolution, blocks, config.seed, **how), fitness)
-    return BatchedTrials(GenerationalSearch(evolution, blocks, config.seed, **how), fitness)
+    return BatchedTrials(GenerationalSearch(evolution, blocks, config.seed, **how, objectives=objectives), fitness)
 
 
 def _asked(trial: Trial) -> dict[str, Any]:
@@ -353,7 +391,7 @@ def _asked(trial: Trial) -> dict[str, Any]:
     return {"kind": "asked", "trial": trial.number, "schedule": trial.schedule.key, "fold": trial.fold}
 
 
-def _told(number: int, result: TrialResult) -> dict[str, Any]:
+def _told(number: int, result: TrialResult, more: Mapping[str, Any]) -> dict[str, Any]:
     """The journal's record of a result, which `SearchFolder.result_of` reads."""
     facts = {"status": result.status, "curve": result.curve, "seconds": result.seconds, "error": result.error}
-    return {"kind": "told", "trial": number, **facts}
+    return {"kind": "told", "trial": number, **facts, **more}

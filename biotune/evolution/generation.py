@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from biotune.config.search import EvolutionConfig
+from biotune.evolution.front import Front
 from biotune.evolution.history import HallEntry
 from biotune.evolution.individual import Individual, Origin
 from biotune.evolution.surrogate import Observation
@@ -50,6 +51,7 @@ class Generation:
         observations: Every evaluation of a trained candidate so far, the data of the surrogate.
         survivors: Number, fitness, extinction factor and momentum of each member of the population, best first.
         random_state: State of the search's random number generator after this generation.
+        front: The trade-offs found so far, None in a search with one objective.
     """
 
     number: int
@@ -60,6 +62,7 @@ class Generation:
     observations: list[Observation]
     survivors: list[dict[str, Any]]
     random_state: dict[str, Any]
+    front: Front | None = None
 
 
 class Outcome(NamedTuple):

@@ -170,6 +170,15 @@ class History:
         self.hall.update(sorted(self._entries.values(), key=_by_score))
         return dict(self.logbook[-1])
 
+    def every(self, estimated: bool) -> list[HallEntry]:
+        """Return an entry for each schedule that was trained, the oldest first.
+
+        Args:
+            estimated: Whether those are among them that were pruned wherever they were evaluated.
+        """
+        entries = [*self._entries.values(), *(self._estimated.values() if estimated else ())]
+        return sorted(entries, key=lambda entry: entry.number)
+
     def best(self, surrogate: Predictor | None = None) -> list[HallEntry]:
         """Return the hall of fame, best first; the older of two equals comes first.
 

@@ -10,6 +10,7 @@ from biotune.config.search import EvolutionConfig
 from biotune.evolution.ablations import constrain, express, manners
 from biotune.evolution.generation import Candidate
 from biotune.evolution.individual import Genes, Individual, Manner, Origin, by_fitness
+from biotune.evolution.objectives import Objectives, selected
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import FRESH, Schedule
 from biotune.trial import WORST, Evaluation, Status
@@ -135,15 +136,41 @@ class Population:
             rank: Computes the extinction factors.
             limits: The smallest and the largest fitness that a candidate can have.
         """
-        low, high = limits
-        schedules = [self.schedule_of(member) for member in self.members]
-        guesses = [
-            high if one.is_empty else min(max(float(guess), low), high)
-            for one, guess in zip(schedules, predict(schedules), strict=True)
-        ]
+        guesses = self.predicted(predict, limits)
         ordered = sorted(zip(guesses, self.members, strict=True), key=lambda pair: (pair[0], pair[1].number))
         self.members = [member for _, member in ordered]
         for factor, member in zip(rank([guess for guess, _ in ordered]), self.members, strict=True):
+            member.extinction = factor
+
+    def predicted(self, predict: Callable[[list[Schedule]], Iterable[float]], limits: tuple[float, float]) -> list[float]:
+        """Return the predicted fitness of each member, within the limits; see `rank_anew`."""
+        low, high = limits
+        schedules = [self.schedule_of(member) for member in self.members]
+        return [
+            high if one.is_empty else min(max(float(guess), low), high)
+            for one, guess in zip(schedules, predict(schedules), strict=True)
+        ]
+
+    def rank_by_dominance(self, fitness: Sequence[float], objectives: Objectives, rank: Rank) -> None:
+        """Sort and rank the members by NSGA-II: the elites are those that it selects; empty schedules come last.
+
+        Args:
+            fitness: The fitness of each member, as the ranking knows it.
+            objectives: The costs.
+            rank: Computes the extinction factors.
+        """
+        schedules = [self.schedule_of(member) for member in self.members]
+        costs = objectives.of(schedules)
+        most = costs.max(axis=0).tolist()
+        worst = max(fitness)
+        points = [
+            (worst, *most) if schedule.is_empty else (own, *beside)
+            for own, schedule, beside in zip(fitness, schedules, costs.tolist(), strict=True)
+        ]
+        first = selected(points, len(self.elites))
+        rest = [at for at in selected(points, len(points)) if at not in set(first)]
+        self.members = [self.members[at] for at in (*first, *rest)]
+        for factor, member in zip(rank([float(place) for place in range(len(points))]), self.members, strict=True):
             member.extinction = factor
 
     def candidates(self, considered: Sequence[Individual]) -> list[Candidate]:

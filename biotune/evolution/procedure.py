@@ -12,8 +12,9 @@ from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Outcome, Steps
 from biotune.evolution.history import History
 from biotune.evolution.individual import Individual, Origin, by_fitness
+from biotune.evolution.objectives import FrontScreen, Objectives
 from biotune.evolution.population import Population
-from biotune.evolution.surrogate import most_promising
+from biotune.evolution.surrogate import Screen, Surrogate, most_promising
 from biotune.evolution.toolbox import Bred
 
 _FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer in the pool, random newcomers are evaluated
@@ -22,7 +23,14 @@ _FEWEST_IN_POOL = 3  # two parents and a prototype; with fewer in the pool, rand
 class BioTune:
     """BioTune's searcher: probes beside the elites, then children of the whole population."""
 
-    def __init__(self, settings: EvolutionConfig, toolbox: base.Toolbox, population: Population, history: History) -> None:
+    def __init__(
+        self,
+        settings: EvolutionConfig,
+        toolbox: base.Toolbox,
+        population: Population,
+        history: History,
+        objectives: Objectives | None = None,
+    ) -> None:
         """Start with a population before generation 0.
 
         Args:
@@ -30,7 +38,9 @@ class BioTune:
             toolbox: The operators, see `build_toolbox`.
             population: The population from which parents are drawn.
             history: All evaluations so far, the data of the surrogate that screens children.
+            objectives: The costs that are minimised too; None for the fitness alone.
         """
+        self._objectives = objectives
         self._settings = settings
         self._toolbox = toolbox
         self._population = population
@@ -39,11 +49,26 @@ class BioTune:
     def generation(self, fold: int, fold_changed: bool) -> Steps:
         """Return the steps of a generation, see `Searcher`."""
         surrogate = self._history.surrogate() if self._settings.ranking == "predicted" else None
-        if surrogate is not None:
+        if self._objectives is not None:
+            self._rank_by_dominance(self._objectives, surrogate)
+        elif surrogate is not None:
             self._population.rank_anew(surrogate.predict, self._toolbox.rank, self._history.limits)
         considered = yield from self._exploit(fold_changed)
         children = yield from (self._mate_sequentially() if self._settings.mating == "sequential" else self._mate_brood(fold))
         return Outcome(considered + children, self._population.elites + children)
+
+    def _rank_by_dominance(self, objectives: Objectives, surrogate: Surrogate | None) -> None:
+        population = self._population
+        if surrogate is None:
+            fitness = [member.score for member in population.members]
+        else:
+            fitness = population.predicted(surrogate.predict, self._history.limits)
+        population.rank_by_dominance(fitness, objectives, self._toolbox.rank)
+
+    def _screen(self, surrogate: Surrogate) -> Screen:
+        if self._objectives is None:
+            return surrogate
+        return FrontScreen(surrogate, self._objectives, [entry.schedule for entry in self._history.every(estimated=True)])
 
     def _exploit(self, fold_changed: bool) -> Generator[list[Individual], None, list[Individual]]:
         """Step 1: two probes of each elite along one selected block, in one batch with the elites' re-evaluation."""
@@ -79,7 +104,7 @@ class BioTune:
             drawn = [self._bred(*self._toolbox.select(ranks)) for _ in range(count * self._settings.screen)]
             schedules = [self._population.schedule(one.genes, one.manner) for one in drawn]
             known = self._history.known(None if self._settings.spread else fold)
-            chosen = most_promising(surrogate, schedules, known, count, self._settings.exploration)
+            chosen = most_promising(self._screen(surrogate), schedules, known, count, self._settings.exploration)
             children = [self._born(drawn[position]) for position in chosen]
         yield children
         return children

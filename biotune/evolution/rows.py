@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from biotune.evolution.front import Front
 from biotune.evolution.generation import Generation
-from biotune.schedule.schedule import FRESH, Schedule
+from biotune.schedule.schedule import FRESH, PROBE, Schedule
 from biotune.trial import Evaluation
 
 SUMMARY_COLUMNS = (
@@ -71,10 +72,40 @@ def genotype_columns(genes: Sequence[float], schedule: Schedule, head_start: str
     return {
         "threshold": genes[-1],
         **{f"importance_{name}": gene for name, gene in zip(schedule.names, genes, strict=False)},
+        **schedule_columns(schedule, head_start),
+    }
+
+
+def schedule_columns(schedule: Schedule, head_start: str) -> dict[str, Any]:
+    """Learning-rate weights (0 if frozen), order of unfreezing, and the start of the head; see `genotype_columns`."""
+    return {
         **{f"lr_weight_{name}": weight for name, weight in zip(schedule.names, schedule.lr_weights, strict=True)},
         "unfreezing": schedule.unfreezing,
         **({} if head_start == FRESH else {"head_start": schedule.head_start}),
     }
+
+
+def front_rows(
+    front: Front, labels: Mapping[str, str], confirmed: Callable[[str], Mapping[str, Any]] = lambda label: {}
+) -> Iterator[dict[str, Any]]:
+    """One row per member of a front, for `front.csv`, the best score first.
+
+    Args:
+        front: The front.
+        labels: By canonical key the name in the run's tables, of schedules whose number is not their name.
+        confirmed: Returns the columns of the confirmation of a name; the same ones for all names.
+    """
+    for number, member in enumerate(front.members, 1):
+        label = labels.get(member.schedule.key, str(member.number))
+        yield {
+            "number": number,
+            "schedule": label,
+            "accuracy": member.score,
+            **{name: int(cost) if cost.is_integer() else cost for name, cost in member.costs.items()},
+            "knee": member.knee,
+            **confirmed(label),
+            **schedule_columns(member.schedule, PROBE),
+        }
 
 
 def summary_row(generation: Generation) -> dict[str, Any]:

@@ -14,12 +14,24 @@ import yaml
 from biotune.config.key import keys_of, show
 from biotune.config.search import EvolutionConfig
 from biotune.errors import RunFolderError
+from biotune.evolution.front import Front
 from biotune.evolution.generation import Generation
-from biotune.evolution.rows import generation_rows, summary_row
+from biotune.evolution.rows import front_rows, generation_rows, summary_row
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import save_text
-from biotune.store.files import GENERATIONS, SCHEDULE, SEARCH, STATUS, SUMMARY, GrowingTable, write_json, write_text
+from biotune.store.files import (
+    FRONT,
+    GENERATIONS,
+    SCHEDULE,
+    SEARCH,
+    STATUS,
+    SUMMARY,
+    GrowingTable,
+    write_json,
+    write_table,
+    write_text,
+)
 from biotune.store.folders import why_not_writable
 from biotune.store.journal import Journal
 from biotune.store.lock import sole_user
@@ -108,12 +120,29 @@ class SearchFolder:
         except (KeyError, TypeError, ValueError) as error:
             raise RunFolderError(f"{self.folder}: the record of trial {record.get('trial')} is damaged ({error}).") from None
 
+    def costs_of(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """The costs in a record of what was told; empty in a search with one objective.
+
+        Raises:
+            RunFolderError: The record is damaged.
+        """
+        try:
+            return {str(name): float(cost) for name, cost in record.get("costs", {}).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise RunFolderError(f"{self.folder}: the record of trial {record.get('trial')} is damaged ({error}).") from None
+
     def close_generation(self, generation: Generation) -> None:
         """Add a generation to the tables, and write the best schedule."""
         self._candidates.extend(generation_rows(generation, self._sizes, self._head_start))
         self._generations.extend([summary_row(generation)])
+        if generation.front is not None:
+            self.write_front(generation.front)
         if generation.hall:
             self.write_best(generation.hall[0].schedule)
+
+    def write_front(self, front: Front) -> None:
+        """Write the table of the front."""
+        write_table(self.folder / FRONT, front_rows(front, {}))
 
     def write_best(self, schedule: Schedule) -> None:
         """Write the best schedule, whose learning rates are known to the training loop alone."""

@@ -19,6 +19,7 @@ from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Outcome, Steps, most_candidates
 from biotune.evolution.history import History
 from biotune.evolution.individual import Fitness, Genes, Individual, Origin, by_fitness
+from biotune.evolution.objectives import Objectives
 from biotune.evolution.operators import random_genes
 from biotune.evolution.optuna_searcher import OPTUNA, OptunaSampler
 from biotune.evolution.population import Population
@@ -183,6 +184,7 @@ def build_searcher(
     toolbox: base.Toolbox,
     population: Population,
     history: History,
+    objectives: Objectives | None = None,
 ) -> Searcher:
     """Build the searcher named `settings.algorithm`; any name that is not a baseline's gives BioTune.
 
@@ -193,6 +195,7 @@ def build_searcher(
         toolbox: BioTune's operators, on the same generator.
         population: The population with the parents and elites.
         history: All evaluations so far.
+        objectives: The costs that BioTune minimises too; None for the fitness alone.
 
     Raises:
         ConfigError: It is Optuna's, and a package is missing.
@@ -201,5 +204,5 @@ def build_searcher(
         return Proposals(settings, OptunaSampler(rng, num_genes, settings.sampler), population)
     proposer = _PROPOSERS.get(settings.algorithm)
     if proposer is None:
-        return BioTune(settings, toolbox, population, history)
+        return BioTune(settings, toolbox, population, history, objectives)
     return Proposals(settings, proposer(rng, num_genes), population)

@@ -50,6 +50,8 @@ class AskTellConfig:
     def plain(self) -> dict[str, Any]:
         """All settings that have a meaning here, by name."""
         every = {**asdict(self), **asdict(self.evolution)}
+        if not self.evolution.costs:  # folders from before there were several objectives go on
+            del every["objectives"]
         return {name: value for name, value in every.items() if name not in ("evolution", *_WITHOUT)}
 
 
@@ -79,6 +81,8 @@ def settings_of(
     if algorithm not in (choices := known["algorithm"].metadata["choices"]):
         raise ConfigError(f"algorithm={shown(algorithm)}: must be one of {', '.join(choices)}.")
     evolution = EvolutionConfig(**{**_defaults(algorithm), **_OWN_DEFAULTS, **given})
+    if isinstance(evolution.objectives, tuple):
+        evolution.objectives = list(evolution.objectives)
     config = AskTellConfig(seed, epochs, prune, head_start, evolution)
     _check(config)
     if evaluations is not None:
@@ -116,6 +120,8 @@ def _is_of_type(item: Key, value: Any) -> bool:
     kinds = typing.get_args(item.type) if union else (item.type,)
     if isinstance(value, bool):
         return bool in kinds
+    if item.type == list[str]:
+        return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
     return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
 
 

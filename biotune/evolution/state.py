@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from biotune.config.search import EvolutionConfig
+from biotune.evolution.front import front_of
 from biotune.evolution.generation import Generation, Outcome, costs, survivor_states
 from biotune.evolution.history import History, OverFolds, Predictor
 from biotune.evolution.individual import Individual, Origin
+from biotune.evolution.objectives import Objectives
 from biotune.evolution.population import Population
 from biotune.evolution.toolbox import build_toolbox
 from biotune.evolution.warm_start import warm_starts
@@ -36,11 +38,13 @@ class SearchState:
         over_folds: OverFolds,
         smoothed: bool,
         head_start: str,
+        objectives: Objectives | None = None,
     ) -> None:
         """Start before generation 0; see `evolve` for the arguments."""
         self._settings = settings
         self._num_blocks = len(blocks)
         self._smoothed = smoothed
+        self._objectives = objectives
         self.rng = np.random.default_rng(seed)
         self.toolbox = build_toolbox(settings, self.rng, len(blocks) + 1, head_start)
         self.history = History(hall_size, over_folds)
@@ -86,4 +90,5 @@ class SearchState:
             observations=list(self.history.observations),
             survivors=survivor_states(self.population.members),
             random_state=dict(self.rng.bit_generator.state),
+            front=None if self._objectives is None else front_of(self.history, self._objectives),
         )

@@ -187,13 +187,21 @@ class Surrogate:
         Returns:
             Positions, in the order of the choice.
         """
+        mean, covariance = self.posterior(schedules)
+        return lowest_bounds(mean, covariance, self.noise, count, exploration)
+
+    def posterior(self, schedules: Sequence[Schedule]) -> tuple[Floats, Floats]:
+        """Return mean (N,) and covariance (N, N), without the noise, of the scaled fitness of N schedules."""
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
             mean, covariance = self._regression.predict(inputs(schedules), return_cov=True)
         # the fitted kernel includes the white kernel, so the noise of an evaluation must be subtracted
-        covariance = covariance - self.noise * np.eye(len(schedules))
-        return lowest_bounds(mean, covariance, self.noise, count, exploration)
+        return mean, covariance - self.noise * np.eye(len(schedules))
+
+    def unscaled(self, scaled: Floats) -> Floats:
+        """Return fitness values, averaged over the folds, from scaled ones."""
+        return self.middle + self.scale * scaled
 
 
 def lowest_bounds(mean: Floats, covariance: Floats, noise: float, count: int, exploration: float) -> list[int]:
@@ -216,9 +224,14 @@ def lowest_bounds(mean: Floats, covariance: Floats, noise: float, count: int, ex
         position = int(np.argmin(np.where(open_ones, bound, np.inf)))
         chosen.append(position)
         open_ones[position] = False
-        column = covariance[:, position]
-        covariance = covariance - np.outer(column, column) / (max(column[position], 0.0) + noise + JITTER)
+        covariance = once_evaluated(covariance, noise, position)
     return chosen
+
+
+def once_evaluated(covariance: Floats, noise: float, position: int) -> Floats:
+    """Return the covariance (N, N) of predictions once the one at a position is evaluated, see `lowest_bounds`."""
+    column = covariance[:, position]
+    return covariance - np.outer(column, column) / (max(column[position], 0.0) + noise + JITTER)
 
 
 class Screen(Protocol):

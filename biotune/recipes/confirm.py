@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from statistics import fmean
 from typing import Any
@@ -12,13 +12,13 @@ from biotune.config.schema import CompareConfig, RunConfig
 from biotune.config.search import ConfirmConfig, EvolutionConfig
 from biotune.errors import SearchError
 from biotune.evolution.generation import Generation
-from biotune.evolution.history import HallEntry
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
 from biotune.fitness.choice import Choice, choose_best, choose_simplest, predict
 from biotune.fitness.fitness import fitness_by
 from biotune.fitness.racing import residual_sd, still_in
 from biotune.recipes import tables
 from biotune.recipes.baselines import Tuned, plan_trial
+from biotune.recipes.costs import write_front
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.report.statistics import spread
@@ -63,10 +63,12 @@ class Confirmed:
     Attributes:
         finalists: Those that may still be returned: the winner first, the others by their mean score.
         document: The entry of `result.json`.
+        front: The entry about the front; empty in a search with one objective.
     """
 
     finalists: tuple[Finalist, ...]
     document: dict[str, Any]
+    front: dict[str, Any] = field(default_factory=dict)
 
     @property
     def winner(self) -> Finalist:
@@ -102,8 +104,8 @@ def confirm(
     if config.confirm.top_k == 0:
         write_table(session.folder / CONFIRM, [], ["schedule", "fold", "seed", "macro_accuracy", "seconds"])
         (best,) = _as_finalists(session, {str(last.hall[0].number): (EVOLVED, Plan(last.hall[0].schedule))})
-        return Confirmed((best,), {"macro_accuracy": None})
-    finalists = finalists_of(session, config, last.hall, tuned.plans)
+        return Confirmed((best,), {"macro_accuracy": None}, write_front(session.folder, last.front, {}, {}))
+    finalists = finalists_of(session, config, last, tuned.plans)
     confirming = confirming_trials(config.evolution, config.confirm)
     results = _train(session, config, base_lr, finalists, confirming, progress)
     complete = [one for one in finalists if len(results[one.label]) == len(confirming) and _all_ok(results[one.label])]
@@ -117,17 +119,21 @@ def confirm(
         one.label: tables.finalist_entry(one.plan, one.size, base_lr, tuned.factors.get(one.label)) for one in finalists
     }
     document = {**_document(session, jury, choice, ordered[0]), "schedules": schedules, "tuning": tuned.costs}
-    return Confirmed(tuple(ordered), document)
+    labels = {one.plan.schedule.key: one.label for one in finalists if one.plan.method is None}
+    return Confirmed(tuple(ordered), document, write_front(session.folder, last.front, labels, results))
 
 
 def finalists_of(
-    session: Session, config: RunConfig | CompareConfig, hall: Sequence[HallEntry], baselines: Mapping[str, Plan]
+    session: Session, config: RunConfig | CompareConfig, last: Generation, baselines: Mapping[str, Plan]
 ) -> list[Finalist]:
-    """The baselines, then the best evolved schedules that are none of them; each training run is confirmed once."""
+    """The baselines, then the best evolved schedules and what stands out on the front; each training run is confirmed once."""
     plans = {name: (name, plan) for name, plan in baselines.items()}
     usual = {plan.schedule.key for plan in baselines.values() if plan.method is None}
-    evolved = [entry for entry in hall if entry.schedule.key not in usual][: config.confirm.top_k]
-    return _as_finalists(session, plans | {str(entry.number): (EVOLVED, Plan(entry.schedule)) for entry in evolved})
+    evolved = [entry for entry in last.hall if entry.schedule.key not in usual][: config.confirm.top_k]
+    schedules = {entry.number: entry.schedule for entry in evolved}
+    if last.front is not None:
+        schedules |= {one.number: one.schedule for one in last.front.outstanding if one.schedule.key not in usual}
+    return _as_finalists(session, plans | {str(number): (EVOLVED, Plan(one)) for number, one in schedules.items()})
 
 
 def _as_finalists(session: Session, plans: Mapping[str, tuple[str, Plan]]) -> list[Finalist]:

@@ -10,6 +10,7 @@ from biotune.config.key import show
 from biotune.config.schema import CompareConfig, RunConfig, TrainConfig, TrialsConfig, final_training
 from biotune.config.sections import AUTO
 from biotune.datasets.data import Data
+from biotune.evolution.front import most_outstanding
 from biotune.evolution.generation import most_evaluations
 from biotune.recipes.base_rate import rates_to_try
 from biotune.recipes.baselines import baseline_plans, trials_to_tune
@@ -90,10 +91,9 @@ def search_facts(session: Session, config: RunConfig) -> list[tuple[str, str]]:
     evaluations = most_evaluations(settings)
     searching = evaluations * len(config.training.seeds)
     usual = baseline_plans(session, config)
-    to_confirm = (
-        (config.confirm.top_k + len(usual)) * len(confirming_trials(settings, config.confirm)) if config.confirm.top_k else 0
-    )
-    returnable = config.confirm.top_k + len(set(usual) - set(BASELINES)) if config.confirm.retrain == "finalists" else 1
+    evolved = config.confirm.top_k + (most_outstanding(len(settings.costs)) if settings.costs else 0)
+    to_confirm = (evolved + len(usual)) * len(confirming_trials(settings, config.confirm)) if config.confirm.top_k else 0
+    returnable = evolved + len(set(usual) - set(BASELINES)) if config.confirm.retrain == "finalists" else 1
     final = (max(returnable, 1) + len(BASELINES)) * len(config.test.seeds)
     tuning = len(config.training.lr_grid) * len(config.training.seeds) if config.training.lr == AUTO else 0
     by_phase = {
@@ -104,6 +104,7 @@ def search_facts(session: Session, config: RunConfig) -> list[tuple[str, str]]:
         "final": final,
     }
     return [
+        *([("objectives", " and ".join(settings.objectives))] if settings.costs else []),
         (
             "search",
             f"at most {evaluations} evaluations: population {settings.population_size}, generations {settings.generations}, "

@@ -94,6 +94,7 @@ def run(config: RunConfig, folder: Path, progress: Progress = SILENCE, prepared:
         document = {
             "search": found.costs,
             "confirmed": confirmed.document,
+            **confirmed.front,
             **_returned(config, retrained, best, finals),
             "test": tables.spreads(beside[EVOLVED]),
             "baselines": {name: tables.spreads(beside[name]) for name in BASELINES if name in beside},

@@ -18,6 +18,7 @@ from biotune.evolution.loop import evolve
 from biotune.fitness.fitness import Economy, ScheduleFitness, stop_if_too_many_failed
 from biotune.recipes import tables
 from biotune.recipes.asynchronous import Driver
+from biotune.recipes.costs import evaluating, objectives_of
 from biotune.recipes.progress import Progress
 from biotune.recipes.session import Session
 from biotune.schedule.schedule import FRESH
@@ -54,11 +55,7 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     settings = config.evolution
     head_start = config.training.head_start if session.network.fresh_head else FRESH  # a head that is kept has its start
     at_most = most_evaluations(settings) * len(config.training.seeds)
-    finalists = max(config.confirm.top_k, 1)
-    economy = Economy(
-        config.fitness.prune, config.fitness.racing, max(settings.elites, finalists), finalists, trainings=at_most
-    )
-    fitness = fitness_of(session, config, base_lr, economy)
+    fitness = fitness_of(session, config, base_lr, _economy(config, at_most))
     summary: list[dict[str, Any]] = []
     last: Generation | None = None
     epochs = 0
@@ -99,6 +96,15 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     return Found(costs, summary, last)
 
 
+def _economy(config: RunConfig | CompareConfig, at_most: int) -> Economy:
+    """What the search saves on candidates that cannot win, among at most so many training runs."""
+    finalists = max(config.confirm.top_k, 1)
+    places = max(config.evolution.elites, finalists)
+    if config.evolution.costs:  # what is cheap may be on the front with a score that cannot win
+        return Economy(places=places, finalists=finalists, trainings=at_most)
+    return Economy(config.fitness.prune, config.fitness.racing, places, finalists, trainings=at_most)
+
+
 def _generations(
     session: Session, config: RunConfig | CompareConfig, fitness: ScheduleFitness, head_start: str
 ) -> Iterator[Generation]:
@@ -112,7 +118,9 @@ def _generations(
         search = AsynchronousSearch(settings, blocks, config.seed, hall_size, over_folds, smoothed, head_start)
         yield from Driver(search, fitness, session.executor, session.journal).generations()
         return
-    for generation in evolve(settings, blocks, fitness, config.seed, hall_size, over_folds, smoothed, head_start):
+    costs = objectives_of(session, config)
+    evaluate = fitness if costs is None else evaluating(session, config, fitness, costs)
+    for generation in evolve(settings, blocks, evaluate, config.seed, hall_size, over_folds, smoothed, head_start, costs):
         fitness.close_generation()
         yield generation
 

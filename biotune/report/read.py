@@ -100,6 +100,7 @@ class Run:
         search: The results of the search; None for a run without one.
         final: What `result.json` says about the final model; empty in folders of earlier versions.
         curves: One row per epoch of each final training run; None in folders of earlier versions.
+        front: What `result.json` says about the front of a search for trade-offs; None where there was none.
     """
 
     folder: Path
@@ -124,6 +125,7 @@ class Run:
     search: Search | None
     final: Mapping[str, Any]
     curves: pd.DataFrame | None = None
+    front: Mapping[str, Any] | None = None
 
     @property
     def method(self) -> str:
@@ -307,6 +309,7 @@ def _read(folder: Path, status: Mapping[str, Any]) -> Run:
         search=_search(folder, result, schedule, config) if is_search else None,
         final=result.get("final", {}),
         curves=_curves(folder),
+        front=result.get("front"),
     )
 
 

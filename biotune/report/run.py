@@ -45,6 +45,7 @@ def draw(run: Run) -> dict[str, Drawing]:
     """Draw all plots of a run; returns them by name."""
     from biotune.report.classes import draw_confusion
     from biotune.report.curves import draw_curves
+    from biotune.report.front import draw_fronts
     from biotune.report.plots import draw_confirmation, draw_cost, draw_fitness, draw_importance, draw_scores
     from biotune.report.reliability import draw_reliability
     from biotune.report.side_by_side import draw_side_by_side
@@ -68,5 +69,6 @@ def draw(run: Run) -> dict[str, Drawing]:
                 draw_importance(run.schedule.names, run.search),
                 draw_cost(run.trainable_share, run.search),
                 draw_confirmation(run, run.search),
+                *draw_fronts(run.front),
             ]
     return {drawing.name: drawing for drawing in drawings if drawing}

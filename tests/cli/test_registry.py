@@ -13,6 +13,7 @@ from hydra._internal.utils import get_args_parser
 from biotune.cli.commands.export import export_parser
 from biotune.cli.commands.predict import predict_parser
 from biotune.cli.commands.report import report_parser
+from biotune.cli.commands.schedules import schedules_parser
 from biotune.cli.completion.candidates import offer_for
 from biotune.cli.flags import SHORT
 from biotune.cli.registry import COMMANDS, COMPLETE_ENTRY, EVERY, FIRST_SCREEN, LISTS, SCHEMAS, WITH_FOLDER, load
@@ -62,7 +63,13 @@ def test_flags_of_commands_with_a_config_are_hydras_and_those_of_its_modes(comma
 
 
 @pytest.mark.parametrize(
-    ("command", "parser"), [("predict", predict_parser()), ("export", export_parser()), ("report", report_parser())]
+    ("command", "parser"),
+    [
+        ("predict", predict_parser()),
+        ("export", export_parser()),
+        ("report", report_parser()),
+        ("schedules", schedules_parser()),
+    ],
 )
 def test_flags_of_the_other_commands_are_those_of_their_parsers(command: str, parser: Any) -> None:
     assert set(COMMANDS[command].flags) == options_of(parser) - {"-h"}

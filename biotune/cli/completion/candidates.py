@@ -141,7 +141,7 @@ def _positional(command: str, given: Sequence[str], word: str) -> Offer:
     others = [text for index, text in enumerate(given) if text[:1] != "-" and index - 1 not in takers]
     if command == "predict":
         return Offer(paths="files" if others else "folders")
-    if command in ("report", "resume", "export"):
+    if command in ("report", "resume", "export", "schedules"):
         return Offer(paths="folders")
     words: Iterable[str] = ()
     if command == "list":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biotune.cli.terminal.view import View
+from biotune.report.costs import confirmed_text, cost_text, shown_members, volume_text
 from biotune.report.verdict import EVOLVED, about_model, predicted, verdict
 
 if TYPE_CHECKING:
@@ -26,9 +27,33 @@ def show_run(view: View, result: RunResult) -> None:
     for sentence in (verdict(confirmed, result.document.get("returned")), predicted(confirmed)):
         if sentence:
             view.line(sentence)
+    _show_front(view, result.document.get("front"))
     view.scores({EVOLVED: result.document["test"], **result.document["baselines"]}, result.document["failed"])
     _show_model(view, result.document)
     _show_advice(view, result.document["advice"])
+
+
+def _show_front(view: View, front: Mapping[str, Any] | None) -> None:
+    """Print the members of the front to look at first, and what it dominates."""
+    if front is None:
+        return
+    shown, costs = shown_members(front["members"]), front["costs"]
+    view.table(
+        f"Trade-offs: {len(shown)} of the {len(front['members'])} schedules on the front (front.csv)",
+        ["number", "schedule", "predicted", "confirmed", *costs, "knee"],
+        (
+            [
+                one["number"],
+                one["schedule"],
+                f"{100 * one['accuracy']:.1f} %",
+                confirmed_text(one),
+                *(cost_text(name, one[name]) for name in costs),
+                "knee" if one["knee"] else "",
+            ]
+            for one in shown
+        ),
+    )
+    view.line(volume_text(front))
 
 
 def show_train(view: View, result: TrainResult) -> None:

@@ -1,0 +1,59 @@
+"""The plots of a front: predicted and confirmed scores against each cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from biotune.report.costs import cost_meaning
+from biotune.report.plots import in_percent, legend_above
+from biotune.report.style import BLUE, MUTED, NARROW, VERMILION, Drawing, figure_with_axes, finish
+
+_MARGINS = {"left": 0.75, "right": 0.2, "bottom": 0.5, "top": 0.42}
+_SCALES = {"seconds": (1e3, "ms"), "memory": (1e6, "MB"), "macs": (1e6, "million"), "trainable_params": (1e3, "thousand")}
+
+
+def draw_fronts(front: Mapping[str, Any] | None) -> list[Drawing]:
+    """Draw a front, one plot per cost.
+
+    Args:
+        front: The entry of `result.json`; None draws nothing.
+    """
+    if front is None:
+        return []
+    alone = len(front["costs"]) == 1
+    return [_draw(front["members"], name, front["reference"][name] if alone else None) for name in front["costs"]]
+
+
+def _draw(members: Sequence[Mapping[str, Any]], name: str, reference: float | None) -> Drawing:
+    """Draw scores against one cost; up to the reference the dominated area is shaded, where the cost is the only one."""
+    figure, axes = figure_with_axes(NARROW, 3.3, _MARGINS)
+    factor, unit = _SCALES.get(name, (1.0, ""))
+    ordered = sorted(members, key=lambda one: (one[name], one["accuracy"]))
+    costs, scores = (np.array([one[what] for one in ordered]) for what in (name, "accuracy"))
+    confirmed = [one["confirmed_accuracy"] for one in ordered if one["confirmed_accuracy"] is not None]
+    low = min([*scores, *confirmed])
+    bottom = max(low - 0.08 * (1 - low) - 0.01, 0.0)
+    if reference is not None:
+        right = max(reference, costs[-1])
+        axes.fill_between([*costs / factor, right / factor], bottom, [*scores, scores[-1]], step="post", color=BLUE, alpha=0.12)
+        axes.set_xlim(0, right / factor * 1.02)
+    axes.plot(costs / factor, scores, "o", color=BLUE, markersize=4.5, label="predicted")
+    for one in ordered:
+        if one["confirmed_accuracy"] is not None:
+            place, error = one[name] / factor, one["confirmed_se"] or 0.0
+            axes.errorbar([place], [one["confirmed_accuracy"]], yerr=[error], fmt="D", color=VERMILION, markersize=4, capsize=2)
+    if confirmed:
+        axes.plot([], [], "D", color=VERMILION, markersize=4, label="confirmed")
+    for one in (one for one in ordered if one["knee"]):
+        axes.plot([one[name] / factor], [one["accuracy"]], "o", mfc="none", color=MUTED, markersize=11, label="knee")
+    axes.set_ylim(bottom, None)
+    axes.set_xlabel(f"{cost_meaning(name)}{f', {unit}' if unit else ''}")
+    axes.set_ylabel("validation macro accuracy (%)")
+    axes.grid()
+    in_percent(axes, "y")
+    legend_above(axes)
+    said = f"Validation accuracy against {cost_meaning(name)} of {len(members)} schedules of the front"
+    return finish(figure, f"front-{name.replace('_', '-')}", said)
