@@ -14,6 +14,7 @@ from biotune.config.search import EvolutionConfig
 from biotune.evolution.generation import Generation, OpenGeneration, Outcome, Steps
 from biotune.evolution.history import History, OverFolds
 from biotune.evolution.individual import Individual
+from biotune.evolution.prior import Source
 from biotune.evolution.searchers import build_searcher
 from biotune.evolution.state import SearchState
 from biotune.schedule.block import Block
@@ -47,6 +48,7 @@ def evolve(
     over_folds: OverFolds = statistics.fmean,
     smoothed: bool = False,
     head_start: str = FRESH,
+    sources: Sequence[Source] = (),
 ) -> Iterator[Generation]:
     """Run the search and yield generations 0 to G.
 
@@ -60,11 +62,12 @@ def evolve(
             published procedure takes the best (`min`).
         smoothed: Rank the hall of fame by a regression over all evaluations instead.
         head_start: Where heads start from: fresh, probe, or either, as the search finds (evolved).
+        sources: Earlier searches and schedules, matched to `blocks`: first candidates, and the prior of the surrogate.
 
     Yields:
         Each finished generation.
     """
-    search = GenerationalSearch(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
+    search = GenerationalSearch(settings, blocks, seed, hall_size, over_folds, smoothed, head_start, sources)
     while not search.over:
         batch = search.ask()
         generation = search.tell(evaluate(batch.schedules, batch.folds))
@@ -87,6 +90,7 @@ class GenerationalSearch:
         over_folds: OverFolds = statistics.fmean,
         smoothed: bool = False,
         head_start: str = FRESH,
+        sources: Sequence[Source] = (),
     ) -> None:
         """Start before generation 0; see `evolve` for the arguments.
 
@@ -96,7 +100,7 @@ class GenerationalSearch:
         if settings.mating == "asynchronous":
             raise ValueError("GenerationalSearch: evolution.mating=asynchronous has no batches. Use AsynchronousSearch.")
         self._settings = settings
-        self._state = state = SearchState(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
+        self._state = state = SearchState(settings, blocks, seed, hall_size, over_folds, smoothed, head_start, sources)
         self._searcher = build_searcher(settings, state.rng, len(blocks) + 1, state.toolbox, state.population, state.history)
         self._open = OpenGeneration(0, 0, self._initial())
         self._batch: Batch | None = None
