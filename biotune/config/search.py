@@ -52,6 +52,12 @@ class EvolutionConfig:
         "Warm start: put full fine-tuning, layer-wise decay, gradual unfreezing and linear probing, each at several learning "
         "rates, among the random individuals of generation 0.",
     )
+    warm_start: list[str] = key(
+        [],
+        "Folders of earlier searches, also unfinished ones, of other data or of other networks, and schedule files: their best "
+        "schedules are among the first candidates, and the searches' evaluations are a prior of the surrogate as far as they "
+        "fit; [] for none.",
+    )
     surrogate: str = key(
         "none",
         "Regression over all evaluations so far that screens children: a Gaussian process (gp), or none.",

@@ -15,8 +15,10 @@ from biotune.evolution.asked import Trial
 from biotune.evolution.asynchronous import AsynchronousSearch
 from biotune.evolution.generation import most_evaluations
 from biotune.evolution.loop import GenerationalSearch
+from biotune.evolution.prior import Source
 from biotune.evolution.search_folder import SearchFolder
 from biotune.evolution.settings import AskTellConfig, settings_of
+from biotune.evolution.sources import read_sources, sources_in
 from biotune.evolution.trials import AsynchronousTrials, BatchedTrials, Trials
 from biotune.fitness.fitness import Economy, ScheduleFitness
 from biotune.schedule.block import Block
@@ -88,7 +90,8 @@ class Search:
             folder: Keeps the search: what was asked and told, its tables and its best schedule. A search that is begun again
                 with the same folder and settings goes on, and asks first for the trials that were not told.
             **settings: Keys of `evolution` by name, such as `folds`, `unfreezing`, `mating` and `algorithm`. With `folds=n`
-                trials take n folds in turn; `unfreezing="evolved"` is for loops that call `Schedule.unfreeze`.
+                trials take n folds in turn; `unfreezing="evolved"` is for loops that call `Schedule.unfreeze`;
+                `warm_start=[…]` names folders of earlier searches or runs, and schedule files.
 
         Raises:
             ConfigError: A setting is unknown or out of bounds, or the blocks are none.
@@ -97,7 +100,8 @@ class Search:
         self._blocks = _checked(blocks)
         config = settings_of(evaluations, seed, epochs, prune, head_start, settings)
         self._evaluations, self._epochs = most_evaluations(config.evolution), epochs
-        self._trials = _trials_of(config, self._blocks)
+        paths = config.evolution.warm_start
+        sources = read_sources(paths, self._blocks, "warm_start") if paths and folder is None else []
         self._number = 0
         self._waiting: deque[Trial] = deque()  # drawn, to be given by `ask`
         self._out: dict[int, tuple[Trial, RunTrial]] = {}  # those that are not told yet
@@ -105,9 +109,13 @@ class Search:
         self._given: dict[int, float] = {}  # when `ask` gave those that are out
         self._ended = self._closed = False
         self._folder: SearchFolder | None = None
-        if folder is not None:
+        if folder is None:
+            self._trials = _trials_of(config, self._blocks, sources)
+        else:
             self._folder = SearchFolder(Path(folder), config.plain, self._blocks)
             try:
+                sources = sources_in(self._folder.folder, paths, self._blocks, "warm_start")
+                self._trials = _trials_of(config, self._blocks, sources)
                 self._replay(self._folder)
                 self._finish()
             except BaseException:
@@ -325,12 +333,12 @@ def _checked(blocks: Sequence[Block]) -> tuple[Block, ...]:
     return own
 
 
-def _trials_of(config: AskTellConfig, blocks: tuple[Block, ...]) -> Trials:
+def _trials_of(config: AskTellConfig, blocks: tuple[Block, ...], sources: Sequence[Source]) -> Trials:
     """The trials of a search with the run's own fitness, one training seed and scores of any size."""
     evolution = config.evolution
     economy = Economy(config.prune, finalists=_FINALISTS, trainings=most_evaluations(evolution), bounded=False)
     fitness = ScheduleFitness(None, (_SEED,), config.epochs, 1.0, "", economy)
-    how: dict[str, Any] = {"smoothed": True, "head_start": config.head_start}
+    how: dict[str, Any] = {"smoothed": True, "head_start": config.head_start, "sources": sources}
     if evolution.mating == "asynchronous":
         return AsynchronousTrials(AsynchronousSearch(evolution, blocks, config.seed, **how), fitness)
     return BatchedTrials(GenerationalSearch(evolution, blocks, config.seed, **how), fitness)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -50,7 +51,9 @@ class AskTellConfig:
     def plain(self) -> dict[str, Any]:
         """All settings that have a meaning here, by name."""
         every = {**asdict(self), **asdict(self.evolution)}
-        return {name: value for name, value in every.items() if name not in ("evolution", *_WITHOUT)}
+        # folders of earlier versions have no warm_start
+        without = {"evolution", *_WITHOUT, *(() if self.evolution.warm_start else ("warm_start",))}
+        return {name: value for name, value in every.items() if name not in without}
 
 
 def settings_of(
@@ -78,6 +81,8 @@ def settings_of(
     algorithm = given.get("algorithm", "biotune")
     if algorithm not in (choices := known["algorithm"].metadata["choices"]):
         raise ConfigError(f"algorithm={shown(algorithm)}: must be one of {', '.join(choices)}.")
+    if isinstance(sources := given.get("warm_start"), list | tuple):
+        given = {**given, "warm_start": [os.fspath(one) if isinstance(one, os.PathLike) else one for one in sources]}
     evolution = EvolutionConfig(**{**_defaults(algorithm), **_OWN_DEFAULTS, **given})
     config = AskTellConfig(seed, epochs, prune, head_start, evolution)
     _check(config)
@@ -114,6 +119,8 @@ def _is_of_type(item: Key, value: Any) -> bool:
     """Whether a value is of the type of its key; Hydra's schema sees to it on the command line."""
     union = isinstance(item.type, types.UnionType)
     kinds = typing.get_args(item.type) if union else (item.type,)
+    if item.type == list[str]:
+        return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
     if isinstance(value, bool):
         return bool in kinds
     return isinstance(value, kinds) or (float in kinds and isinstance(value, int))

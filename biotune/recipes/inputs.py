@@ -28,6 +28,7 @@ from biotune.config.sections import AUTO, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError, did_you_mean, one_line, shown
+from biotune.evolution.sources import read_sources
 from biotune.executors.registry import check_installed
 from biotune.recipes.progress import Progress
 from biotune.recipes.sharing import check_strategy_for_views, check_views, remarks_on_sharing
@@ -90,6 +91,7 @@ class Prepared:
                     meant = did_you_mean(name, STRATEGIES)
                     raise ConfigError(f"confirm.baselines: {name} is no strategy.{meant} Known: {', '.join(STRATEGIES)}.")
                 plans(StrategyConfig(name), network.blocks, network.fresh_head)
+            read_sources(config.evolution.warm_start, network.blocks)
         if isinstance(config, EvaluateConfig):
             read_genotypes(config.genotypes, network.blocks)
         self._checked = config, inputs

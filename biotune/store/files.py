@@ -37,6 +37,7 @@ TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 LOCK = ".lock"
 SEARCH = "search.yaml"  # the settings of a search that a program asks and tells
+WARM_START = "warm_start.json"  # the earlier searches that a search starts from, matched to its blocks
 CONFIG = ".hydra/config.yaml"
 HYDRA = ".hydra/hydra.yaml"
 OVERRIDES = ".hydra/overrides.yaml"
