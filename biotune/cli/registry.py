@@ -9,7 +9,7 @@ from typing import Any
 
 from biotune.cli.flags import COMPOSING, CONFIG_DIR, HELP, MULTIRUN, OF_MODE, Flag
 from biotune.cli.terminal.output_mode import OutputMode
-from biotune.config.schema import BlocksConfig, CompareConfig, DataConfig, EvaluateConfig, RunConfig, TrainConfig
+from biotune.config.schema import BlocksConfig, CompareConfig, DataConfig, EvaluateConfig, RunConfig, SuggestConfig, TrainConfig
 from biotune.store.files import EXPORTED_MODEL
 
 LOUDNESS = (OutputMode.QUIET, OutputMode.VERBOSE)
@@ -88,6 +88,13 @@ _ROWS = (
         meaning="fitness of given genotypes, no search: genotypes=FILE.csv",
         schema=EvaluateConfig,
         job="biotune.recipes.evaluate:evaluate",
+        **_TRAINS,
+    ),
+    Command(
+        name="suggest",
+        meaning="a schedule with its reasons, from earlier runs and gradients",
+        schema=SuggestConfig,
+        job="biotune.recipes.suggest:suggest",
         **_TRAINS,
     ),
     Command(
@@ -210,7 +217,6 @@ FIRST_SCREEN = f"""\
 biotune finds which layers of an image classifier to fine-tune, and how fast.
   biotune run                                    a demo on bundled digits
   biotune run dataset=folder dataset.root=IMAGES backbone=resnet50
-  biotune run -m dataset=digits,cub seed=1,2     one run per combination
 
 Commands:
 {chr(10).join(f"  {name:<10}  {row.meaning}" for name, row in COMMANDS.items())}

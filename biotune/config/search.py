@@ -171,6 +171,18 @@ class ConfirmConfig:
         return _settled("confirm.splits", self.splits)
 
 
+@dataclass
+class SuggestionConfig:
+    """The suggestion of a schedule without a search."""
+
+    runs: list[str] = key(
+        [],
+        "Folders of earlier searches, and schedule files, whose schedules count, the more the more alike network and number of "
+        "training images are; [] for none.",
+    )
+    batches: int = key(8, "The most mini-batches on which relative gradients are measured.", ge=1)
+
+
 def _settled(path: str, value: int | str) -> int:
     """The value of a key as a number, unless it is still to be computed from the data."""
     if value == AUTO:

@@ -19,6 +19,7 @@ from biotune.config.schema import (
     CompareConfig,
     EvaluateConfig,
     RunConfig,
+    SuggestConfig,
     TrainConfig,
     TrialsConfig,
     final_training,
@@ -92,6 +93,8 @@ class Prepared:
                     raise ConfigError(f"confirm.baselines: {name} is no strategy.{meant} Known: {', '.join(STRATEGIES)}.")
                 plans(StrategyConfig(name), network.blocks, network.fresh_head)
             read_sources(config.evolution.warm_start, network.blocks)
+        if isinstance(config, SuggestConfig):
+            read_sources(config.suggest.runs, network.blocks, "suggest.runs")
         if isinstance(config, EvaluateConfig):
             read_genotypes(config.genotypes, network.blocks)
         self._checked = config, inputs
