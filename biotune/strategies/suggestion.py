@@ -37,7 +37,7 @@ class Earlier:
     images: int | None
 
     def weight(self, images: int) -> float:
-        """How much it counts with so many training images, in (0, 1]: less for another network, and the more the sizes differ."""
+        """How much it counts with so many training images, in (0, 1]: less for another network, and for another number."""
         size = UNKNOWN_SIZE if not self.images else min(self.images, images) / max(self.images, images)
         return size * (1.0 if self.same_network else OTHER_NETWORK)
 
@@ -168,4 +168,7 @@ def _certainty(advice: Sequence[Advice], earlier: Sequence[Earlier], gradients: 
     factors = [one.factor for one in advice if one.factor is not None]
     scatter = f"scatter by a factor of {max(factors):.1f} at most" if factors else "come from one vote each"
     known = "1 earlier schedule" if len(earlier) == 1 else f"{len(earlier)} earlier schedules"
-    return f"From {known}, nothing was trained: votes are divided on {split} of {len(advice)} blocks, and learning rates {scatter}."
+    return (
+        f"From {known}, nothing was trained: votes are divided on {split} of {len(advice)} blocks, and learning rates "
+        f"{scatter}."
+    )
