@@ -164,8 +164,8 @@ def _evaluations(file: Path, blocks: Sequence[Block], said: str) -> tuple[tuple[
             if row["status"] not in _TRAINED:
                 continue
             rates = tuple(float(row[name]) for name in weights)
-            manner = {"unfreezing": row.get("unfreezing") or TOGETHER, "head_start": row.get("head_start") or FRESH}
-            schedule = transferred(Schedule(own, rates, **manner), blocks)
+            order, start = row.get("unfreezing") or TOGETHER, row.get("head_start") or FRESH
+            schedule = transferred(Schedule(own, rates, unfreezing=order, head_start=start), blocks)
             fold, fitness = int(row["fold"]), float(row["fitness"])
             if not math.isfinite(fitness):
                 raise ValueError("fitness is no finite number")

@@ -103,7 +103,7 @@ def _document(found: Suggestion, base_lr: float, gradients: list[float]) -> dict
                 "lr": one.weight * base_lr,
                 "share": one.share,
                 "factor": one.factor,
-                "relative_gradient": gradient,
+                "relative_gradient": float(f"{gradient:.3g}"),
                 "reason": one.reason,
             }
             for name, one, gradient in zip(found.schedule.names, found.advice, gradients, strict=True)

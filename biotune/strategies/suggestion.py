@@ -136,7 +136,7 @@ def _advised(
     rate = 0.0
     if given and (head or share >= 0.5):
         mean = sum(weight * math.log(one) for weight, one in given) / sum(weight for weight, _ in given)
-        rate = math.exp(mean)
+        rate = float(f"{math.exp(mean):.3g}")  # more digits would say nothing
         if len(given) > 1:
             variance = sum(weight * (math.log(one) - mean) ** 2 for weight, one in given) / sum(weight for weight, _ in given)
             factor = math.exp(math.sqrt(variance))

@@ -87,7 +87,7 @@ def test_help_as_json_holds_types_bounds_choices_and_commands(biotune: Callable[
     assert key["key"] == "training.lr"
     assert key["default"] == 0.001
     assert key["bounds"] == {"gt": 0, "le": 100}
-    assert key["commands"] == ["run", "train", "compare", "evaluate"]
+    assert key["commands"] == ["run", "train", "compare", "evaluate", "suggest"]
     assert {"config": "training=sgd", "value": 0.01} in key["set_by"]
     every = json.loads(biotune("help", "--json").out)["keys"]
     assert {item["key"] for item in every} == {item.path for schema in SCHEMAS.values() for item in keys_of(schema)}
