@@ -28,30 +28,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="seeds of splits and training runs")
-    parser.add_argument("--tune", action="store_true", help="choose each strategy's base learning rate on validation data")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "measure_suggest", help="folder of the comparisons")
     parser.add_argument("--docs", type=Path, nargs="?", const=DOCS / "evidence" / "warm-start.md", help="page to write into")
     given = parser.parse_args()
     found: dict[str, dict[int, dict[str, float]]] = {task: {} for task in given.tasks}
     for seed in given.seeds:
         for task in given.tasks:
-            found[task][seed] = compared(task, seed, given.tune, given.out.absolute())
+            found[task][seed] = compared(task, seed, given.out.absolute())
     text = table(found)
     print(text)
     if given.docs is not None:
-        option = " --tune" if given.tune else ""
-        end = "<!-- end of suggestions, tuned -->" if given.tune else "<!-- end of suggestions -->"
-        write_between_marks(given.docs, text, f"<!-- measured by scripts/measure_suggest.py{option} -->", end)
+        write_between_marks(given.docs, text, "<!-- measured by scripts/measure_suggest.py -->", "<!-- end of suggestions -->")
 
 
-def compared(task: str, seed: int, tune: bool, out: Path) -> dict[str, float]:
+def compared(task: str, seed: int, out: Path) -> dict[str, float]:
     """The test score of each strategy on one split.
 
     Raises:
         SystemExit: A command has failed.
     """
     place = out / task / f"seed-{seed}"
-    folder = place / ("tuned" if tune else "as_it_is")
+    folder = place / "compared"
     shared = [f"experiment=panel_{task}", "executor=in_process"]
     suggestion = place / "suggestion"
     if not (suggestion / "result.json").is_file():
@@ -61,7 +58,8 @@ def compared(task: str, seed: int, tune: bool, out: Path) -> dict[str, float]:
         f"strategies=[{','.join(STRATEGIES)}]",
         f"schedule={suggestion / 'suggestion.yaml'}",
         f"test.seeds=[{seed}]",
-        f"compare.tune_lr={str(tune).lower()}",
+        "compare.tune_lr=false",
+        "training.head_start=probe",  # as the suggestion has it: a new head has hardly learned at the base learning rate
     ]
     refuse_others(folder, own)
     if not (folder / "result.json").is_file():

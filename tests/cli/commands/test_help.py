@@ -30,7 +30,7 @@ def test_a_key_is_described_with_all_that_holds_for_it(biotune: Callable[..., An
         "validation score, in a search with full fine-tuning.",
         "  default   0.001",
         "  bounds    greater than 0, at most 100",
-        "  commands  biotune run, biotune train, biotune compare, biotune evaluate",
+        "  commands  biotune run, biotune train, biotune compare, biotune evaluate, biotune suggest",
         "  set by    training=sgd: 0.01",
     ]
     assert biotune("help", "training.lr=0.1").out == said.out
