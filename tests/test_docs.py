@@ -45,6 +45,7 @@ TINY = {
     "train": [*SMALL, "test.seeds=[1]"],
     "compare": [*SMALL, *SEARCH, "strategies=[full,surgical]", "compare.tune_lr=false"],
     "evaluate": [*SMALL, "training.seeds=[1]", "evolution.folds=1"],
+    "suggest": ["executor=in_process"],
 }
 LONG = ("run", "train", "compare")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from biotune.cli.flags import COMPOSING, CONFIG_DIR, HELP, MULTIRUN, OF_MODE, Flag
 from biotune.cli.terminal.output_mode import OutputMode
-from biotune.config.schema import BlocksConfig, CompareConfig, DataConfig, EvaluateConfig, RunConfig, TrainConfig
+from biotune.config.schema import BlocksConfig, CompareConfig, DataConfig, EvaluateConfig, RunConfig, SuggestConfig, TrainConfig
 from biotune.store.files import EXPORTED_MODEL
 
 LOUDNESS = (OutputMode.QUIET, OutputMode.VERBOSE)
@@ -88,6 +88,13 @@ _ROWS = (
         meaning="fitness of given genotypes, no search: genotypes=FILE.csv",
         schema=EvaluateConfig,
         job="biotune.recipes.evaluate:evaluate",
+        **_TRAINS,
+    ),
+    Command(
+        name="suggest",
+        meaning="a schedule with its reasons, from earlier runs and gradients",
+        schema=SuggestConfig,
+        job="biotune.recipes.suggest:suggest",
         **_TRAINS,
     ),
     Command(

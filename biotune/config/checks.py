@@ -142,6 +142,8 @@ def _disagreements(config: Section) -> Iterator[str]:
         yield f"training.lr={AUTO}: 'biotune compare' chooses learning rates by compare.lr_factors; give a number."
     if training is not None and training.lr == AUTO and hasattr(config, "genotypes"):
         yield f"training.lr={AUTO}: 'biotune evaluate' needs a number, so that genotypes always mean the same learning rates."
+    if training is not None and training.lr == AUTO and hasattr(config, "suggest"):
+        yield f"training.lr={AUTO}: 'biotune suggest' trains nothing that could be compared; give a number."
     yield from _head_that_disagrees(config)
     yield from _final_model_that_disagrees(config)
     yield from _course_that_disagrees(config)
@@ -257,7 +259,7 @@ def _head_that_disagrees(config: Section) -> Iterator[str]:
         return
     evolution = getattr(config, "evolution", None)
     if hasattr(config, "genotypes") or evolution is None:
-        command = "train" if evolution is None else "evaluate"
+        command = "suggest" if hasattr(config, "suggest") else "train" if evolution is None else "evaluate"
         yield f"{said}: 'biotune {command}' makes no search that could find the start; give fresh or probe."
     elif evolution.algorithm not in ("biotune", MISSING):
         yield f"{said}: needs evolution=biotune, not {evolution.algorithm}; give fresh or probe."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from biotune.config.key import MISSING, key
-from biotune.config.search import ConfirmConfig, EvolutionConfig, FitnessConfig, SearchFitnessConfig
+from biotune.config.search import ConfirmConfig, EvolutionConfig, FitnessConfig, SearchFitnessConfig, SuggestionConfig
 from biotune.config.sections import (
     BackboneConfig,
     ComparisonConfig,
@@ -93,6 +93,13 @@ class EvaluateConfig(TrialsConfig):
     genotypes: str = key(MISSING, "CSV file of genotypes: one column per block, and threshold.", path="files")
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
+
+
+@dataclass
+class SuggestConfig(TrialsConfig):
+    """Keys of `biotune suggest`."""
+
+    suggest: SuggestionConfig = field(default_factory=SuggestionConfig)
 
 
 @dataclass

@@ -58,6 +58,12 @@ class EvolutionConfig:
         "Warm start: put full fine-tuning, layer-wise decay, gradual unfreezing and linear probing, each at several learning "
         "rates, among the random individuals of generation 0.",
     )
+    warm_start: list[str] = key(
+        [],
+        "Folders of earlier searches, also unfinished ones, of other data or of other networks, and schedule files: their best "
+        "schedules are among the first candidates, and the searches' evaluations are a prior of the surrogate as far as they "
+        "fit; [] for none.",
+    )
     surrogate: str = key(
         "none",
         "Regression over all evaluations so far that screens children: a Gaussian process (gp), or none.",
@@ -182,6 +188,18 @@ class ConfirmConfig:
             ConfigError: It is auto and has not been computed from the data yet.
         """
         return _settled("confirm.splits", self.splits)
+
+
+@dataclass
+class SuggestionConfig:
+    """The suggestion of a schedule without a search."""
+
+    runs: list[str] = key(
+        [],
+        "Folders of earlier searches, and schedule files, whose schedules count, the more the more alike network and number of "
+        "training images are; [] for none.",
+    )
+    batches: int = key(8, "The most mini-batches on which relative gradients are measured.", ge=1)
 
 
 def _settled(path: str, value: int | str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from biotune.config.key import keys_of
-from biotune.config.schema import BlocksConfig, EvaluateConfig, Section, TrainConfig
+from biotune.config.schema import BlocksConfig, EvaluateConfig, Section, SuggestConfig, TrainConfig
 from biotune.config.sections import AUTO
 
 _SEARCHLESS = "makes no search"
@@ -61,6 +61,11 @@ UNUSED: dict[type, tuple[Unused, ...]] = {
             f"trains with test.seeds unless it has something to choose (training.lr={AUTO} or strategy=surgical)",
             _nothing_is_chosen,
         ),
+    ),
+    SuggestConfig: (
+        Unused(("training.",), "trains nothing", but=("training.lr", "training.batch_size", "training.class_weights")),
+        Unused(("features.",), "trains nothing"),
+        Unused(("executor.",), "runs in one process", but=("executor.threads",)),
     ),
     BlocksConfig: (Unused(("backbone.weights", "backbone.head"), "counts parameters without loading any"),),
 }

@@ -13,23 +13,17 @@ from typing import Any, Self
 from biotune.config.search import SECONDS
 from biotune.errors import ConfigError, RunFolderError, SearchError, one_line, shown
 from biotune.evolution.asked import Trial
-from biotune.evolution.asynchronous import AsynchronousSearch
 from biotune.evolution.front import Member, front_among, front_of
 from biotune.evolution.generation import most_evaluations
-from biotune.evolution.loop import GenerationalSearch
-from biotune.evolution.objectives import Objectives
 from biotune.evolution.search_folder import SearchFolder
-from biotune.evolution.settings import AskTellConfig, settings_of
+from biotune.evolution.settings import settings_of
+from biotune.evolution.sources import read_sources, sources_in
 from biotune.evolution.told import Cost, by_share, objectives_of, told_costs
-from biotune.evolution.trials import AsynchronousTrials, BatchedTrials, Trials
-from biotune.fitness.fitness import Economy, ScheduleFitness
+from biotune.evolution.trials import trials_of
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 from biotune.trial import Status, TrialResult
 from biotune.trial import Trial as RunTrial
-
-_FINALISTS = 3  # of the best schedules whose trials pruning lets end, as `confirm.top_k`
-_SEED = 0  # of every trial in the search's own terms: the training loop sets its own
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,8 @@ class Search:
             **settings: Keys of `evolution` by name, such as `folds`, `unfreezing`, `mating` and `algorithm`. With `folds=n`
                 trials take n folds in turn; `unfreezing="evolved"` is for loops that call `Schedule.unfreeze`.
                 With `objectives=["accuracy", "trainable_params"]` it looks for trade-offs between score and cost, see `front`
-                and `tell`; no trial should stop then.
+                and `tell`; no trial should stop then. `warm_start=[…]` names folders of earlier searches or runs, and schedule
+                files.
 
         Raises:
             ConfigError: A setting is unknown or out of bounds, or the blocks are none.
@@ -108,7 +103,8 @@ class Search:
         config = settings_of(evaluations, seed, epochs, prune, head_start, settings)
         self._evaluations, self._epochs = most_evaluations(config.evolution), epochs
         self._objectives = objectives_of(config.evolution.costs, self._blocks)
-        self._trials = _trials_of(config, self._blocks, self._objectives)
+        paths = config.evolution.warm_start
+        sources = read_sources(paths, self._blocks, "warm_start") if paths and folder is None else []
         self._number = 0
         self._waiting: deque[Trial] = deque()  # drawn, to be given by `ask`
         self._out: dict[int, tuple[Trial, RunTrial]] = {}  # those that are not told yet
@@ -116,9 +112,13 @@ class Search:
         self._given: dict[int, float] = {}  # when `ask` gave those that are out
         self._ended = self._closed = False
         self._folder: SearchFolder | None = None
-        if folder is not None:
+        if folder is None:
+            self._trials = trials_of(config, self._blocks, sources, self._objectives)
+        else:
             self._folder = SearchFolder(Path(folder), config.plain, self._blocks)
             try:
+                sources = sources_in(self._folder.folder, paths, self._blocks, "warm_start")
+                self._trials = trials_of(config, self._blocks, sources, self._objectives)
                 self._replay(self._folder)
                 self._finish()
             except BaseException:
@@ -372,18 +372,6 @@ def checked_blocks(blocks: Sequence[Block]) -> tuple[Block, ...]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"blocks: {twice[0]} is the name of two blocks; names must differ.")
     return own
-
-
-def _trials_of(config: AskTellConfig, blocks: tuple[Block, ...], objectives: Objectives | None) -> Trials:
-    """The trials of a search with the run's own fitness, one training seed and scores of any size."""
-    evolution = config.evolution
-    prune = config.prune if objectives is None else "none"  # it compares scores alone
-    economy = Economy(prune, finalists=_FINALISTS, trainings=most_evaluations(evolution), bounded=False)
-    fitness = ScheduleFitness(None, (_SEED,), config.epochs, 1.0, "", economy)
-    how: dict[str, Any] = {"smoothed": True, "head_start": config.head_start}
-    if evolution.mating == "asynchronous":
-        return AsynchronousTrials(AsynchronousSearch(evolution, blocks, config.seed, **how), fitness)
-    return BatchedTrials(GenerationalSearch(evolution, blocks, config.seed, **how, objectives=objectives), fitness)
 
 
 def _asked(trial: Trial) -> dict[str, Any]:

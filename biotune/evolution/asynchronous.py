@@ -16,6 +16,7 @@ from biotune.evolution.believer import Believer
 from biotune.evolution.generation import Generation, Outcome, most_evaluations
 from biotune.evolution.history import History, OverFolds
 from biotune.evolution.individual import Individual
+from biotune.evolution.prior import Source
 from biotune.evolution.state import SearchState
 from biotune.evolution.surrogate import FEWEST, most_promising
 from biotune.schedule.block import Block
@@ -61,10 +62,11 @@ class AsynchronousSearch:
         over_folds: OverFolds = statistics.fmean,
         smoothed: bool = False,
         head_start: str = FRESH,
+        sources: Sequence[Source] = (),
     ) -> None:
         """Start before generation 0; see `evolve` for the arguments."""
         self._settings = settings
-        self._state = SearchState(settings, blocks, seed, hall_size, over_folds, smoothed, head_start)
+        self._state = SearchState(settings, blocks, seed, hall_size, over_folds, smoothed, head_start, sources)
         self._total = most_evaluations(settings)
         self._initial = deque(self._state.initial())
         # children need parents that are known; half of the initial individuals, so that slow ones are not waited for
@@ -158,7 +160,8 @@ class AsynchronousSearch:
             self._learn()
         elif (self._settings.screen > 1 or self._settings.ranking == "predicted") and len(observations) >= FEWEST:
             in_flight = [one.schedule for one in self._out.values() if not one.schedule.is_empty]
-            self._believer, self._learnt, fitted = Believer(observations, in_flight), len(observations), True
+            self._believer = Believer(observations, in_flight, self._state.history.prior)
+            self._learnt, fitted = len(observations), True
         if fitted or not self._ranked or self._believer is None:
             self._rank([*self._survivors, *self._taken])
             self._ranked = True

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biotune.evolution.surrogate import JITTER, LARGEST, Floats, Observation, Surrogate, inputs, lowest_bounds, subset
+from biotune.evolution.surrogate import (
+    JITTER,
+    LARGEST,
+    Floats,
+    MeanFunction,
+    Observation,
+    Surrogate,
+    inputs,
+    lowest_bounds,
+    subset,
+)
 from biotune.schedule.schedule import Schedule
 
 FITTED = 200  # evaluations to which the hyperparameters are fitted; predictions rest on twice as many
@@ -25,16 +35,19 @@ class Believer:
     result that is taken in leaves it as it is, and a new schedule adds a row. The means rest on the evaluations alone.
     """
 
-    def __init__(self, observations: Sequence[Observation], in_flight: Sequence[Schedule]) -> None:
+    def __init__(
+        self, observations: Sequence[Observation], in_flight: Sequence[Schedule], prior: MeanFunction | None = None
+    ) -> None:
         """Fit the hyperparameters.
 
         Args:
             observations: All evaluations so far, at least `FEWEST`.
             in_flight: The schedules that are being evaluated.
+            prior: The mean function, see `Surrogate`.
         """
         used = subset(observations, LARGEST)
         self._fitted = len(observations)
-        self._surrogate = Surrogate(used, FITTED)
+        self._surrogate = Surrogate(used, FITTED, prior)
         self._noise = self._surrogate.noise + JITTER
         self._points = np.empty((0, 0))
         self._values: list[float] = []
@@ -62,7 +75,8 @@ class Believer:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
-            return self._surrogate.middle + self._surrogate.scale * self._mean(inputs(schedules))
+            mean = self._surrogate.middle + self._surrogate.scale * self._mean(inputs(schedules))
+        return mean + self._surrogate.offset(schedules)
 
     def most_promising(self, schedules: Sequence[Schedule], count: int, exploration: float) -> list[int]:
         """Select schedules to evaluate beside those in flight, see `Surrogate.most_promising`."""
@@ -73,7 +87,8 @@ class Believer:
         with threadpool_limits(1):
             explained = solve_triangular(self._factor, self._between(self._all, points), lower=True, check_finite=False)
             covariance = self._between(points, points) - explained.T @ explained
-            return lowest_bounds(self._mean(points), covariance, self._surrogate.noise, count, exploration)
+            mean = self._mean(points) + self._surrogate.offset(schedules) / self._surrogate.scale
+            return lowest_bounds(mean, covariance, self._surrogate.noise, count, exploration)
 
     def _between(self, points: Floats, others: Floats) -> Floats:
         return self._surrogate.covariance(points, others)
@@ -88,10 +103,14 @@ class Believer:
         from threadpoolctl import threadpool_limits
 
         known = self._surrogate
-        more = inputs([one.schedule for one in observations])
+        schedules = [one.schedule for one in observations]
+        more = inputs(schedules)
         self._points = np.vstack([self._points, more]) if len(self._values) else more
         # a fold that was never fitted is taken for one of middling difficulty
-        self._values += [(one.fitness - known.fold_means.get(one.fold, known.middle)) / known.scale for one in observations]
+        self._values += [
+            (one.fitness - offset - known.fold_means.get(one.fold, known.middle)) / known.scale
+            for one, offset in zip(observations, known.offset(schedules).tolist(), strict=True)
+        ]
         with threadpool_limits(1):  # one thread, so that numbers do not depend on the cores
             covariance = self._between(self._points, self._points) + self._noise * np.eye(len(self._points))
             self._means_factor: Floats = cholesky(covariance, lower=True, check_finite=False)

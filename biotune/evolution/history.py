@@ -10,7 +10,7 @@ import numpy as np
 from deap import tools
 
 from biotune.evolution.individual import Fitness, Individual
-from biotune.evolution.surrogate import FEWEST, Floats, Observation, Surrogate
+from biotune.evolution.surrogate import FEWEST, LARGEST, Floats, MeanFunction, Observation, Surrogate
 from biotune.schedule.schedule import Schedule
 from biotune.trial import WORST, Status
 
@@ -61,6 +61,7 @@ class History:
     """All evaluations, Statistics, Logbook and HallOfFame of one search.
 
     Attributes:
+        prior: The mean function of the surrogate, from earlier searches; None without a warm start from any.
         observations: Every evaluation of a trained candidate so far, pruned ones included.
         logbook: DEAP's Logbook, one row per generation.
         hall: DEAP's HallOfFame, the best distinct schedules.
@@ -68,13 +69,15 @@ class History:
             that were not or could not be trained have the largest.
     """
 
-    def __init__(self, hall_size: int, over_folds: OverFolds) -> None:
+    def __init__(self, hall_size: int, over_folds: OverFolds, prior: MeanFunction | None = None) -> None:
         """Create an empty history.
 
         Args:
             hall_size: Number of distinct schedules in the hall of fame, at least 1.
             over_folds: Aggregates the fitness values of one schedule on several folds into the one by which it is ranked.
+            prior: The mean function of the surrogate, from earlier searches.
         """
+        self.prior = prior
         self.observations: list[Observation] = []
         self.limits = (0.0, WORST)
         self._untrained: list[Individual] = []
@@ -144,7 +147,7 @@ class History:
         if count < FEWEST:
             return None
         if self._fitted is None or self._fitted[0] != count:
-            self._fitted = count, Surrogate(self.observations)
+            self._fitted = count, Surrogate(self.observations, LARGEST, self.prior)
         return self._fitted[1]
 
     def known(self, fold: int | None) -> set[str]:

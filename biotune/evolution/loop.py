@@ -15,6 +15,7 @@ from biotune.evolution.generation import Generation, OpenGeneration, Outcome, St
 from biotune.evolution.history import History, OverFolds
 from biotune.evolution.individual import Individual
 from biotune.evolution.objectives import Objectives
+from biotune.evolution.prior import Source
 from biotune.evolution.searchers import build_searcher
 from biotune.evolution.state import SearchState
 from biotune.schedule.block import Block
@@ -48,6 +49,7 @@ def evolve(
     over_folds: OverFolds = statistics.fmean,
     smoothed: bool = False,
     head_start: str = FRESH,
+    sources: Sequence[Source] = (),
     objectives: Objectives | None = None,
 ) -> Iterator[Generation]:
     """Run the search and yield generations 0 to G.
@@ -62,13 +64,14 @@ def evolve(
             published procedure takes the best (`min`).
         smoothed: Rank the hall of fame by a regression over all evaluations instead.
         head_start: Where heads start from: fresh, probe, or either, as the search finds (evolved).
+        sources: Earlier searches and schedules, matched to `blocks`: first candidates, and the prior of the surrogate.
         objectives: The costs that are minimised too, see `Objectives`; None for the fitness alone. `evaluate` notes the costs
             that do not follow from a schedule.
 
     Yields:
         Each finished generation.
     """
-    search = GenerationalSearch(settings, blocks, seed, hall_size, over_folds, smoothed, head_start, objectives)
+    search = GenerationalSearch(settings, blocks, seed, hall_size, over_folds, smoothed, head_start, sources, objectives)
     while not search.over:
         batch = search.ask()
         generation = search.tell(evaluate(batch.schedules, batch.folds))
@@ -91,6 +94,7 @@ class GenerationalSearch:
         over_folds: OverFolds = statistics.fmean,
         smoothed: bool = False,
         head_start: str = FRESH,
+        sources: Sequence[Source] = (),
         objectives: Objectives | None = None,
     ) -> None:
         """Start before generation 0; see `evolve` for the arguments.
@@ -101,7 +105,9 @@ class GenerationalSearch:
         if settings.mating == "asynchronous":
             raise ValueError("GenerationalSearch: evolution.mating=asynchronous has no batches. Use AsynchronousSearch.")
         self._settings = settings
-        self._state = state = SearchState(settings, blocks, seed, hall_size, over_folds, smoothed, head_start, objectives)
+        self._state = state = SearchState(
+            settings, blocks, seed, hall_size, over_folds, smoothed, head_start, sources, objectives
+        )
         self._searcher = build_searcher(
             settings, state.rng, len(blocks) + 1, state.toolbox, state.population, state.history, objectives
         )

@@ -81,6 +81,11 @@ class Population:
             genes.append(values[place])
         return Manner(*genes)
 
+    def nearest_manner(self, schedule: Schedule) -> Manner:
+        """Return the categorical genes of a schedule; the first value that is possible where its own is not."""
+        own = schedule.unfreezing, schedule.head_start
+        return Manner(*(value if value in values else values[0] for value, values in zip(own, self._manners, strict=True)))
+
     def schedule(self, genes: Genes, manner: Manner) -> Schedule:
         """Decode genes, after applying the threshold that the settings fix.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -50,9 +51,9 @@ class AskTellConfig:
     def plain(self) -> dict[str, Any]:
         """All settings that have a meaning here, by name."""
         every = {**asdict(self), **asdict(self.evolution)}
-        if not self.evolution.costs:  # folders from before there were several objectives go on
-            del every["objectives"]
-        return {name: value for name, value in every.items() if name not in ("evolution", *_WITHOUT)}
+        new = {"objectives": self.evolution.costs, "warm_start": self.evolution.warm_start}  # since the first folders
+        without = {"evolution", *_WITHOUT, *(name for name, given in new.items() if not given)}
+        return {name: value for name, value in every.items() if name not in without}
 
 
 def settings_of(
@@ -80,6 +81,8 @@ def settings_of(
     algorithm = given.get("algorithm", "biotune")
     if algorithm not in (choices := known["algorithm"].metadata["choices"]):
         raise ConfigError(f"algorithm={shown(algorithm)}: must be one of {', '.join(choices)}.")
+    if isinstance(sources := given.get("warm_start"), list | tuple):
+        given = {**given, "warm_start": [os.fspath(one) if isinstance(one, os.PathLike) else one for one in sources]}
     evolution = EvolutionConfig(**{**_defaults(algorithm), **_OWN_DEFAULTS, **given})
     if isinstance(evolution.objectives, tuple):
         evolution.objectives = list(evolution.objectives)
@@ -118,10 +121,10 @@ def _is_of_type(item: Key, value: Any) -> bool:
     """Whether a value is of the type of its key; Hydra's schema sees to it on the command line."""
     union = isinstance(item.type, types.UnionType)
     kinds = typing.get_args(item.type) if union else (item.type,)
-    if isinstance(value, bool):
-        return bool in kinds
     if item.type == list[str]:
         return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+    if isinstance(value, bool):
+        return bool in kinds
     return isinstance(value, kinds) or (float in kinds and isinstance(value, int))
 
 

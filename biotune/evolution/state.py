@@ -13,9 +13,11 @@ from biotune.evolution.history import History, OverFolds, Predictor
 from biotune.evolution.individual import Individual, Origin
 from biotune.evolution.objectives import Objectives
 from biotune.evolution.population import Population
+from biotune.evolution.prior import Source, prior_of
 from biotune.evolution.toolbox import build_toolbox
-from biotune.evolution.warm_start import warm_starts
+from biotune.evolution.warm_start import EARLIER_SHARE, best_of, genes_of, warm_starts
 from biotune.schedule.block import Block
+from biotune.schedule.schedule import Schedule
 from biotune.trial import Evaluation
 
 
@@ -38,26 +40,35 @@ class SearchState:
         over_folds: OverFolds,
         smoothed: bool,
         head_start: str,
+        sources: Sequence[Source] = (),
         objectives: Objectives | None = None,
     ) -> None:
         """Start before generation 0; see `evolve` for the arguments."""
         self._settings = settings
         self._num_blocks = len(blocks)
         self._smoothed = smoothed
+        self._sources = sources
         self._objectives = objectives
         self.rng = np.random.default_rng(seed)
         self.toolbox = build_toolbox(settings, self.rng, len(blocks) + 1, head_start)
-        self.history = History(hall_size, over_folds)
+        self.history = History(hall_size, over_folds, prior_of(sources))
         self.population = Population(settings, blocks, head_start)
 
     def initial(self) -> list[Individual]:
-        """Draw the individuals of generation 0: random genes, and in a seeded search warm starts before them."""
+        """Draw the individuals of generation 0: random genes, in a seeded search warm starts before them, sources' first."""
         size = self._settings.population_size
         newborn = self.population.newborn
+        earlier = [self._again(schedule) for schedule in best_of(self._sources, size // EARLIER_SHARE)]
         usual = warm_starts(self._num_blocks, self.population.orders, self._settings.fixed_threshold)
-        first = usual[: size - 2] if self._settings.seeded else []
-        individuals = [newborn(own.genes, Origin.INITIAL, self.population.manner_in_turn(own.unfreezing)) for own in first]
-        return individuals + [newborn(self.toolbox.genes(), Origin.INITIAL) for _ in range(size - len(first))]
+        first = usual[: size - 2 - len(earlier)] if self._settings.seeded else []
+        own = [newborn(one.genes, Origin.INITIAL, self.population.manner_in_turn(one.unfreezing)) for one in first]
+        drawn = size - len(earlier) - len(own)
+        return earlier + own + [newborn(self.toolbox.genes(), Origin.INITIAL) for _ in range(drawn)]
+
+    def _again(self, schedule: Schedule) -> Individual:
+        """An individual with the schedule of an earlier search, as far as this search can express it."""
+        genes = genes_of(schedule.lr_weights, self._settings.fixed_threshold)
+        return self.population.newborn(genes, Origin.INITIAL, self.population.nearest_manner(schedule))
 
     def close_generation(
         self,

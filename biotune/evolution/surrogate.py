@@ -10,7 +10,7 @@ import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ FEWEST = 8  # evaluations needed to fit the regression
 LARGEST = 400  # evaluations that are fitted: the cost grows with the cube of their number
 JITTER = 1e-6  # added to the covariance's diagonal, so that it can be inverted
 _ROUNDS = 3  # alternating fits of the process and of the folds' means
+COEFFICIENTS = (0.0, 0.25, 0.5, 1.0)  # of a mean function, in standard deviations of the fitness; 0 leaves it out
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,42 @@ def subset(observations: Sequence[Observation], largest: int) -> list[Observatio
     )
 
 
+class Regressor(Protocol):
+    """What is used of scikit-learn's GaussianProcessRegressor."""
+
+    kernel_: Any
+    log_marginal_likelihood_value_: float
+
+    def fit(self, points: Floats, values: Floats) -> Any:
+        """Fit the hyperparameters and the process."""
+        ...
+
+
+class MeanFunction(Protocol):
+    """Guesses the fitness of schedules from elsewhere, up to a factor and a constant."""
+
+    def mean(self, schedules: Sequence[Schedule]) -> Floats:
+        """Return (N,) values for N schedules, at least one; smaller is better."""
+        ...
+
+
 class Surrogate:
     """A Gaussian process over schedules, fitted to evaluations on any folds.
 
     Attributes:
-        fold_means: The difficulty of each fold: its mean fitness.
+        fold_means: The difficulty of each fold: its mean fitness, less the mean function.
         middle: Their mean.
-        scale: What fitness values less their folds' means are divided by.
+        scale: What fitness values less their folds' means and the mean function are divided by.
+        coefficient: Of the mean function, in units of the fitness; 0 without one.
     """
 
-    def __init__(self, observations: Sequence[Observation], largest: int = LARGEST) -> None:
+    def __init__(self, observations: Sequence[Observation], largest: int = LARGEST, prior: MeanFunction | None = None) -> None:
         """Fit the process.
 
         Args:
             observations: At least `FEWEST`, in the order of evaluation.
             largest: The most that are fitted, see `subset`.
+            prior: The mean function; it counts with the one of `COEFFICIENTS` that makes the evaluations most likely.
         """
         # imported here because it takes a second and workers never need it; the import draws from the global generator
         before = random.getstate()
@@ -107,18 +129,21 @@ class Surrogate:
         indicator = np.array([folds == fold for fold in distinct]).T.astype(float)
         points = inputs([one.schedule for one in used])
         kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(2.0, (0.3, 20.0), nu=2.5) + WhiteKernel(0.3, (1e-3, 2.0))
-        self._regression = GaussianProcessRegressor(kernel, alpha=JITTER)
-        fold_means: Floats = np.asarray((indicator.T @ values) / indicator.sum(axis=0), dtype=np.float64)
+        self._prior, self.coefficient = prior, 0.0
+        means = np.zeros(len(used)) if prior is None else prior.mean([one.schedule for one in used])
+        spread = _spread(values, indicator)
+        best = -np.inf
         with warnings.catch_warnings(), threadpool_limits(1):  # one thread, so that numbers do not depend on the cores
             warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is an acceptable fit
-            for more in reversed(range(_ROUNDS if indicator.shape[1] > 1 else 1)):
-                centred: Floats = values - indicator @ fold_means
-                self.scale = float(centred.std()) or 1.0
-                self.middle = float(fold_means.mean())
-                self.fold_means = dict(zip(distinct, fold_means.tolist(), strict=True))
-                self._regression.fit(points, centred / self.scale)
-                if more:
-                    fold_means = self._fold_means(points, values, indicator)
+            for factor in (0.0,) if prior is None else COEFFICIENTS:
+                regression = GaussianProcessRegressor(kernel, alpha=JITTER)
+                fold_means, scale = _fit(regression, points, values - factor * spread * means, indicator)
+                kernel = regression.kernel_  # the next fit begins where this one ended
+                likelihood = float(regression.log_marginal_likelihood_value_) - len(used) * np.log(scale)
+                if likelihood > best:
+                    best, self.coefficient = likelihood, factor * spread
+                    self._regression, self.scale, self.middle = regression, scale, float(fold_means.mean())
+                    self.fold_means = dict(zip(distinct, fold_means.tolist(), strict=True))
 
     @property
     def noise(self) -> float:
@@ -138,22 +163,11 @@ class Surrogate:
         found: Floats = self._regression.kernel_.k1(points, others)
         return found
 
-    def _fold_means(self, points: Floats, values: Floats, indicator: Floats) -> Floats:
-        """The difficulty of each fold, by generalised least squares under the fitted kernel (universal kriging).
-
-        Plain means would be biased by the schedules evaluated on each fold: later schedules are better.
-
-        Args:
-            points: (N, 2 · blocks + 3), see `inputs`.
-            values: (N,) fitness values.
-            indicator: (N, folds), 1 for the fold of each.
-
-        Returns:
-            (folds,) mean fitness values.
-        """
-        covariance = self._regression.kernel_(points) + JITTER * np.eye(len(points))
-        weighted = np.linalg.solve(covariance, indicator)
-        found: Floats = np.asarray(np.linalg.solve(indicator.T @ weighted, weighted.T @ values), dtype=np.float64)
+    def offset(self, schedules: Sequence[Schedule]) -> Floats:
+        """Return the (N,) mean function at N schedules, at least one, in units of the fitness; zeros without one."""
+        if self._prior is None or not self.coefficient:
+            return np.zeros(len(schedules))
+        found: Floats = self.coefficient * self._prior.mean(schedules)
         return found
 
     def predict(self, schedules: Sequence[Schedule]) -> Floats:
@@ -169,7 +183,8 @@ class Surrogate:
 
         with threadpool_limits(1):
             mean = self._regression.predict(inputs(schedules))
-        return self.middle + self.scale * np.asarray(mean)
+        found: Floats = self.middle + self.scale * np.asarray(mean)
+        return found + self.offset(schedules) if self.coefficient else found
 
     def most_promising(self, schedules: Sequence[Schedule], count: int, exploration: float) -> list[int]:
         """Select schedules to evaluate in parallel: the lowest mean − κ sd first; each choice reduces the sd of its neighbours.
@@ -197,11 +212,62 @@ class Surrogate:
         with threadpool_limits(1):
             mean, covariance = self._regression.predict(inputs(schedules), return_cov=True)
         # the fitted kernel includes the white kernel, so the noise of an evaluation must be subtracted
+        if self.coefficient:
+            mean = mean + self.offset(schedules) / self.scale
         return mean, covariance - self.noise * np.eye(len(schedules))
 
     def unscaled(self, scaled: Floats) -> Floats:
         """Return fitness values, averaged over the folds, from scaled ones."""
         return self.middle + self.scale * scaled
+
+
+def _spread(values: Floats, indicator: Floats) -> float:
+    """The standard deviation of fitness values about the plain means of their folds; 1 where it is 0."""
+    means = (indicator.T @ values) / indicator.sum(axis=0)
+    return float((values - indicator @ means).std()) or 1.0
+
+
+def _fit(regression: Regressor, points: Floats, values: Floats, indicator: Floats) -> tuple[Floats, float]:
+    """Fit a process and the folds' means in turn.
+
+    Args:
+        regression: The process to fit.
+        points: (N, 2 · blocks + 3), see `inputs`.
+        values: (N,) fitness values.
+        indicator: (N, folds), 1 for the fold of each.
+
+    Returns:
+        (folds,) mean fitness values, and what the values less them were divided by.
+    """
+    fold_means: Floats = np.asarray((indicator.T @ values) / indicator.sum(axis=0), dtype=np.float64)
+    rounds = _ROUNDS if indicator.shape[1] > 1 else 1
+    for left in reversed(range(rounds)):
+        centred: Floats = values - indicator @ fold_means
+        scale = float(centred.std()) or 1.0
+        regression.fit(points, centred / scale)
+        if left:
+            fold_means = _fold_means(regression, points, values, indicator)
+    return fold_means, scale
+
+
+def _fold_means(regression: Regressor, points: Floats, values: Floats, indicator: Floats) -> Floats:
+    """The difficulty of each fold, by generalised least squares under the fitted kernel (universal kriging).
+
+    Plain means would be biased by the schedules evaluated on each fold: later schedules are better.
+
+    Args:
+        regression: The fitted process.
+        points: (N, 2 · blocks + 3), see `inputs`.
+        values: (N,) fitness values.
+        indicator: (N, folds), 1 for the fold of each.
+
+    Returns:
+        (folds,) mean fitness values.
+    """
+    covariance = regression.kernel_(points) + JITTER * np.eye(len(points))
+    weighted = np.linalg.solve(covariance, indicator)
+    found: Floats = np.asarray(np.linalg.solve(indicator.T @ weighted, weighted.T @ values), dtype=np.float64)
+    return found
 
 
 def lowest_bounds(mean: Floats, covariance: Floats, noise: float, count: int, exploration: float) -> list[int]:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from biotune.evolution.asynchronous import AsynchronousSearch, Proposal
-from biotune.evolution.generation import Generation
+from biotune.evolution.generation import Generation, most_evaluations
 from biotune.evolution.history import History
 from biotune.evolution.loop import GenerationalSearch
-from biotune.fitness.fitness import ScheduleFitness, Steps
+from biotune.evolution.objectives import Objectives
+from biotune.evolution.prior import Source
+from biotune.evolution.settings import AskTellConfig
+from biotune.fitness.fitness import Economy, ScheduleFitness, Steps
+from biotune.schedule.block import Block
 from biotune.trial import Trial, TrialResult
+
+_FINALISTS = 3  # of the best schedules whose trials pruning lets end, as `confirm.top_k`
+_SEED = 0  # of every trial in the search's own terms: the training loop sets its own
 
 
 class Trials(Protocol):
@@ -179,3 +186,24 @@ class BatchedTrials:
                 self._fitness.close_generation()
                 self.closed.append(generation)
         self._queue.extend(self._together)
+
+
+def trials_of(
+    config: AskTellConfig, blocks: tuple[Block, ...], sources: Sequence[Source], objectives: Objectives | None
+) -> Trials:
+    """Return the trials of a search with a run's own fitness, one training seed and scores of any size.
+
+    Args:
+        config: The settings.
+        blocks: The network's blocks.
+        sources: Earlier searches, matched to `blocks`.
+        objectives: The costs that are minimised too; None for the fitness alone.
+    """
+    evolution = config.evolution
+    prune = config.prune if objectives is None else "none"  # it compares scores alone
+    economy = Economy(prune, finalists=_FINALISTS, trainings=most_evaluations(evolution), bounded=False)
+    fitness = ScheduleFitness(None, (_SEED,), config.epochs, 1.0, "", economy)
+    how: dict[str, Any] = {"smoothed": True, "head_start": config.head_start, "sources": sources}
+    if evolution.mating == "asynchronous":
+        return AsynchronousTrials(AsynchronousSearch(evolution, blocks, config.seed, **how), fitness)
+    return BatchedTrials(GenerationalSearch(evolution, blocks, config.seed, **how, objectives=objectives), fitness)

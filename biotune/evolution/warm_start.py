@@ -1,4 +1,4 @@
-"""The warm start of a seeded search: the usual ways of fine-tuning as genotypes, each at several learning rates."""
+"""The warm start: the usual ways of fine-tuning, each at several learning rates, and what earlier searches found."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from biotune.evolution.individual import Genes
+from biotune.evolution.prior import Source
 from biotune.schedule.genotype import importance
-from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER
+from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER, Schedule
 
 FACTORS = (3.0, 1.0, 10.0, 0.3)  # multiples of the base learning rate, the most promising first
 DECAY = 0.75  # of layer-wise decay, as `strategy.decay`
 THRESHOLD = 0.3  # leaves the learning rates from 0.4 to ten times the base learning rate
+EARLIER_SHARE = 4  # a quarter of generation 0 at most is what earlier searches found
 _ABOVE = 1e-3  # how far the importance of a trained block stays above the threshold
 
 
@@ -52,14 +54,43 @@ def warm_starts(num_blocks: int, orders: Sequence[str] = (TOGETHER,), threshold:
     for factor in FACTORS:
         for weights, order in methods:
             if order in orders or order == TOGETHER:
-                one = WarmStart(_genes_of(factor * weights, threshold), order if order in orders else orders[0])
+                one = WarmStart(genes_of((factor * weights).tolist(), threshold), order if order in orders else orders[0])
                 found.setdefault((one.genes.tobytes(), one.unfreezing if num_blocks > 1 else TOGETHER), one)
     return list(found.values())
 
 
-def _genes_of(lr_weights: np.ndarray, threshold: float) -> Genes:
-    """Genes that decode to multiples of the base learning rate, within what the threshold leaves; 0 is frozen."""
+def genes_of(lr_weights: Sequence[float], threshold: float | None = THRESHOLD) -> Genes:
+    """Return the genes of a schedule.
+
+    Args:
+        lr_weights: (B,) multiples of the base learning rate, those beyond what the threshold leaves become the nearest ones; 0
+            is frozen.
+        threshold: The freezing threshold; None takes the usual one.
+
+    Returns:
+        (B + 1,) importances, the threshold last.
+    """
+    threshold = THRESHOLD if threshold is None else threshold
     importances = [
-        min(max(importance(weight), threshold + _ABOVE), 1.0) if weight > 0 else threshold / 2 for weight in lr_weights.tolist()
+        min(max(importance(weight), threshold + _ABOVE), 1.0) if weight > 0 else threshold / 2 for weight in lr_weights
     ]
     return np.array([*importances, threshold])
+
+
+def best_of(sources: Sequence[Source], count: int) -> list[Schedule]:
+    """Return the best schedules of earlier searches: the best of each, then the second ones, and so on.
+
+    Args:
+        sources: The earlier searches, matched to the blocks of this one.
+        count: The most to return.
+
+    Returns:
+        Distinct schedules that train a block.
+    """
+    found: dict[str, Schedule] = {}
+    for rank in range(max((len(source.schedules) for source in sources), default=0)):
+        for source in sources:
+            for schedule in source.schedules[rank : rank + 1]:
+                if not schedule.is_empty:
+                    found.setdefault(schedule.key, schedule)
+    return list(found.values())[:count]

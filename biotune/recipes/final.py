@@ -126,11 +126,12 @@ def write_schedule(session: Session, plan: Plan, base_lr: float) -> None:
         plan: The plan that trains the schedule; the file states its method, if it needs one.
         base_lr: λ_0, of which the plan may take a multiple.
     """
-    text = save_text(plan.schedule, plan.lr(base_lr), _origin(session.config, plan))
+    text = save_text(plan.schedule, plan.lr(base_lr), origin(session.config, plan))
     write_text(session.folder / SCHEDULE, text)
 
 
-def _origin(config: TrialsConfig, plan: Plan) -> dict[str, Any]:
+def origin(config: TrialsConfig, plan: Plan) -> dict[str, Any]:
+    """The header of a schedule file: the settings that a plan was found with."""
     return {
         "backbone": config.backbone.name,
         "granularity": config.backbone.granularity,

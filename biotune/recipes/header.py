@@ -12,6 +12,7 @@ from biotune.config.sections import AUTO
 from biotune.datasets.data import Data
 from biotune.evolution.front import most_outstanding
 from biotune.evolution.generation import most_evaluations
+from biotune.evolution.sources import sources_in
 from biotune.recipes.base_rate import rates_to_try
 from biotune.recipes.baselines import baseline_plans, trials_to_tune
 from biotune.recipes.confirm import confirming_trials
@@ -78,6 +79,7 @@ def comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tu
             "learning rates",
             ", ".join(f"{rate:g}" for rate in rates) + (", chosen on validation data" if len(rates) > 1 else ""),
         ),
+        *([("warm start", ", ".join(config.evolution.warm_start))] if config.evolution.warm_start else []),
         *_views(config),
         *_final_settings(config),
         ("folder", shown_path(folder)),
@@ -86,7 +88,7 @@ def comparison_facts(config: CompareConfig, folder: Path, known: int) -> list[tu
 
 
 def search_facts(session: Session, config: RunConfig) -> list[tuple[str, str]]:
-    """The size of the search, and the largest number of training runs of the whole command."""
+    """The warm start, the size of the search, and the largest number of training runs of the whole command."""
     settings = config.evolution
     evaluations = most_evaluations(settings)
     searching = evaluations * len(config.training.seeds)
@@ -103,8 +105,10 @@ def search_facts(session: Session, config: RunConfig) -> list[tuple[str, str]]:
         "confirming": to_confirm,
         "final": final,
     }
+    sources = sources_in(session.folder, settings.warm_start, session.network.blocks)
     return [
         *([("objectives", " and ".join(settings.objectives))] if settings.costs else []),
+        *(("warm start", source.in_words) for source in sources),
         (
             "search",
             f"at most {evaluations} evaluations: population {settings.population_size}, generations {settings.generations}, "

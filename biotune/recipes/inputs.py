@@ -19,6 +19,7 @@ from biotune.config.schema import (
     CompareConfig,
     EvaluateConfig,
     RunConfig,
+    SuggestConfig,
     TrainConfig,
     TrialsConfig,
     final_training,
@@ -30,6 +31,7 @@ from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError, did_you_mean, one_line, shown
 from biotune.evolution.optuna_searcher import OPTUNA
 from biotune.evolution.optuna_searcher import check_installed as check_sampler
+from biotune.evolution.sources import read_sources
 from biotune.executors.registry import check_installed
 from biotune.recipes.progress import Progress
 from biotune.recipes.sharing import check_strategy_for_views, check_views, remarks_on_sharing
@@ -92,6 +94,9 @@ class Prepared:
                     meant = did_you_mean(name, STRATEGIES)
                     raise ConfigError(f"confirm.baselines: {name} is no strategy.{meant} Known: {', '.join(STRATEGIES)}.")
                 plans(StrategyConfig(name), network.blocks, network.fresh_head)
+            read_sources(config.evolution.warm_start, network.blocks)
+        if isinstance(config, SuggestConfig):
+            read_sources(config.suggest.runs, network.blocks, "suggest.runs")
         if isinstance(config, EvaluateConfig):
             read_genotypes(config.genotypes, network.blocks)
         self._checked = config, inputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,8 @@ from biotune.evolution import rows
 from biotune.evolution.asynchronous import AsynchronousSearch
 from biotune.evolution.generation import Generation, most_candidates, most_evaluations
 from biotune.evolution.loop import evolve
+from biotune.evolution.prior import Source
+from biotune.evolution.sources import sources_in
 from biotune.fitness.fitness import Economy, ScheduleFitness, stop_if_too_many_failed
 from biotune.recipes import tables
 from biotune.recipes.asynchronous import Driver
@@ -59,13 +61,14 @@ def search(session: Session, config: RunConfig | CompareConfig, base_lr: float, 
     summary: list[dict[str, Any]] = []
     last: Generation | None = None
     epochs = 0
+    sources = sources_in(session.folder, settings.warm_start, session.network.blocks)
     progress.begin("searching", at_most)
     progress.begin_generation(0, settings.generations, settings.population_size, len(config.training.seeds))
     with (
         closing(GrowingTable(session.folder / GENERATIONS)) as candidates,
         closing(GrowingTable(session.folder / SUMMARY)) as generations,
     ):
-        for generation in _generations(session, config, fitness, head_start):
+        for generation in _generations(session, config, fitness, head_start, sources):
             last = generation
             summary.append(rows.summary_row(generation))
             epochs += sum(candidate.evaluation.epochs for candidate in generation.candidates)
@@ -106,7 +109,11 @@ def _economy(config: RunConfig | CompareConfig, at_most: int) -> Economy:
 
 
 def _generations(
-    session: Session, config: RunConfig | CompareConfig, fitness: ScheduleFitness, head_start: str
+    session: Session,
+    config: RunConfig | CompareConfig,
+    fitness: ScheduleFitness,
+    head_start: str,
+    sources: Sequence[Source],
 ) -> Iterator[Generation]:
     """The generations of the search as they are closed."""
     settings, blocks = config.evolution, session.network.blocks
@@ -114,13 +121,14 @@ def _generations(
     # some of the best may be baselines, which are confirmed anyway
     hall_size = max(config.confirm.top_k + len(config.confirm.baselines), 1)
     smoothed = config.confirm.choose != "score"
+    how = config.seed, hall_size, over_folds, smoothed, head_start, sources
     if settings.mating == "asynchronous":
-        search = AsynchronousSearch(settings, blocks, config.seed, hall_size, over_folds, smoothed, head_start)
+        search = AsynchronousSearch(settings, blocks, *how)
         yield from Driver(search, fitness, session.executor, session.journal).generations()
         return
     costs = objectives_of(session, config)
     evaluate = fitness if costs is None else evaluating(session, config, fitness, costs)
-    for generation in evolve(settings, blocks, evaluate, config.seed, hall_size, over_folds, smoothed, head_start, costs):
+    for generation in evolve(settings, blocks, evaluate, *how, costs):
         fitness.close_generation()
         yield generation
 

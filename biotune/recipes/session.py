@@ -33,6 +33,7 @@ from biotune.store.status import status_kept
 from biotune.training.device import describe
 from biotune.training.model import forget_kept
 
+TRAINING_IMAGES = "training_images"  # in `status.json`: their number, of the whole split
 ELAPSED = "elapsed_seconds"  # in a generation's journal record: wall-clock time spent on the run up to its end
 
 
@@ -144,7 +145,7 @@ def open_session(
         network, data = inputs.network, inputs.data
         pin_fact(journal, "data", data.contents, "images, labels or splits have", folder, earlier=data.fingerprint)
         pin_fact(journal, "weights", weights_fingerprint(network), "the weights that training starts from have", folder)
-        status["device"] = describe(inputs.device)
+        status |= {"device": describe(inputs.device), TRAINING_IMAGES: len(data.whole.train)}
         write_json(folder / STATUS, status)
         with scratch() as space:
             setup = Setup.of(config, data, folder, space)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from biotune.config.key import keys_of
-from biotune.config.schema import BlocksConfig, CompareConfig, EvaluateConfig, RunConfig, TrainConfig
+from biotune.config.schema import BlocksConfig, CompareConfig, EvaluateConfig, RunConfig, SuggestConfig, TrainConfig
 from biotune.config.sections import FeaturesConfig, StrategyConfig, TrainingConfig
 from biotune.config.unused import UNUSED, unused_keys
 from biotune.schedule.block import Block
@@ -27,6 +27,13 @@ def test_an_evaluation_uses_of_the_search_only_its_splits() -> None:
     assert splits < evolution
     assert unused(EvaluateConfig()) == (evolution - splits) | {"seed", "training.lr_grid"}
     assert "seed" not in unused(EvaluateConfig(features=FeaturesConfig(views=4)))
+
+
+def test_a_suggestion_uses_of_the_training_only_what_a_gradient_needs() -> None:
+    used = {"training.lr", "training.batch_size", "training.class_weights", "executor.threads", "seed", "suggest.runs"}
+    found = unused(SuggestConfig())
+    assert not found & used
+    assert {"training.epochs", "training.seeds", "features.max_gb", "executor.workers"} <= found
 
 
 def test_what_a_training_run_uses_follows_from_what_it_has_to_choose() -> None:

@@ -35,6 +35,7 @@ DIGITS = [
     "training.batch_size=16",
     "training.precision=fp32",
 ]
+IMAGES = [word for word in DIGITS if not word.startswith(("training.epochs=", "training.precision="))]  # trains nothing
 SEARCH = [
     "experiment=smoke",
     "dataset.max_classes=6",
@@ -56,6 +57,7 @@ COMMANDS = {
         "evolution.generations=1",
     ],
     "evaluate": [*DIGITS, f"genotypes={GENOTYPES}", "training.seeds=[1]", "evolution.folds=2"],
+    "suggest": [*IMAGES, "dataset.shift=noise"],
 }
 KEPT = {
     "run": (
@@ -65,6 +67,7 @@ KEPT = {
     "train": ("test.csv", "best_schedule.yaml", "predictions.csv"),
     "compare": ("comparison.csv",),
     "evaluate": ("evaluations.csv",),
+    "suggest": ("suggestion.yaml", "result.json"),
 }
 
 

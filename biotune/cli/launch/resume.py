@@ -98,7 +98,7 @@ def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
         raise RunFolderError(f"{named / CONFIG}: cannot be read ({one_line(error)[:200]}).") from None
     if not isinstance(document, DictConfig):
         raise RunFolderError(f"{named / CONFIG}: is not a config of a run.")
-    own_keys = {"genotypes": "evaluate", "strategy": "train", "compare": "compare"}
+    own_keys = {"genotypes": "evaluate", "strategy": "train", "compare": "compare", "suggest": "suggest"}
     command = next((command for key, command in own_keys.items() if key in document), "run")
     return command, document
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from biotune.recipes.compare import CompareResult
     from biotune.recipes.evaluate import EvaluateResult
     from biotune.recipes.run import RunResult
+    from biotune.recipes.suggest import SuggestResult
     from biotune.recipes.train import TrainResult
 
 _MOST_ADVICE = 2  # the page and result.json have all
@@ -90,11 +91,33 @@ def show_evaluate(view: View, result: EvaluateResult) -> None:
     )
 
 
+def show_suggest(view: View, result: SuggestResult) -> None:
+    """Print the suggested schedule with its reasons, how sure it is, and the command that trains with it."""
+    found = result.suggestion
+    view.table(
+        f"Suggested schedule (blocks join: {found.schedule.order}{found.schedule.remark})",
+        ["block", "learning rate", "votes", "scatter", "why"],
+        (
+            [
+                block.name,
+                f"{one.weight * result.base_lr:.2g}" if one.weight > 0 else "frozen",
+                f"{one.share:.0%}",
+                "" if one.factor is None else f"× or ÷ {one.factor:.1f}",
+                one.reason,
+            ]
+            for block, one in zip(found.schedule.blocks, found.advice, strict=True)
+        ),
+    )
+    view.line(found.certainty)
+    view.final(f"Train with it: {result.command}")
+
+
 SHOW: dict[str, Callable[[View, Any], None]] = {
     "run": show_run,
     "train": show_train,
     "compare": show_compare,
     "evaluate": show_evaluate,
+    "suggest": show_suggest,
 }
 
 

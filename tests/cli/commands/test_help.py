@@ -30,7 +30,7 @@ def test_a_key_is_described_with_all_that_holds_for_it(biotune: Callable[..., An
         "validation score, in a search with full fine-tuning.",
         "  default   0.001",
         "  bounds    greater than 0, at most 100",
-        "  commands  biotune run, biotune train, biotune compare, biotune evaluate",
+        "  commands  biotune run, biotune train, biotune compare, biotune evaluate, biotune suggest",
         "  set by    training=sgd: 0.01",
     ]
     assert biotune("help", "training.lr=0.1").out == said.out
@@ -87,7 +87,7 @@ def test_help_as_json_holds_types_bounds_choices_and_commands(biotune: Callable[
     assert key["key"] == "training.lr"
     assert key["default"] == 0.001
     assert key["bounds"] == {"gt": 0, "le": 100}
-    assert key["commands"] == ["run", "train", "compare", "evaluate"]
+    assert key["commands"] == ["run", "train", "compare", "evaluate", "suggest"]
     assert {"config": "training=sgd", "value": 0.01} in key["set_by"]
     every = json.loads(biotune("help", "--json").out)["keys"]
     assert {item["key"] for item in every} == {item.path for schema in SCHEMAS.values() for item in keys_of(schema)}

@@ -1,0 +1,174 @@
+"""The rule behind `biotune suggest`: a schedule from earlier schedules, relative gradient norms and the number of images.
+
+Knows neither torch nor folders; docs/how-to/suggest.md states the rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import FRESH, PROBE, TOGETHER, Schedule
+
+HEAD_ALONE = 5  # with fewer images a class, the gradients' vote is for the head alone
+HALF = 20  # with fewer images a class, it is for half of the other blocks
+SMALLEST = 0.1  # of the learning-rate weights that gradients give
+OTHER_NETWORK, UNKNOWN_SIZE = 0.5, 0.5  # factors of the weight of an earlier schedule
+GRADIENTS = 0.5  # the weight of the gradients beside earlier schedules; one of the same network and size has 1
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A schedule that an earlier search found, matched to the blocks.
+
+    Attributes:
+        schedule: The schedule.
+        same_network: Whether it was found with the same network.
+        images: The number of training images that it was found with; None where it is not known.
+    """
+
+    schedule: Schedule
+    same_network: bool
+    images: int | None
+
+    def weight(self, images: int) -> float:
+        """How much it counts with so many training images, in (0, 1]: less for another network, and for another number."""
+        size = UNKNOWN_SIZE if not self.images else min(self.images, images) / max(self.images, images)
+        return size * (1.0 if self.same_network else OTHER_NETWORK)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What is suggested for one block.
+
+    Attributes:
+        weight: The multiple of the base learning rate; 0 for frozen.
+        share: The weighted share of the votes that train it.
+        factor: How far the weights that the votes give scatter, as a factor of at least 1; None with a single one.
+        reason: Why, with numbers.
+    """
+
+    weight: float
+    share: float
+    factor: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A schedule that is suggested, block by block.
+
+    Attributes:
+        schedule: The schedule.
+        advice: One per block.
+        certainty: How sure it is, in a sentence.
+    """
+
+    schedule: Schedule
+    advice: tuple[Advice, ...]
+    certainty: str
+
+
+def suggested(
+    blocks: Sequence[Block],
+    gradients: NDArray[np.float64],
+    images: int,
+    classes: int,
+    earlier: Sequence[Earlier] = (),
+    fresh_head: bool = True,
+) -> Suggestion:
+    """Suggest a schedule.
+
+    A block is trained where at least half of the weighted votes train it; its learning-rate weight is the weighted geometric
+    mean of the weights that these votes give. The head is always trained.
+
+    Args:
+        blocks: The network's blocks in forward order, the head last.
+        gradients: (mini-batches, blocks) relative gradient norms.
+        images: The number of training images.
+        classes: The number of classes.
+        earlier: Schedules that earlier searches found.
+        fresh_head: Whether the head is new.
+    """
+    ratios = _ratios(gradients.mean(axis=0))
+    own = _by_gradients(ratios, images / classes)
+    votes = [(GRADIENTS if earlier else 1.0, own), *((one.weight(images), one.schedule.lr_weights) for one in earlier)]
+    advice = tuple(_advised(place, votes, ratios, images / classes, len(blocks)) for place in range(len(blocks)))
+    best = max(earlier, key=lambda one: one.weight(images), default=None)
+    unfreezing, start = (TOGETHER, PROBE) if best is None else (best.schedule.unfreezing, best.schedule.head_start)
+    schedule = Schedule(
+        tuple(blocks),
+        tuple(one.weight for one in advice),
+        unfreezing=unfreezing,
+        head_start=start if fresh_head else FRESH,
+    )
+    return Suggestion(schedule, advice, _certainty(advice, earlier, gradients))
+
+
+def _ratios(means: NDArray[np.float64]) -> list[float]:
+    """Relative gradient norms over the largest of those before the head; 1 for the head."""
+    body = means[:-1]
+    largest = float(body.max()) if len(body) else 0.0
+    return [*(float(mean) / largest if largest > 0 else 0.0 for mean in body), 1.0]
+
+
+def _by_gradients(ratios: Sequence[float], per_class: float) -> tuple[float, ...]:
+    """The weights that gradients and number of images give."""
+    body = len(ratios) - 1
+    count = 0 if per_class < HEAD_ALONE else math.ceil(body / 2) if per_class < HALF else body
+    ranked = sorted(range(body), key=lambda place: -ratios[place])[:count]
+    return (*(max(ratios[place], SMALLEST) if place in ranked else 0.0 for place in range(body)), 1.0)
+
+
+def _advised(
+    place: int, votes: Sequence[tuple[float, Sequence[float]]], ratios: Sequence[float], per_class: float, count: int
+) -> Advice:
+    head = place == count - 1
+    total = sum(weight for weight, _ in votes)
+    given = [(weight, rates[place]) for weight, rates in votes if rates[place] > 0]
+    share = sum(weight for weight, _ in given) / total
+    factor = None
+    rate = 0.0
+    if given and (head or share >= 0.5):
+        mean = sum(weight * math.log(one) for weight, one in given) / sum(weight for weight, _ in given)
+        rate = float(f"{math.exp(mean):.3g}")  # more digits would say nothing
+        if len(given) > 1:
+            variance = sum(weight * (math.log(one) - mean) ** 2 for weight, one in given) / sum(weight for weight, _ in given)
+            factor = math.exp(math.sqrt(variance))
+    runs = votes[1:]
+    parts = []
+    if runs:
+        parts.append(f"trained by {sum(rates[place] > 0 for _, rates in runs)} of {len(runs)} earlier schedules")
+    if head:
+        parts.append("the head is always trained")
+    else:
+        parts.append(f"gradient {ratios[place]:.2f} of the largest")
+    if not head and votes[0][1][place] == 0:
+        limit = "the head alone" if per_class < HEAD_ALONE else "half of the blocks"
+        parts.append(f"{per_class:.0f} images a class: {limit}")
+    return Advice(rate, share, factor, "; ".join(parts))
+
+
+def _certainty(advice: Sequence[Advice], earlier: Sequence[Earlier], gradients: NDArray[np.float64]) -> str:
+    """What speaks for and against the suggestion, in numbers."""
+    if not earlier:
+        means = gradients.mean(axis=0)
+        spread = gradients.std(axis=0)[means > 0] / means[means > 0]
+        much = f"{float(spread.mean()):.0%}" if len(spread) else "unknown"
+        return (
+            "Uncertain: no earlier search says anything, nothing was trained. Relative gradients scatter by "
+            f"{much} between {len(gradients)} mini-batches."
+        )
+    split = sum(0.25 < one.share < 0.75 for one in advice)
+    factors = [one.factor for one in advice if one.factor is not None]
+    scatter = f"scatter by a factor of {max(factors):.1f} at most" if factors else "come from one vote each"
+    known = "1 earlier schedule" if len(earlier) == 1 else f"{len(earlier)} earlier schedules"
+    return (
+        f"From {known}, nothing was trained: votes are divided on {split} of {len(advice)} blocks, and learning rates "
+        f"{scatter}."
+    )
