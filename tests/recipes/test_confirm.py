@@ -69,7 +69,7 @@ def confirmed(
         network=SimpleNamespace(module=Net(), blocks=BLOCKS),
         data=SimpleNamespace(sides=(8, 8), whole=whole, test=range(100)),
     )
-    last = SimpleNamespace(hall=hall, observations=observations or [])
+    last = SimpleNamespace(hall=hall, observations=observations or [], front=None)
     return confirm(session, config, 1e-3, last, Tuned(baselines, {"trainings": 7}), SILENCE)  # type: ignore[arg-type]
 
 
@@ -185,7 +185,7 @@ def test_the_confirmation_is_won_by_the_metric_of_the_search(metric: str, winner
         network=SimpleNamespace(module=Net(), blocks=BLOCKS),
         data=SimpleNamespace(sides=(8, 8), whole=SimpleNamespace(train=range(8), val=range(2)), test=range(10)),
     )
-    last = SimpleNamespace(hall=[accurate, sure], observations=[])
+    last = SimpleNamespace(hall=[accurate, sure], observations=[], front=None)
     found = confirm(session, config, 1e-3, last, Tuned({}, {}), SILENCE)  # type: ignore[arg-type]
     assert found.document["chosen"] == winner
 
