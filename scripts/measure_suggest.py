@@ -52,7 +52,7 @@ def compared(task: str, seed: int, out: Path) -> dict[str, float]:
     shared = [f"experiment=panel_{task}", "executor=in_process"]
     suggestion = place / "suggestion"
     if not (suggestion / "result.json").is_file():
-        call("suggest", *shared[1:], *settings_of(task), f"dataset.split_seed={seed}", f"hydra.run.dir={suggestion}", "-q")
+        call("suggest", suggestion, *shared[1:], *settings_of(task), f"dataset.split_seed={seed}")
     own = [
         *shared,
         f"strategies=[{','.join(STRATEGIES)}]",
@@ -63,7 +63,7 @@ def compared(task: str, seed: int, out: Path) -> dict[str, float]:
     ]
     refuse_others(folder, own)
     if not (folder / "result.json").is_file():
-        call("compare", *own, f"hydra.run.dir={folder}", "-q")
+        call("compare", folder, *own)
     return {str(row["strategy"]): float(row[METRIC]) for row in rows_of(folder)}
 
 
@@ -72,9 +72,11 @@ def settings_of(task: str) -> list[str]:
     return [] if task == "digits" else [f"dataset.shift={task}", "dataset.max_per_class=10"]
 
 
-def call(*words: str) -> None:
-    """Run a command in this process."""
-    if biotune(list(words)):
+def call(command: str, folder: Path, *overrides: str) -> None:
+    """Run a command in this process, or go on with it where it was interrupted."""
+    begun = (folder / ".hydra" / "config.yaml").is_file()
+    words = ["resume", str(folder)] if begun else [command, f"hydra.run.dir={folder}", *overrides]
+    if biotune([*words, "-q"]):
         raise SystemExit(f"biotune {' '.join(words)}: failed.")
 
 
