@@ -51,9 +51,7 @@ class AskTellConfig:
     def plain(self) -> dict[str, Any]:
         """All settings that have a meaning here, by name."""
         every = {**asdict(self), **asdict(self.evolution)}
-        new = {"objectives": self.evolution.costs, "warm_start": self.evolution.warm_start}  # since the first folders
-        without = {"evolution", *_WITHOUT, *(name for name, given in new.items() if not given)}
-        return {name: value for name, value in every.items() if name not in without}
+        return {name: value for name, value in every.items() if name not in ("evolution", *_WITHOUT)}
 
 
 def settings_of(
@@ -84,8 +82,6 @@ def settings_of(
     if isinstance(sources := given.get("warm_start"), list | tuple):
         given = {**given, "warm_start": [os.fspath(one) if isinstance(one, os.PathLike) else one for one in sources]}
     evolution = EvolutionConfig(**{**_defaults(algorithm), **_OWN_DEFAULTS, **given})
-    if isinstance(evolution.objectives, tuple):
-        evolution.objectives = list(evolution.objectives)
     config = AskTellConfig(seed, epochs, prune, head_start, evolution)
     _check(config)
     if evaluations is not None:
