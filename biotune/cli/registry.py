@@ -232,7 +232,6 @@ FIRST_SCREEN = f"""\
 biotune finds which layers of an image classifier to fine-tune, and how fast.
   biotune run                                    a demo on bundled digits
   biotune run dataset=folder dataset.root=IMAGES backbone=resnet50
-  biotune run -m dataset=digits,cub seed=1,2     one run per combination
 Commands:
 {chr(10).join(f"  {name:<10}  {row.meaning}" for name, row in COMMANDS.items())}
 
