@@ -130,6 +130,15 @@ def test_the_screen_prefers_a_child_that_enlarges_the_front_to_a_better_score_at
     assert FrontScreen(surrogate, objectives, seen).most_promising([dear, cheap], 2, 0.0) == [1, 0]
 
 
+def test_of_two_children_at_one_place_of_the_front_the_second_waits_for_one_elsewhere() -> None:
+    every = [schedule(*weights) for weights in itertools.product((0, 1), repeat=6) if any(weights)][::3]
+    seen = [one for one in every if sum(one.selected) <= 2 or one.selected[5]]
+    surrogate = Surrogate([Observation(one, 0, 0.5 - 0.05 * sum(one.selected)) for one in seen])
+    objectives = Objectives(("trainable_params",), {"trainable_params": parameters_of(SIZES)})
+    first, twin, other = schedule(1, 1, 1, 1, 0, 0), schedule(1.05, 1, 1, 1, 0, 0), schedule(1, 1, 1, 0, 0, 0)
+    assert FrontScreen(surrogate, objectives, seen).most_promising([first, twin, other], 3, 0.0) == [0, 2, 1]
+
+
 def found(seed: int, objectives: Sequence[str]) -> list[tuple[float, float]]:
     """Fitness and trained share of the front that a search of the landscape sees, without noise."""
     book = Objectives(("trainable_params",), {"trainable_params": parameters_of(SIZES)})

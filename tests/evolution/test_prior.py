@@ -50,6 +50,15 @@ def test_folds_of_two_searches_are_told_apart() -> None:
     assert np.corrcoef(mean, TRUE)[0, 1] > 0.9
 
 
+def test_a_search_that_saw_good_schedules_alone_does_not_make_them_look_average() -> None:
+    order = np.argsort(TRUE)
+    every = noisy(drawn(60, 3), sd=0.01)
+    good = [one for one in sorted(every, key=lambda one: truth(one.schedule))[:15]]
+    alone, both = Prior([source(every)]), Prior([source(every), source(good)])
+    gap = [float(np.ptp(one.mean([UNSEEN[order[0]], UNSEEN[order[-1]]]))) for one in (alone, both)]
+    assert gap[1] > 0.9 * gap[0]
+
+
 def test_too_few_evaluations_and_files_give_no_prior() -> None:
     assert prior_of([]) is None
     assert prior_of([source([]), source(earlier()[: FEWEST - 1])]) is None
