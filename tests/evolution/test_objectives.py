@@ -12,6 +12,7 @@ from landscape import true_fitness
 
 from biotune.config.search import EvolutionConfig
 from biotune.evolution.front import Front, Member
+from biotune.evolution.individual import Origin
 from biotune.evolution.loop import evolve
 from biotune.evolution.objectives import (
     BlockCosts,
@@ -23,6 +24,7 @@ from biotune.evolution.objectives import (
     parameters_of,
     selected,
 )
+from biotune.evolution.population import Population
 from biotune.evolution.surrogate import Observation, Surrogate
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
@@ -128,6 +130,19 @@ def test_the_screen_prefers_a_child_that_enlarges_the_front_to_a_better_score_at
     cheap, dear = schedule(1, 1, 1, 1, 0, 0), schedule(1, 1, 1, 1, 1, 1)
     assert surrogate.most_promising([cheap, dear], 1, 0.0) == [1]
     assert FrontScreen(surrogate, objectives, seen).most_promising([dear, cheap], 2, 0.0) == [1, 0]
+
+
+def test_what_trains_nothing_costs_nothing_and_is_ranked_last_all_the_same() -> None:
+    settings = EvolutionConfig("biotune", objectives=["accuracy", "trainable_params"], **{**SEARCH, "elites": 1})
+    population = Population(settings, BLOCKS)
+    for importance, score in ((0.0, 0.1), (0.9, 0.6), (0.8, 0.7)):  # the first trains no block
+        one = population.newborn(np.array([*(6 * [importance]), 0.3]), Origin.INITIAL)
+        one.receive(Evaluation(1 - score, "ok", (score,)), 0)
+        population.members.append(one)
+    objectives = Objectives(("trainable_params",), {"trainable_params": parameters_of(SIZES)})
+    population.rank_by_dominance([0.9, 0.4, 0.3], objectives, lambda fitness: [0.0, 0.5, 1.0])
+    assert [one.number for one in population.members] == [2, 1, 0]
+    assert [one.extinction for one in population.members] == [0.0, 0.5, 1.0]
 
 
 def test_of_two_children_at_one_place_of_the_front_the_second_waits_for_one_elsewhere() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import yaml
 from biotune.cli import main
 from biotune.config.schema import RunConfig
 from biotune.errors import SearchError
+from biotune.evolution.generation import Generation
 from biotune.recipes import search as recipe
 from biotune.recipes.progress import SILENCE
 
@@ -133,7 +135,13 @@ def test_a_head_that_is_kept_has_its_start_already(
     fresh_head: bool, start: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     told: list[object] = []
-    monkeypatch.setattr(recipe, "evolve", lambda *arguments: iter(told.append(arguments[-1]) or ()))
+    arguments = signature(recipe.evolve)
+
+    def evolve(*given: object) -> Iterator[Generation]:
+        told.append(arguments.bind(*given).arguments["head_start"])
+        return iter(())
+
+    monkeypatch.setattr(recipe, "evolve", evolve)
     config = RunConfig()
     config.training.head_start = "evolved"
     network, data = SimpleNamespace(blocks=(), fresh_head=fresh_head), SimpleNamespace(fingerprint="")
