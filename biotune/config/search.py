@@ -139,7 +139,7 @@ class SearchFitnessConfig(FitnessConfig):
     """The fitness of a schedule in a search, and what the search saves on losing candidates."""
 
     prune: str = key(
-        "predicted",
+        "none",
         "Stop a trial that is predicted not to come among the best (predicted), or whose best score so far is below the median "
         "of earlier generations (median), or never (none).",
         choices=("none", "median", "predicted"),

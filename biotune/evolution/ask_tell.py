@@ -71,7 +71,7 @@ class Search:
         evaluations: int | None = None,
         epochs: int = 30,
         seed: int = 0,
-        prune: str = "predicted",
+        prune: str = "none",
         head_start: str = "fresh",
         folder: str | os.PathLike[str] | None = None,
         **settings: Any,

@@ -43,7 +43,7 @@ class AskTellConfig:
 
     seed: int = key(0, "Seed of the search.", ge=0, le=2**63 - 1)
     epochs: int = key(30, "Largest number of epochs of a trial.", ge=1)
-    prune: str = key("predicted", "The rule by which trials are stopped.", choices=("none", "median", "predicted"))
+    prune: str = key("none", "The rule by which trials are stopped.", choices=("none", "median", "predicted"))
     head_start: str = key("fresh", "Where heads start from.", choices=("fresh", "probe", "evolved"))
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
 

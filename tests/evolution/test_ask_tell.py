@@ -394,7 +394,7 @@ def test_a_folder_belongs_to_one_search_with_its_settings(tmp_path: Path) -> Non
         ({"seed": 5}, r"was begun with other settings \(seed=0, now 5\)"),
         ({"blocks": BLOCKS[:3]}, r"block b3=\[m3\], now missing"),
         ({"blocks": BLOCKS[::-1]}, "another order of the blocks"),
-        ({"prune": "none"}, "prune=predicted, now none"),
+        ({"prune": "median"}, "prune=none, now median"),
     ]
     for change, said in refused:
         with pytest.raises(RunFolderError, match=said):

@@ -24,7 +24,10 @@ FIXED = ["executor=in_process", "training.patience=8", "training.precision=fp32"
 
 @pytest.mark.parametrize("mating", ["brood", "asynchronous"])
 def test_it_asks_for_the_trials_of_the_run(mating: str, tmp_path: Path) -> None:
-    assert main(["run", f"hydra.run.dir={tmp_path}", f"evolution.mating={mating}", *SEARCH, *FIXED]) == 0
+    assert (
+        main(["run", f"hydra.run.dir={tmp_path}", f"evolution.mating={mating}", "fitness.prune=predicted", *SEARCH, *FIXED])
+        == 0
+    )
     config = yaml.safe_load((tmp_path / CONFIG).read_text())
     records = [json.loads(line) for line in (tmp_path / JOURNAL).read_text().splitlines()]
     known = [record for record in records if record["kind"] == "trial" and "/seed684/" in record["key"]]
@@ -33,6 +36,7 @@ def test_it_asks_for_the_trials_of_the_run(mating: str, tmp_path: Path) -> None:
         biotune.load_schedule(tmp_path / "best_schedule.yaml").blocks,
         epochs=config["training"]["epochs"],
         seed=config["seed"],
+        prune=config["fitness"]["prune"],
         head_start=config["training"]["head_start"],
         **settings,
     )
