@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
 from docs_tables import DOCS, ROOT, write_between_marks
 
 from biotune.cli import main as biotune
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, nargs="?", const=DOCS / "evidence" / "fronts.md", help="page to write into")
     given = parser.parse_args()
     place = given.out.absolute() / given.task / f"seed-{given.seed}"
-    task = [f"experiment={given.task}", f"dataset.split_seed={given.seed}"]
+    task = [*settings_of(given.task), f"dataset.split_seed={given.seed}"]
     search = place / "search"
     run(search, ["run", *task, f"seed={given.seed}", "evolution.objectives=[accuracy,trainable_params]"])
     rows = []
@@ -49,6 +50,13 @@ def main() -> None:
     print(text)
     if given.docs is not None:
         write_between_marks(given.docs, text, "<!-- measured by scripts/measure_image_front.py -->", "<!-- end of images -->")
+
+
+def settings_of(experiment: str) -> list[str]:
+    """What an experiment sets, as overrides for commands that know no experiments."""
+    stored = yaml.safe_load((ROOT / "configs" / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8"))
+    groups = [f"{name.rpartition('/')[2]}={value}" for one in stored.pop("defaults", []) for name, value in one.items()]
+    return groups + [f"{section}.{key}={value}" for section, values in stored.items() for key, value in values.items()]
 
 
 def told(arguments: list[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measure_image_front import row, spread, table
+from measure_image_front import row, settings_of, spread, table
 
 
 def members(count: int, knee: int) -> list[dict[str, Any]]:
@@ -28,3 +28,8 @@ def test_a_row_is_read_from_the_result_of_a_run(tmp_path: Path) -> None:
     lines = table([row("member 3, the knee", tmp_path, 0.8125), row("LoRA", tmp_path, None)]).splitlines()
     assert lines[2:4] == ["| member 3, the knee | 12.5% | 0.812 | 0.750 ± 0.010 |", "| LoRA | 12.5% |  | 0.750 ± 0.010 |"]
     assert lines[-1].startswith("Mean ± sd over 2 training seeds")
+
+
+def test_an_experiment_becomes_the_overrides_that_it_stands_for() -> None:
+    assert settings_of("panel_stamps")[:3] == ["dataset=folder", "backbone=efficientnet_lite0", "dataset.root=data/stamps"]
+    assert "training.epochs=6" in settings_of("panel_stamps")
