@@ -12,6 +12,7 @@ from biotune.report.plots import in_percent, legend_above
 from biotune.report.style import BLUE, MUTED, NARROW, VERMILION, Drawing, figure_with_axes, finish
 
 _MARGINS = {"left": 0.75, "right": 0.2, "bottom": 0.5, "top": 0.42}
+_NARROWEST = 0.25  # part of the axis that a front fills at least
 _SCALES = {"seconds": (1e3, "ms"), "memory": (1e6, "MB"), "macs": (1e6, "million"), "trainable_params": (1e3, "thousand")}
 
 
@@ -39,7 +40,8 @@ def _draw(members: Sequence[Mapping[str, Any]], name: str, reference: float | No
     if reference is not None:
         right = max(reference, costs[-1])
         axes.fill_between([*costs / factor, right / factor], bottom, [*scores, scores[-1]], step="post", color=BLUE, alpha=0.12)
-        axes.set_xlim(0, right / factor * 1.02)
+        # a front of small schedules alone would lie on the axis: its own range is shown then
+        axes.set_xlim(0, 1.02 * right / factor if costs[-1] > _NARROWEST * right else 1.5 * costs[-1] / factor or None)
     axes.plot(costs / factor, scores, "o", color=BLUE, markersize=4.5, label="predicted")
     for one in ordered:
         if one["confirmed_accuracy"] is not None:

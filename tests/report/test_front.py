@@ -83,6 +83,16 @@ def test_there_is_a_plot_for_each_cost_that_shows_every_member(monkeypatch: pyte
     assert len(axes.collections) == len(figure.axes[0].collections) + 1  # the dominated area, of one cost alone
 
 
+@pytest.mark.parametrize(("reference", "right"), [(4e6, 1.02 * 4), (12e6, 1.02 * 12), (400e6, 1.5 * 4)])
+def test_a_front_of_small_schedules_alone_is_shown_in_its_own_range(
+    reference: float, right: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "finish", lambda figure, name, says: figure)
+    with biotune_style():
+        (figure,) = draw_fronts({**front(macs=4e6), "reference": {"macs": reference}})
+    assert figure.axes[0].get_xlim() == pytest.approx((0.0, right))
+
+
 def test_a_drawn_front_has_its_name_and_a_description() -> None:
     with biotune_style():
         (drawing,) = draw_fronts(front(seconds=0.5))
