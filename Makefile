@@ -22,10 +22,10 @@ demo: $(INSTALLED) ## Search a layer schedule for handwritten digits: a few minu
 	$(BIN)/biotune run
 
 test: $(INSTALLED) ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 test-long: $(INSTALLED) ## Run the slow tests too
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not gpu and not network'
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile -m 'not gpu and not network'
 
 test-oldest: ## Run the tests with the oldest versions that are supported, in .venv-oldest; an index of CPU builds spares much
 	$(PYTHON) -m venv .venv-oldest
