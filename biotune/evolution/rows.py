@@ -8,9 +8,11 @@ from typing import Any
 
 from biotune.evolution.front import Front
 from biotune.evolution.generation import Generation
-from biotune.schedule.schedule import FRESH, PROBE, Schedule
+from biotune.schedule.block import Block
+from biotune.schedule.schedule import FRESH, PROBE, TOGETHER, Schedule
 from biotune.trial import Evaluation
 
+LR_WEIGHT = "lr_weight_"  # before a block's name, the column of its learning-rate weight
 SUMMARY_COLUMNS = (
     "generation",
     "fold",
@@ -79,10 +81,27 @@ def genotype_columns(genes: Sequence[float], schedule: Schedule, head_start: str
 def schedule_columns(schedule: Schedule, head_start: str) -> dict[str, Any]:
     """Learning-rate weights (0 if frozen), order of unfreezing, and the start of the head; see `genotype_columns`."""
     return {
-        **{f"lr_weight_{name}": weight for name, weight in zip(schedule.names, schedule.lr_weights, strict=True)},
+        **{f"{LR_WEIGHT}{name}": weight for name, weight in zip(schedule.names, schedule.lr_weights, strict=True)},
         "unfreezing": schedule.unfreezing,
         **({} if head_start == FRESH else {"head_start": schedule.head_start}),
     }
+
+
+def schedule_of_row(row: Mapping[Any, Any], blocks: Sequence[Block]) -> Schedule:
+    """Return the schedule whose `schedule_columns` a row holds; earlier versions have no column of the order.
+
+    Args:
+        row: A row of a table, with numbers or texts.
+        blocks: The blocks that the columns are of, in forward order.
+
+    Raises:
+        KeyError: The learning-rate weight of a block is missing.
+        ValueError: It is no number.
+        ScheduleError: The row is none of a schedule.
+    """
+    weights = tuple(float(row[f"{LR_WEIGHT}{block.name}"]) for block in blocks)
+    order, start = row.get("unfreezing") or TOGETHER, row.get("head_start") or FRESH
+    return Schedule(tuple(blocks), weights, unfreezing=order, head_start=start)
 
 
 def front_rows(

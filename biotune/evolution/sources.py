@@ -13,9 +13,10 @@ import yaml
 
 from biotune.errors import ConfigError, RunFolderError, ScheduleError, one_line
 from biotune.evolution.prior import Source
-from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
+from biotune.evolution.rows import LR_WEIGHT, schedule_of_row
+from biotune.evolution.surrogate import Observation, fitness_by_schedule
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
+from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import load_schedule
 from biotune.schedule.transfer import transferred
 from biotune.store.files import CONFIG, GENERATIONS, SCHEDULE, SEARCH, WARM_START, read_json, write_json
@@ -23,7 +24,6 @@ from biotune.trial import Status
 
 _KEPT = 10  # schedules of a source, the best ones
 _TRAINED = (Status.OK, Status.CACHED, Status.PRUNED)
-_WEIGHT = "lr_weight_"
 _REMEDY = "give the folder of a search, or a schedule file such as its best_schedule.yaml"
 
 
@@ -78,15 +78,8 @@ def source_of(
         first: Schedules that come before those of the evaluations, such as the confirmed one.
     """
     distinct = {one.schedule.key: one.schedule for one in observations if not one.schedule.is_empty}
-    ranked = list(distinct.values())
-    if len(observations) >= FEWEST:
-        guesses = Surrogate(observations).predict(ranked).tolist()
-    else:
-        own: dict[str, list[float]] = {}
-        for one in observations:
-            own.setdefault(one.schedule.key, []).append(one.fitness)
-        guesses = [sum(own[key]) / len(own[key]) for key in distinct]
-    ranked = [one for _, one in sorted(zip(guesses, ranked, strict=True), key=lambda pair: pair[0])]
+    fitness = fitness_by_schedule(observations)
+    ranked = sorted(distinct.values(), key=lambda one: fitness[one.key])
     schedules = {one.key: one for one in [*first, *ranked] if not one.is_empty}
     return Source(name, backbone, dataset, blocks, tuple(schedules.values())[:_KEPT], tuple(observations))
 
@@ -153,19 +146,17 @@ def _evaluations(file: Path, blocks: Sequence[Block], said: str) -> tuple[tuple[
             rows = list(csv.DictReader(text))
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"{said}: {file.name} cannot be read ({one_line(error)}).") from None
-    weights = [name for name in (rows[0] if rows else ()) if name and name.startswith(_WEIGHT)]
-    names = tuple(name.removeprefix(_WEIGHT) for name in weights)
+    weights = [name for name in (rows[0] if rows else ()) if name and name.startswith(LR_WEIGHT)]
+    names = tuple(name.removeprefix(LR_WEIGHT) for name in weights)
     own = tuple(Block(name, (name,)) for name in names)
     found: dict[tuple[str, int], Observation] = {}
     for line, row in enumerate(rows, 2):
         try:
             if not own:
-                raise ValueError(f"no column {_WEIGHT}…")
+                raise ValueError(f"no column {LR_WEIGHT}…")
             if row["status"] not in _TRAINED:
                 continue
-            rates = tuple(float(row[name]) for name in weights)
-            order, start = row.get("unfreezing") or TOGETHER, row.get("head_start") or FRESH
-            schedule = transferred(Schedule(own, rates, unfreezing=order, head_start=start), blocks)
+            schedule = transferred(schedule_of_row(row, own), blocks)
             fold, fitness = int(row["fold"]), float(row["fitness"])
             if not math.isfinite(fitness):
                 raise ValueError("fitness is no finite number")

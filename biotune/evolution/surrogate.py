@@ -10,6 +10,7 @@ import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,6 +76,24 @@ def subset(observations: Sequence[Observation], largest: int) -> list[Observatio
     return [earlier[step * len(earlier) // (largest - latest)] for step in range(largest - latest)] + list(
         observations[-latest:]
     )
+
+
+def fitness_by_schedule(observations: Sequence[Observation]) -> dict[str, float]:
+    """Return the fitness of each distinct schedule over all folds, in the order of their first evaluations.
+
+    Args:
+        observations: Evaluations.
+
+    Returns:
+        By canonical key what a regression over all of them predicts, or with fewer than `FEWEST` the mean of a schedule's own.
+    """
+    own: dict[str, list[Observation]] = {}
+    for one in observations:
+        own.setdefault(one.schedule.key, []).append(one)
+    if len(observations) < FEWEST:
+        return {key: fmean(one.fitness for one in several) for key, several in own.items()}
+    guesses = Surrogate(observations).predict([several[0].schedule for several in own.values()])
+    return dict(zip(own, guesses.tolist(), strict=True))
 
 
 class Regressor(Protocol):

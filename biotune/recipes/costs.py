@@ -17,7 +17,7 @@ from biotune.errors import SearchError
 from biotune.evolution.front import Front
 from biotune.evolution.loop import Evaluate
 from biotune.evolution.objectives import BlockCosts, Exact, Objectives, parameters_of
-from biotune.evolution.rows import front_rows
+from biotune.evolution.rows import LR_WEIGHT, front_rows
 from biotune.fitness.fitness import ScheduleFitness
 from biotune.recipes.session import Session
 from biotune.schedule.schedule import Schedule
@@ -129,7 +129,7 @@ def write_front(
         return {}
     rows = list(front_rows(front, labels, lambda label: _confirmed(results.get(label, ()))))
     write_table(folder / FRONT, rows)
-    members = [{name: row[name] for name in row if not name.startswith("lr_weight_")} for row in rows]
+    members = [{name: row[name] for name in row if not name.startswith(LR_WEIGHT)} for row in rows]
     for member in members:  # JSON has no NaN
         member |= {name: None for name in ("confirmed_accuracy", "confirmed_se") if math.isnan(member[name])}
     return {"front": {"costs": [*front.reference], "reference": front.reference, "volume": front.volume, "members": members}}

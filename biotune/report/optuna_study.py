@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,12 @@ from biotune.config.search import EvolutionConfig
 from biotune.config.sections import TrainingConfig
 from biotune.errors import ConfigError, RunFolderError, one_line
 from biotune.evolution.optuna_space import importance_of, schedule_space, values_in
+from biotune.evolution.rows import LR_WEIGHT, schedule_of_row
 from biotune.report.checked import checked_text
 from biotune.report.read import Run, is_asked_search, read_finished_run
 from biotune.report.search_page import read_asked_search
 from biotune.schedule.block import Block
-from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
+from biotune.schedule.schedule import TOGETHER, Schedule
 from biotune.store.files import JOURNAL
 from biotune.trial import Status, Trial, key_with_lr
 
@@ -174,13 +175,11 @@ def _trial(evaluated: Evaluated, row: Mapping[Any, Any]) -> FrozenTrial:
     from optuna.trial import TrialState
 
     names = [block.name for block in evaluated.blocks]
-    weights = tuple(float(row[f"lr_weight_{name}"]) for name in names)
-    manner = {"unfreezing": row.get("unfreezing", TOGETHER), "head_start": row.get("head_start", FRESH)}
-    schedule = replace(Schedule(evaluated.blocks, weights), **manner)
+    schedule = schedule_of_row(row, evaluated.blocks)
     results = evaluated.results(schedule, int(row["fold"]))
     importances = {name: float(row[importance_of(name)]) for name in names}
     attributes = {name: row[name] for name in _ATTRIBUTES if row.get(name) == row.get(name) and name in row}
-    attributes |= {f"lr_weight_{name}": weight for name, weight in zip(names, weights, strict=True)}
+    attributes |= {f"{LR_WEIGHT}{name}": weight for name, weight in zip(names, schedule.lr_weights, strict=True)}
     errors = [str(one["error"]) for one in results if one.get("error")]
     status, value = row["status"], 1.0 - float(row["fitness"])
     if status == Status.EMPTY:
@@ -190,7 +189,7 @@ def _trial(evaluated: Evaluated, row: Mapping[Any, Any]) -> FrozenTrial:
     return optuna.trial.create_trial(
         state=state,
         value=None if state == TrialState.FAIL else value,
-        params=values_in(evaluated.space, importances, float(row["threshold"]), *manner.values()),
+        params=values_in(evaluated.space, importances, float(row["threshold"]), schedule.unfreezing, schedule.head_start),
         distributions=dict(evaluated.space),
         user_attrs=attributes | ({"error": errors[0]} if errors else {}),
         intermediate_values=dict(enumerate(_mean_curve([one["curve"] for one in results if not one.get("error")]))),

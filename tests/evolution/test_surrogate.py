@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from landscape import drawn, noisy, schedule, truth
 
-from biotune.evolution.surrogate import FEWEST, LARGEST, Observation, Surrogate, inputs, most_promising, subset
+from biotune.evolution.surrogate import (
+    FEWEST,
+    LARGEST,
+    Observation,
+    Surrogate,
+    fitness_by_schedule,
+    inputs,
+    most_promising,
+    subset,
+)
 
 
 def test_features_tell_frozen_from_slow() -> None:
@@ -143,3 +152,13 @@ def test_more_evaluations_than_are_fitted_still_teach_what_is_bad_and_what_is_go
     surrogate = Surrogate(noisy(first + late, sd=0.01))
     bad, good = schedule(1.0, 0.0, 1.0), schedule(0.0, 10**0.5, 1.0)
     assert surrogate.predict([bad]) > surrogate.predict([good]) + 0.1
+
+
+def test_the_fitness_of_a_schedule_is_its_mean_while_a_regression_has_too_few() -> None:
+    first, second = drawn(2, 1)
+    few = [Observation(first, 0, 0.4), Observation(second, 0, 0.5), Observation(first, 1, 0.2)]
+    assert fitness_by_schedule(few) == {first.key: pytest.approx(0.3), second.key: 0.5}
+    many = noisy(drawn(20, 1), sd=0.05)
+    found = fitness_by_schedule([*many, many[0]])
+    assert list(found) == [one.schedule.key for one in many]
+    assert list(found.values()) == pytest.approx(Surrogate([*many, many[0]]).predict([one.schedule for one in many]).tolist())

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from biotune.cli.arguments import Parser
 from biotune.cli.terminal.output_mode import OutputMode
 from biotune.cli.terminal.view import Cell, View
 from biotune.errors import BiotuneError, ConfigError, RunFolderError
-from biotune.schedule.schedule import FRESH, TOGETHER, Schedule
+from biotune.schedule.schedule import Schedule
 from biotune.store.files import CONFIG, FRONT, GENERATIONS, RESULT, SCHEDULE, STATUS, check_writable, write_text
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ def read_front(folder: Path) -> tuple[Schedule, list[Listed]]:
     Raises:
         RunFolderError: It is none, has no schedule yet, or a file of it is missing or damaged.
     """
+    from biotune.evolution.rows import schedule_of_row
     from biotune.report.checked import checked_json
     from biotune.report.read import is_asked_search, search_tables
     from biotune.schedule.schedule_file import load_schedule
@@ -173,7 +174,7 @@ def read_front(folder: Path) -> tuple[Schedule, list[Listed]]:
     _, table = search_tables(folder, best, sized=False)
     try:
         rows = _exact(folder / GENERATIONS, best)
-        shares = {_schedule_of(row, best).key: float(row[_SHARE] or "nan") for row in rows}
+        shares = {schedule_of_row(row, best.blocks).key: float(row[_SHARE] or "nan") for row in rows}
         if (folder / FRONT).is_file():
             return best, _of_table(_exact(folder / FRONT, best), best, shares)
         return best, _of_evaluations(rows, table, best, shares)
@@ -190,20 +191,16 @@ def _exact(path: Path, best: Schedule) -> list[dict[str, str]]:
     return [{str(name): str(value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _schedule_of(row: Mapping[str, str], best: Schedule) -> Schedule:
-    weights = tuple(float(row[f"lr_weight_{name}"]) for name in best.names)
-    order, start = row.get("unfreezing", TOGETHER), row.get("head_start", FRESH)
-    return Schedule(best.blocks, weights, unfreezing=order, head_start=start)
-
-
 def _of_table(rows: list[dict[str, str]], best: Schedule, shares: Mapping[str, float]) -> list[Listed]:
     """The members of `front.csv`."""
+    from biotune.evolution.rows import schedule_of_row
+
     facts = ("confirmed_accuracy", "confirmed_se", "confirmed_trials")
     names = list(rows[0])
     costs = names[names.index("accuracy") + 1 : names.index("knee")]
     found = []
     for row in rows:
-        schedule = _schedule_of(row, best)
+        schedule = schedule_of_row(row, best.blocks)
         share = shares.get(schedule.key, math.nan)
         values = {name: float(row[name]) for name in costs} | ({} if math.isnan(share) else {_SHARE: share})
         confirmed = {name: float(row[name] or "nan") for name in facts} if facts[0] in row else {}
@@ -218,29 +215,24 @@ def _of_evaluations(
     """The front by predicted score and trained share, from all evaluations of a search with one objective."""
     from biotune.evolution.front import Member, front_among
     from biotune.evolution.objectives import Objectives
-    from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
+    from biotune.evolution.rows import schedule_of_row
+    from biotune.evolution.surrogate import Observation, fitness_by_schedule
 
     # an elite that was not evaluated again stands in the table with its earlier evaluation
     sound = ~table["status"].isin(_UNTRAINED) & ~((table["origin"] == "elite") & (table["status"] != "ok"))
     kept = [(number, row) for number, row in enumerate(rows) if sound.iloc[number]]
     if not kept:
         raise RunFolderError(f"no schedule of {GENERATIONS} was trained.")
-    observations = [Observation(_schedule_of(row, best), int(row["fold"]), float(row["fitness"])) for _, row in kept]
+    observations = [Observation(schedule_of_row(row, best.blocks), int(row["fold"]), float(row["fitness"])) for _, row in kept]
     first: dict[str, int] = {}
     for observation, (_, row) in zip(observations, kept, strict=True):
         first.setdefault(observation.schedule.key, int(row["individual"]))
     distinct = {one.schedule.key: one.schedule for one in observations}
     if any(math.isnan(shares[key]) for key in distinct):
         raise RunFolderError("the blocks of this search do not state their sizes; give biotune.Block its parameters.")
-    own = {key: [one.fitness for one in observations if one.schedule.key == key] for key in distinct}
-    if len(observations) < FEWEST:
-        fitness = [fmean(values) for values in own.values()]
-    else:
-        fitness = Surrogate(observations).predict(list(distinct.values())).tolist()
-    known = [
-        Member(schedule, first[key], 1.0 - guess, {}, len(own[key]))
-        for (key, schedule), guess in zip(distinct.items(), fitness, strict=True)
-    ]
+    own = Counter(one.schedule.key for one in observations)
+    fitness = fitness_by_schedule(observations)
+    known = [Member(schedule, first[key], 1.0 - fitness[key], {}, own[key]) for key, schedule in distinct.items()]
     front = front_among(known, Objectives((_SHARE,), {_SHARE: lambda schedule: shares.get(schedule.key, 1.0)}))
     return [
         Listed(number, str(one.number), one.schedule, one.score, one.costs, one.knee, {})
