@@ -29,7 +29,8 @@ from plain_search import SAMPLERS
 
 from biotune.config.schema import TrialsConfig
 from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
-from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
+from biotune.evolution.rows import schedule_of_row
+from biotune.evolution.surrogate import Observation, fitness_by_schedule
 from biotune.executors.process_pool import ProcessPool
 from biotune.executors.setup import Setup
 from biotune.recipes.inputs import Inputs, Prepared
@@ -194,35 +195,24 @@ def prepared(run: Path) -> tuple[TrialsConfig, Inputs]:
 
 def ours(run: Path, moments: dict[int | None, float], blocks: Sequence[Block]) -> tuple[Incumbent, ...]:
     """The best of the hall after each generation, as the regression ranks it, and the confirmed winner."""
-    rows = pd.read_csv(run / "generations.csv").to_dict("records")
+    # an elite that carries its score over stands in the table again
+    rows = pd.read_csv(run / "generations.csv").drop_duplicates(["individual", "fold"]).to_dict("records")
     found = []
     for number in sorted(one for one in moments if one is not None):
         seen = [
-            (row, schedule_of(row, blocks)) for row in rows if row["generation"] <= number and row["status"] in ("ok", "cached")
+            Observation(schedule_of_row(row, blocks), int(row["fold"]), float(row["fitness"]))
+            for row in rows
+            if row["generation"] <= number and row["status"] in ("ok", "cached")
         ]
         if seen:
             found.append(Incumbent(moments[number], best_of(seen)))
     return (*found, Incumbent(moments[None], None))
 
 
-def schedule_of(row: dict[Any, Any], blocks: Sequence[Block]) -> Schedule:
-    """The schedule of a candidate's row."""
-    weights = tuple(float(row[f"lr_weight_{block.name}"]) for block in blocks)
-    return Schedule(tuple(blocks), weights, unfreezing=str(row["unfreezing"]))
-
-
-def best_of(seen: Sequence[tuple[dict[Any, Any], Schedule]]) -> Schedule:
-    """The schedule that a search would return that ended here: by regression over all evaluations, or by mean fitness."""
-    distinct = {schedule.key: schedule for _, schedule in seen}
-    if len(seen) >= FEWEST:
-        observed = [Observation(schedule, int(row["fold"]), float(row["fitness"])) for row, schedule in seen]
-        scores = Surrogate(observed).predict(list(distinct.values())).tolist()
-    else:
-        fitness: dict[str, list[float]] = {key: [] for key in distinct}
-        for row, schedule in seen:
-            fitness[schedule.key].append(float(row["fitness"]))
-        scores = [sum(values) / len(values) for values in fitness.values()]
-    return min(zip(scores, distinct.values(), strict=True), key=lambda pair: pair[0])[1]
+def best_of(seen: Sequence[Observation]) -> Schedule:
+    """The schedule that a search would return that ended here."""
+    fitness = fitness_by_schedule(seen)
+    return min((one.schedule for one in seen), key=lambda schedule: fitness[schedule.key])
 
 
 def task_of(config: TrialsConfig, inputs: Inputs, files: bool) -> dict[str, Any]:

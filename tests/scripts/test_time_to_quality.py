@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from biotune.evolution.surrogate import Observation
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import Schedule
 
@@ -110,13 +111,13 @@ time.sleep(0.2)
                 bench.watched([sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "none", out)
 
     def test_in_hand_is_the_best_of_all_that_was_measured_so_far(self, bench: ModuleType, tmp_path: Path) -> None:
-        header = "generation,status,fold,fitness,lr_weight_body,lr_weight_head,unfreezing"
+        header = "generation,individual,status,fold,fitness,lr_weight_body,lr_weight_head,unfreezing"
         rows = [
-            "0,ok,0,0.5,0.0,1.0,together",
-            "0,ok,0,0.4,2.0,1.0,last_to_first",
-            "0,pruned,0,0.1,3.0,1.0,together",
-            "1,ok,1,0.7,2.0,1.0,last_to_first",  # 0.55 on average
-            "1,ok,1,0.6,4.0,1.0,together",
+            "0,0,ok,0,0.5,0.0,1.0,together",
+            "0,1,ok,0,0.4,2.0,1.0,last_to_first",
+            "0,2,pruned,0,0.1,3.0,1.0,together",
+            "1,1,ok,1,0.7,2.0,1.0,last_to_first",  # 0.55 on average
+            "1,3,ok,1,0.6,4.0,1.0,together",
         ]
         (tmp_path / "generations.csv").write_text("\n".join([header, *rows]) + "\n")
         found = bench.ours(tmp_path, {0: 3.0, 1: 6.0, None: 8.0}, BLOCKS)
@@ -124,10 +125,28 @@ time.sleep(0.2)
         assert found[0].schedule == Schedule(BLOCKS, (2.0, 1.0), unfreezing="last_to_first")
         assert found[1].schedule == Schedule(BLOCKS, (0.0, 1.0)) and found[2].schedule is None
 
+    def test_what_a_run_had_in_hand_is_its_schedule_with_order_and_start_of_the_head(
+        self, bench: ModuleType, tmp_path: Path
+    ) -> None:
+        (tmp_path / "generations.csv").write_text(
+            "generation,fold,individual,status,fitness,lr_weight_body,lr_weight_head,unfreezing,head_start\n"
+            "0,0,0,ok,0.4,0.0,1.0,together,fresh\n"
+            "0,1,0,ok,0.2,0.0,1.0,together,fresh\n"  # 0.3 on average
+            "0,0,1,failed,1.0,2.0,1.0,together,fresh\n"
+            "1,0,2,ok,0.25,0.5,1.0,last_to_first,probe\n"
+            "1,1,0,ok,0.2,0.0,1.0,together,fresh\n"  # carried over
+            "1,1,0,ok,0.2,0.0,1.0,together,fresh\n"
+        )
+        found = bench.ours(tmp_path, {0: 3.0, 1: 5.0, None: 9.0}, BLOCKS)
+        assert [one.seconds for one in found] == [3.0, 5.0, 9.0]
+        assert found[0].schedule == Schedule(BLOCKS, (0.0, 1.0))
+        assert found[1].schedule == Schedule(BLOCKS, (0.5, 1.0), unfreezing="last_to_first", head_start="probe")
+        assert found[2].schedule is None  # the winner, whose quality the run has measured
+
     def test_with_enough_evaluations_a_regression_ranks(self, bench: ModuleType) -> None:
         # slow bodies are good, and one lucky fast one does not hide it
         seen = [
-            ({"fold": 0, "fitness": fitness}, Schedule(BLOCKS, (weight, 1.0)))
+            Observation(Schedule(BLOCKS, (weight, 1.0)), 0, fitness)
             for weight, fitness in [(0.1, 0.11), (0.12, 0.1), (0.14, 0.1), (0.16, 0.11)] * 2
             + [(8.0, 0.7), (8.5, 0.7), (9.0, 0.09), (9.5, 0.7), (9.8, 0.7)]
         ]
