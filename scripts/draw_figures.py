@@ -41,7 +41,7 @@ def draw_decoding(schedule: Schedule) -> Figure:
     colours = [_BLUE if selected else _GREY for selected in schedule.selected]
     left.bar(positions, schedule.importances, color=colours, width=0.7)
     left.axhline(schedule.threshold, color="0.2", linestyle="--", linewidth=1)
-    left.text(-0.45, schedule.threshold, "threshold ε", va="bottom")
+    left.text(len(positions) - 0.55, schedule.threshold, "threshold ε", ha="right", va="bottom")
     left.set_ylim(0, 1)
     left.set_ylabel("importance ν")
     left.set_title("genotype", loc="left")
