@@ -26,18 +26,14 @@ from bench_common import labelled_files, machine, parser, report
 from bench_search import in_memory
 from plain_loop import Plan
 from plain_search import SAMPLERS
+from trained_task import prepared, runner_of, test_scores
 
 from biotune.config.schema import TrialsConfig
-from biotune.config.sections import BackboneConfig, DatasetConfig, ExecutorConfig, TrainingConfig
 from biotune.evolution.rows import schedule_of_row
 from biotune.evolution.surrogate import Observation, fitness_by_schedule
-from biotune.executors.process_pool import ProcessPool
-from biotune.executors.setup import Setup
-from biotune.recipes.inputs import Inputs, Prepared
-from biotune.recipes.progress import SILENCE
+from biotune.recipes.inputs import Inputs
 from biotune.schedule.block import Block
 from biotune.schedule.schedule import LAST_TO_FIRST, TOGETHER, Schedule
-from biotune.trial import Trial
 
 CASES = {"noise": ("panel_noise", False), "images": ("panel_stamps", True)}  # experiment, whether it has image files
 WORDS = {"noise": "noisy digits, glyphnet", "images": "stamps, EfficientNet-Lite0"}
@@ -118,7 +114,8 @@ def repeat(case: str, seed: int, place: Path, given: argparse.Namespace) -> tupl
     command += [f"dataset.split_seed={seed}", f"hydra.run.dir={run}", *given.overrides]
     with (place / "run.txt").open("w", encoding="utf-8") as out:
         moments, seconds = watched(command, run, out)
-    config, inputs = prepared(run)
+    stored = yaml.safe_load((run / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+    config, inputs = prepared(stored, "process_pool")
     timelines = {OURS: Timeline(ours(run, moments, inputs.network.blocks), seconds)}
     torch.save(task_of(config, inputs, files), place / "task.pt")
     for sampler in SAMPLERS:
@@ -127,11 +124,15 @@ def repeat(case: str, seed: int, place: Path, given: argparse.Namespace) -> tupl
         name: replace(line, incumbents=thinned(line.incumbents, given.checkpoints)) for name, line in timelines.items()
     }
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
-    seeds = yaml.safe_load((run / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["test"]["seeds"]
     wanted = {
         one.schedule.key: one.schedule for line in timelines.values() for one in line.incumbents if one.schedule is not None
     }
-    found = qualities(list(wanted.values()), seeds, config, inputs, place)
+    (place / "quality").mkdir()
+    runner = runner_of(config, inputs, place / "quality")
+    try:
+        found = test_scores(runner, list(wanted.values()), stored["test"]["seeds"], config.training)
+    finally:
+        runner.close()
     won = float(result["test"]["macro_accuracy"]["mean"])
     measured = {
         name: replace(
@@ -178,19 +179,6 @@ def watched(command: Sequence[str], run: Path, out: Any) -> tuple[dict[int | Non
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: failed with exit status {process.returncode}; see {out.name}.")
     return moments, now
-
-
-def prepared(run: Path) -> tuple[TrialsConfig, Inputs]:
-    """The settings of a run, and its network and images."""
-    stored = yaml.safe_load((run / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
-    config = TrialsConfig(
-        device=stored["device"],
-        dataset=DatasetConfig(**stored["dataset"]),
-        backbone=BackboneConfig(**stored["backbone"]),
-        training=TrainingConfig(**stored["training"]),
-        executor=ExecutorConfig("process_pool"),
-    )
-    return config, Prepared().take(config, SILENCE.decoding)
 
 
 def ours(run: Path, moments: dict[int | None, float], blocks: Sequence[Block]) -> tuple[Incumbent, ...]:
@@ -270,31 +258,6 @@ def thinned(incumbents: Sequence[Incumbent], most: int) -> tuple[Incumbent, ...]
 def differ(one: Incumbent, other: Incumbent) -> bool:
     """Whether two incumbents are different schedules."""
     return one.schedule is None or other.schedule is None or one.schedule.key != other.schedule.key
-
-
-def qualities(
-    schedules: Sequence[Schedule], seeds: Sequence[int], config: TrialsConfig, inputs: Inputs, place: Path
-) -> dict[str, float]:
-    """Mean test macro accuracy over the seeds of every schedule, by its key, trained by biotune's own loop.
-
-    Raises:
-        SystemExit: A training run fails.
-    """
-    training = config.training
-    trials = [Trial(one, None, seed, training.epochs, training.base_lr, test=True) for one in schedules for seed in seeds]
-    (place / "quality").mkdir()
-    setup = Setup.of(config, inputs.data, place / "quality", place / "quality")
-    pool = ProcessPool.of(setup, config, inputs.device, inputs.network)
-    try:
-        results = pool.run(trials, lambda trial, result: None)
-    finally:
-        pool.close()
-    if failed := [result.error for result in results if result.status != "ok"]:
-        raise SystemExit(f"a training run that measures quality failed: {failed[0]}")
-    scores: dict[str, list[float]] = {}
-    for trial, result in zip(trials, results, strict=True):
-        scores.setdefault(trial.schedule.key, []).append(result.scores["macro_accuracy"])
-    return {key: sum(values) / len(values) for key, values in scores.items()}
 
 
 def target_of(timelines: dict[str, Timeline], full: float, share: float) -> float:

@@ -1,8 +1,9 @@
-"""Compare `biotune.search` with Optuna's samplers on tabulated tasks: one objective, one space, as many evaluations each.
+"""Compare `biotune.search` with Optuna's samplers: one objective, one space, as many evaluations each.
 
-What a search returns is told by its true quality. Optuna's studies return their best trial; so that the ways of choosing are
-not what is compared, each study is also judged by the schedule that biotune's regression over the same trials chooses. Each
-search is written down as it ends, and one that is written down already is not made again.
+The tasks are tabulated ones, or with `--models trained` those of the panel, on which each evaluation is a fine-tune and each
+search has a split of its own. What a search returns is told by its true quality. Optuna's studies return their best trial; so
+that the ways of choosing are not what is compared, each study is also judged by the schedule that biotune's regression over the
+same trials chooses. Each search is written down as it ends, and one that is written down already is not made again.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from docs_tables import paired_interval, write_between_marks
 from tabulated_task import Simulated, Task, read_task
+from trained_task import TrainedTask
 
 import biotune
 from biotune.evolution.surrogate import FEWEST, Observation, Surrogate
@@ -27,14 +30,17 @@ from biotune.trial import Trial
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ROOT / "scripts" / "tables"
-MODELS = {"gp": "Gaussian process", "trees": "boosted trees"}
+TRAINED = "trained"
+MODELS = {"gp": "Gaussian process", "trees": "boosted trees", TRAINED: "real training"}
 OURS = "biotune"
 SAMPLERS = {"tpe": "Optuna's TPE", "gp": "Optuna's Gaussian process", "random": "Optuna's random sampler"}
 WORDS = {OURS: "**`biotune.search`**", **SAMPLERS}
 WAYS = ("returned", "best_value", "regression")
 Cell = tuple[str, str, str]  # task, model of it, searcher
-BEGIN, END = "<!-- measured by scripts/compare_optuna.py -->", "<!-- end of compared with Optuna -->"
-
+MARKS = {
+    False: ("<!-- measured by scripts/compare_optuna.py -->", "<!-- end of compared with Optuna -->"),
+    True: ("<!-- measured by scripts/compare_optuna.py, trained -->", "<!-- end of compared with Optuna by training -->"),
+}
 
 NOTE = (
     "mean ± standard error over the searches, whose seeds are 0, 1, …; mean differences over the seeds that both have, with "
@@ -43,23 +49,51 @@ NOTE = (
 
 
 class Objective:
-    """Scores of a task with the noise of single fine-tunes, and all that was asked of it."""
+    """Scores of a task, and all that was asked of it."""
 
-    def __init__(self, task: Task, seed: int) -> None:
-        """Begin; the seed is that of the noise."""
-        self._executor = Simulated(task, 1, np.random.default_rng([seed, 1]))
+    def __init__(self, task: Task | TrainedTask, seed: int) -> None:
+        """Begin; the seed is that of the noise which a tabulated task has around its mean scores."""
+        self._score = task.score if isinstance(task, TrainedTask) else drawn(task, seed)
         self.seen: list[tuple[Schedule, float]] = []
 
     def __call__(self, schedule: Schedule) -> float:
         """The score of one fine-tune on all data; 0 where nothing is trained, as in a search."""
         if schedule.is_empty:
             return 0.0
-        (result,) = self._executor.run([Trial(schedule, 0, 0, 1, 1e-3)])
-        self.seen.append((schedule, result.score))
-        return result.score
+        score = self._score(schedule)
+        self.seen.append((schedule, score))
+        return score
 
 
-def search_once(task: Task, name: str, evaluations: int, seed: int) -> dict[str, float]:
+def drawn(task: Task, seed: int) -> Callable[[Schedule], float]:
+    """Scores of a tabulated task."""
+    executor = Simulated(task, 1, np.random.default_rng([seed, 1]))
+    return lambda schedule: executor.run([Trial(schedule, 0, 0, 1, 1e-3)])[0].score
+
+
+class Subjects:
+    """The tasks by cell and seed, each prepared once, as long as it is needed."""
+
+    def __init__(self, scratch: Path) -> None:
+        """Remember where training runs may put what they share."""
+        self._scratch = scratch
+        self._tabulated: dict[tuple[str, str], Task] = {}
+        self._trained: tuple[tuple[str, int], TrainedTask] | None = None
+
+    def of(self, task: str, model: str, seed: int) -> Task | TrainedTask:
+        """A task; the seed is that of a panel's split."""
+        if model == TRAINED:
+            if self._trained is None or self._trained[0] != (task, seed):
+                folder = self._scratch / f"{task}-{seed}"
+                folder.mkdir()
+                self._trained = (task, seed), TrainedTask(f"panel_{task}", seed, folder)
+            return self._trained[1]
+        if (task, model) not in self._tabulated:
+            self._tabulated[task, model] = read_task(next(TABLES.glob(f"{task}.csv*")), model)
+        return self._tabulated[task, model]
+
+
+def search_once(task: Task | TrainedTask, name: str, evaluations: int, seed: int) -> dict[str, float]:
     """One search; returns the true quality of what it returns, and of its trials' best by single value and by regression."""
     objective = Objective(task, seed)
     if name == OURS:
@@ -88,7 +122,7 @@ def main() -> None:
     """Make the searches that are missing, print the tables, and write them into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=["noise", "invert", "clean"])
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=["gp", "trees"], choices=list(MODELS))
     parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS), choices=list(SAMPLERS))
     parser.add_argument("--evaluations", type=int, default=60, help="evaluations of a search")
     parser.add_argument("--seeds", type=int, default=40, help="searches a cell")
@@ -96,28 +130,30 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "compare_optuna.jsonl", help="where searches are kept")
     parser.add_argument("--docs", type=Path, help="page to write the tables into, between the script's marks")
     given = parser.parse_args()
+    if TRAINED in given.models and len(given.models) > 1:
+        parser.error(f"argument --models: {TRAINED} has a table of its own; give it alone")
     known = read(given.out, given.evaluations)
     cells = [(*pair, name) for pair in itertools.product(given.tasks, given.models) for name in (OURS, *given.samplers)]
     most = {cell: min(given.seeds, given.dear) if cell[2] == "gp" else given.seeds for cell in cells}
-    tasks: dict[tuple[str, str], Task] = {}
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    for seed in range(given.seeds):  # the cells in turn, so that a part of the searches is a table too
-        for cell in cells:
-            if (cell, seed) in known or seed >= most[cell]:
-                continue
-            task, model, name = cell
-            if (task, model) not in tasks:
-                tasks[task, model] = read_task(next(TABLES.glob(f"{task}.csv*")), model)
-            known[cell, seed] = search_once(tasks[task, model], name, given.evaluations, seed)
-            line = {"cell": cell, "evaluations": given.evaluations, "seed": seed, **known[cell, seed]}
-            with given.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        subjects = Subjects(Path(scratch))
+        for seed in range(given.seeds):  # the cells in turn, so that a part of the searches is a table too
+            for cell in cells:
+                if (cell, seed) in known or seed >= most[cell]:
+                    continue
+                task, model, name = cell
+                known[cell, seed] = search_once(subjects.of(task, model, seed), name, given.evaluations, seed)
+                line = {"cell": cell, "evaluations": given.evaluations, "seed": seed, **known[cell, seed]}
+                with given.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
     counted = {key: values for key, values in known.items() if key[1] < most.get(key[0], 0)}
     lines = [line for task in given.tasks for line in table(task, cells, counted)]
+    lines += pooled(given.models, given.samplers, counted)
     text = "\n".join([*lines, f"True test macro accuracy after {given.evaluations} evaluations: {NOTE}"])
     print(text)
     if given.docs is not None:
-        write_between_marks(given.docs, text, BEGIN, END)
+        write_between_marks(given.docs, text, *MARKS[TRAINED in given.models])
 
 
 def read(path: Path, evaluations: int) -> dict[tuple[Cell, int], dict[str, float]]:
@@ -150,6 +186,20 @@ def table(task: str, cells: Sequence[Cell], known: dict[tuple[Cell, int], dict[s
             facts, over = [f"{facts[0]} (highest single value: {by_value})", "the same"], ["–", "–"]
         lines.append(f"| {' | '.join([MODELS[cell[1]], WORDS[cell[2]], str(len(seeds)), *facts, *over])} |")
     return [*lines, ""]
+
+
+def pooled(models: Sequence[str], samplers: Sequence[str], known: dict[tuple[Cell, int], dict[str, float]]) -> list[str]:
+    """For each model of more than one task, `biotune.search` over each sampler, with every task and seed as one observation."""
+    lines = []
+    for model, name in itertools.product(models, samplers):
+        pairs = [((task, model, OURS), seed) for (task, of, which), seed in known if (of, which) == (model, name)]
+        both = [(known[ours], known[(ours[0][0], model, name), ours[1]]) for ours in pairs if ours in known]
+        if len({ours[0][0] for ours in pairs}) < 2 or not both:
+            continue
+        over = [paired_interval([own["returned"] for own, _ in both], [other[way] for _, other in both]) for way in WAYS[::2]]
+        told = f"over {WORDS[name]} {over[0]}; over what the regression chooses among its trials {over[1]}."
+        lines += [f"{MODELS[model].capitalize()}, all {len(both)} pairs of task and seed: {told}", ""]
+    return lines
 
 
 def mean_and_error(values: Sequence[float]) -> str:

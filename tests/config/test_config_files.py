@@ -38,7 +38,8 @@ ALWAYS = {"evaluate": ["genotypes=some.csv"]}
 
 @pytest.fixture(scope="module", autouse=True)
 def _hydra() -> Iterator[None]:
-    register()
+    for command in SCHEMAS:
+        register(command)
     with initialize_config_module("biotune.configs", version_base="1.3"):
         yield
 

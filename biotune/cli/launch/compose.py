@@ -12,6 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf
 
 from biotune.cli.launch.hydra_internals import search_path, use_search_path
@@ -22,19 +23,37 @@ CONFIGS = "pkg://biotune.configs"
 _PROCESS_SUFFIX = secrets.token_hex(2)
 
 
-def register() -> None:
-    """Register the schemas and the resolvers with Hydra; safe to call twice."""
-    store = ConfigStore.instance()
-    for command, schema in SCHEMAS.items():
-        store.store(name=f"{command}_schema", node=schema)
+def register(command: str) -> None:
+    """Register a command's schema and the resolvers with Hydra; safe to call twice.
+
+    Args:
+        command: A command with a schema. The others' schemas are left out: making them all would take longer.
+    """
+    store, name = ConfigStore.instance(), f"{command}_schema"
+    if f"{name}.yaml" not in store.repo:
+        store.store(name=name, node=SCHEMAS[command])
     OmegaConf.register_new_resolver("unique", lambda: _PROCESS_SUFFIX, use_cache=True, replace=True)
 
 
+def options_of(group: str, loader: ConfigLoader) -> list[str]:
+    """The choices of a config group, sorted; none where there is no such group.
+
+    The loader's own method of this purpose copies all configs for each call.
+
+    Args:
+        group: Its name.
+        loader: Hydra's config loader.
+    """
+    sources = [source for source in loader.get_sources() if source.is_group(group)]
+    return sorted({name for source in sources for name in source.list(group, ObjectType.CONFIG)})
+
+
 @contextmanager
-def composing(config_dir: str | None) -> Iterator[ConfigLoader]:
+def composing(command: str, config_dir: str | None) -> Iterator[ConfigLoader]:
     """Enable `hydra.compose` within the context.
 
     Args:
+        command: The command whose config is composed.
         config_dir: The user's folder of configs, searched before the packaged ones; None for none.
 
     Yields:
@@ -43,7 +62,7 @@ def composing(config_dir: str | None) -> Iterator[ConfigLoader]:
     Raises:
         ConfigError: The folder does not exist.
     """
-    register()
+    register(command)
     path = search_path(CONFIGS)
     if config_dir is not None:
         if not Path(config_dir).is_dir():

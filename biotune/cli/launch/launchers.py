@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 
+from biotune.cli.launch.compose import options_of
 from biotune.errors import ConfigError, did_you_mean
 
 BASIC = "basic"  # Hydra's default: one job after another, in the process of the command itself
@@ -107,7 +108,7 @@ def check_launcher(overrides: list[Override], loader: ConfigLoader) -> None:
     for override in overrides:
         if override.key_or_group != _GROUP or override.is_sweep_override():
             continue
-        name, known = str(override.value()), loader.get_group_options(_GROUP)
+        name, known = str(override.value()), options_of(_GROUP, loader)
         if name in known:
             continue
         if name in LAUNCHERS:

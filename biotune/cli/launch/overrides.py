@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -15,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from biotune.cli.launch.compose import options_of
 from biotune.cli.registry import COMMANDS, LIST_OF, SCHEMAS, SEVERAL
 from biotune.config.key import Key, keys_of, near_keys, sides_of
 from biotune.config.unused import unused_keys
@@ -88,10 +88,11 @@ def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -
             continue
         if name in keys:
             problems += _type_problems(keys[name], override)
-        elif _is_group(loader, name) and name not in chosen and not override.is_add():
-            problems.append(f"{override.input_line}: 'biotune {command}' has no group {name}.")
-        elif _is_group(loader, name):
-            problems += _choice_problems(loader, name, override)
+        elif choices := options_of(name, loader):
+            if name not in chosen and not override.is_add():
+                problems.append(f"{override.input_line}: 'biotune {command}' has no group {name}.")
+            else:
+                problems += _choice_problems(name, choices, override)
         elif name in sections:
             problems.append(
                 f"{override.input_line}: {name} is a section; set one of its keys, such as {_first_in(name, keys)}."
@@ -124,16 +125,11 @@ def check_use(command: str, overrides: list[Override], configs: Sequence[Any]) -
         raise ConfigError("\n".join(problems))
 
 
-def _is_group(loader: ConfigLoader, name: str) -> bool:
-    return bool(loader.get_group_options(name, results_filter=ObjectType.CONFIG))
-
-
 def _first_in(section: str, keys: dict[str, Key]) -> str:
     return next(path for path in keys if path.startswith(section + "."))
 
 
-def _choice_problems(loader: ConfigLoader, group: str, override: Override) -> Iterator[str]:
-    choices = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+def _choice_problems(group: str, choices: Sequence[str], override: Override) -> Iterator[str]:
     if group not in SEVERAL and not override.is_sweep_override() and isinstance(override.value(), list):
         yield f"{override.input_line}: takes one {group}, not a list; -m runs several: {group}=one,another."
         return

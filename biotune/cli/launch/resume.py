@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from biotune.cli.arguments import Parser
-from biotune.cli.launch.compose import composing
+from biotune.cli.launch.compose import composing, options_of
 from biotune.cli.launch.interrupts import end_cleanly
 from biotune.cli.launch.overrides import check_names, check_use, parse_overrides
 from biotune.cli.launch.perform import perform
@@ -105,11 +105,11 @@ def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
 
 def _overrides(command: str, given: list[str]) -> list[Override]:
     """The parsed overrides, each of a key of the schema."""
-    with composing(None) as loader:
+    with composing(command, None) as loader:
         overrides = parse_overrides(given, loader)
         check_names(command, overrides, loader)
         for override in overrides:
-            if loader.get_group_options(override.key_or_group) and override.key_or_group not in _GROUPS:
+            if options_of(override.key_or_group, loader) and override.key_or_group not in _GROUPS:
                 raise ConfigError(f"{override.input_line}: a run keeps its choices of groups; only keys can be set here.")
             if override.is_sweep_override():
                 raise ConfigError(f"{override.input_line}: a run is resumed with one value per key.")

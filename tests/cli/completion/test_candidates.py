@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from biotune.cli.completion.candidates import complete, offer_for
 from biotune.cli.completion.shell_words import bash_candidate, read_line
 from biotune.cli.config_files import choices_of, groups_of, roots
-from biotune.cli.launch.compose import composing, register
+from biotune.cli.launch.compose import composing
 from biotune.cli.registry import COMMANDS, LISTS, SCHEMAS
 from biotune.config.key import keys_of
 
@@ -28,8 +28,7 @@ def offered(line: str) -> list[str]:
 
 @pytest.mark.parametrize("command", SCHEMAS)
 def test_groups_and_choices_are_those_that_hydra_finds(command: str) -> None:
-    register()
-    with composing(None) as loader:
+    with composing(command, None) as loader:
         chosen = loader.compute_defaults_list(command, [], RunMode.RUN).overrides.known_choices
         groups = [name for name in chosen if not name.startswith("hydra")]
         assert sorted(groups_of(command)) == sorted(groups)

@@ -20,7 +20,8 @@ from biotune.cli.terminal.output_mode import OutputMode
 from biotune.errors import ConfigError
 from biotune.recipes.inputs import Prepared
 
-INSTALLED = SimpleNamespace(get_group_options=lambda group: ["basic", "joblib"])
+SOURCE = SimpleNamespace(is_group=lambda group: True, list=lambda group, kind: ["basic", "joblib"])
+INSTALLED = SimpleNamespace(get_sources=lambda: [SOURCE])
 SMALL = ["train", "-m", "strategy=full,linear_probe", "training.epochs=1", "dataset.max_per_class=4"]
 
 

@@ -9,17 +9,11 @@ from typing import Any
 
 import pytest
 
-from biotune.cli.launch.compose import register
 from biotune.cli.launch.hydra_app import _with_implied_strategy
 from biotune.cli.launch.precheck import flags_first, precheck
 from biotune.errors import BiotuneError, ConfigError, RunFolderError
 from biotune.store.files import LOCK
 from biotune.store.journal import Journal
-
-
-@pytest.fixture(autouse=True)
-def _registered(here: Path) -> None:
-    register()
 
 
 def test_a_command_line_in_order_passes_and_writes_nothing(here: Path) -> None:

@@ -81,11 +81,9 @@ def test_a_key_without_a_use_is_refused_in_a_line(
 )
 def test_keys_with_a_use_and_choices_of_groups_pass(here: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from biotune.cli.launch import precheck
-    from biotune.cli.launch.compose import register
 
     inputs: list[Any] = []
     monkeypatch.setattr(precheck, "_check_inputs", lambda configs, *rest: inputs.extend(configs))  # it decodes all images
-    register()
     precheck.precheck(arguments[0], arguments[1:])
     assert bool(inputs) == (arguments[0] != "blocks")
 
