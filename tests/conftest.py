@@ -99,15 +99,26 @@ def make_workspace(load_digits: Callable[..., Any], tmp_path: Path) -> Callable[
     return make
 
 
-@pytest.fixture(scope="session")
-def _blank_plots() -> Callable[..., None]:
-    def savefig(figure: Any, file: Any, *, format: str, **options: Any) -> None:
+SAVEFIG = "matplotlib.figure.Figure.savefig"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def savefig() -> Iterator[Callable[..., None]]:
+    """Plots are blank, as rendering them takes longer than a tiny run; see `drawn`. Returns what renders them."""
+    from matplotlib.figure import Figure
+
+    def blank(figure: Any, file: Any, *, format: str, **options: Any) -> None:
         file.write("<svg xmlns='x'></svg>" if format == "svg" else b"no image")
 
-    return savefig
+    whole = Figure.savefig
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SAVEFIG, blank)
+        yield whole
 
 
-@pytest.fixture
-def undrawn(_blank_plots: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots are blank: rendering them takes longer than a tiny run, and only the report's own tests look at them."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", _blank_plots)
+@pytest.fixture(scope="module")
+def drawn(savefig: Callable[..., None]) -> Iterator[None]:
+    """Plots are rendered in a module that looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SAVEFIG, savefig)
+        yield

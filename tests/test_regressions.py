@@ -30,7 +30,6 @@ from biotune.schedule.schedule import Schedule
 from biotune.store.journal import Journal
 from biotune.trial import Evaluation, TrialResult
 
-pytestmark = pytest.mark.usefixtures("undrawn")
 TINY = Preprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 

@@ -27,8 +27,6 @@ HERE = Path(__file__).parent
 VERSIONS = sorted(path.name for path in HERE.iterdir() if (path / "finished").is_dir())
 TABLES = golden.KEPT["run"]
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 @pytest.fixture(params=VERSIONS)
 def version(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

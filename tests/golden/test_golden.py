@@ -17,7 +17,6 @@ import golden
 import pytest
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("command", golden.COMMANDS)
 def test_a_commands_tables_are_the_kept_ones(command: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     found = golden.run_command(command, tmp_path / "run")

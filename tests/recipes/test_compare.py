@@ -25,7 +25,6 @@ FEW = [
     "compare.lr_factors=[1,3]",
     "strategies=[full,linear_probe,l2_sp,surgical,biotune]",
 ]
-pytestmark = pytest.mark.usefixtures("undrawn")
 WITHOUT_TIMES = ["strategy", "seed", "base_lr", "test_macro_accuracy", "test_kappa", "trainable_share", "trainings", "epochs"]
 
 

@@ -21,8 +21,6 @@ from biotune.cli import main
 from biotune.executors.recorded import Recorded
 from biotune.recipes import final_model
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 SMALL = ["executor=in_process", "device=cpu", "dataset.max_per_class=12", "dataset.max_eval_per_class=8"]
 SMALL += ["training.epochs=2", "training.lr=0.003", "training.batch_size=32", "strategy=full"]
 PROBE = "training.head_start=probe"

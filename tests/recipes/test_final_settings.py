@@ -16,7 +16,6 @@ from biotune.cli import main
 
 LONGER = ["test.training.epochs=3", "test.training.patience=9"]
 OWN = [*LONGER, "test.training.augment=standard"]
-pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,6 @@ SEARCH = [
         "test.seeds=[3]",
     ),
 ]
-pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(autouse=True)

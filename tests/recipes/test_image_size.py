@@ -24,7 +24,6 @@ from biotune.training.model import load_model
 FEW = ["executor=in_process", "training.epochs=1", "training.batch_size=4", "test.seeds=[1]", "training.augment=randaugment"]
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("decoded", ["cache", "stream"])
 def test_a_training_run_on_rectangles_keeps_a_model_that_predicts_on_them(
     decoded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -38,7 +38,6 @@ SMALL = [
     "confirm.top_k=2",
 ]
 ALONE = "executor=in_process"
-pytestmark = pytest.mark.usefixtures("undrawn")  # but of the runs that all tests share, which are made before
 TABLES = ("generations.csv", "summary.csv", "confirm.csv", "test.csv")
 
 

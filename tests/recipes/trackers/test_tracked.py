@@ -16,7 +16,6 @@ from biotune.recipes.progress import SILENCE
 from biotune.recipes.trackers.tracked import tracked
 from biotune.training import finetune as loop
 
-pytestmark = pytest.mark.usefixtures("undrawn")
 SMALL = ["experiment=smoke", "training.lr=0.003", "training.epochs=2", "evolution.generations=2"]
 TABLES = ("generations.csv", "summary.csv", "confirm.csv", "test.csv")
 WHOLE = ("best_schedule.yaml", "predictions.csv", "model.safetensors", "model.json")
