@@ -46,7 +46,8 @@ def test_searches_are_kept_and_the_table_is_of_them(
     task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, page = tmp_path / "kept" / "searches.jsonl", tmp_path / "page.md"
-    page.write_text(f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n", encoding="utf-8")
+    begin, end = script.MARKS[False]
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n", encoding="utf-8")
     words = ["--tasks", "clean", "--models", "trees", "--samplers", "tpe", "gp", "--out", str(out)]
     monkeypatch.setattr(script, "read_task", lambda path, model: task)
     words += ["--evaluations", "5", "--seeds", "3", "--dear", "1"]
@@ -74,3 +75,19 @@ def test_searches_are_kept_and_the_table_is_of_them(
     mean = statistics.fmean(found["tpe", seed]["returned"] for seed in range(3))
     over = statistics.fmean(found["biotune", seed]["returned"] - found["tpe", seed]["regression"] for seed in range(3))
     assert tpe[3].startswith(f"{mean:.4f} ± ") and tpe[6].startswith(f"{over:+.4f} (")
+
+
+def test_over_several_tasks_every_pair_of_task_and_seed_counts_once_and_only_where_both_have_it() -> None:
+    ours = {"noise": [0.7, 0.8], "blur": [0.9]}
+    theirs = {"noise": [0.6, 0.6, 0.1], "blur": [0.6, 0.1]}  # the last of each has no search of ours
+    known = {
+        ((task, "trained", name), seed): {"returned": value, "best_value": value, "regression": value + 0.1}
+        for name, found in (("biotune", ours), ("tpe", theirs))
+        for task, values in found.items()
+        for seed, value in enumerate(values)
+    }
+    told = script.pooled(["trained"], ["tpe"], known)[0]
+    assert told.startswith("Real training, all 3 pairs of task and seed: over Optuna's TPE +0.2000 (")  # of 0.1, 0.2 and 0.3
+    assert "among its trials +0.1000 (" in told
+    one_task = {key: values for key, values in known.items() if key[0][0] == "noise"}
+    assert script.pooled(["trained"], ["tpe"], one_task) == []
