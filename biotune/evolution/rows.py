@@ -127,6 +127,16 @@ def front_rows(
         }
 
 
+def costs_of(columns: Sequence[str]) -> list[str]:
+    """Return the costs among the columns of `front.csv`.
+
+    Raises:
+        ValueError: The columns around them are missing.
+    """
+    names = list(columns)
+    return names[names.index("accuracy") + 1 : names.index("knee")]
+
+
 def summary_row(generation: Generation) -> dict[str, Any]:
     """A generation's row of `summary.csv`, from the logbook."""
     return {name: generation.record[name] for name in SUMMARY_COLUMNS}

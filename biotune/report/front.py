@@ -16,19 +16,20 @@ _NARROWEST = 0.25  # part of the axis that a front fills at least
 _SCALES = {"seconds": (1e3, "ms"), "memory": (1e6, "MB"), "macs": (1e6, "million"), "trainable_params": (1e3, "thousand")}
 
 
-def draw_fronts(front: Mapping[str, Any] | None) -> list[Drawing]:
+def draw_fronts(front: Mapping[str, Any] | None, told: bool = False) -> list[Drawing]:
     """Draw a front, one plot per cost.
 
     Args:
-        front: The entry of `result.json`; None draws nothing.
+        front: The entry of `result.json`, which of a search that was asked and told has no reference; None draws nothing.
+        told: Whether the scores are those that a program told, on any scale, instead of accuracies.
     """
     if front is None:
         return []
-    alone = len(front["costs"]) == 1
-    return [_draw(front["members"], name, front["reference"][name] if alone else None) for name in front["costs"]]
+    alone = len(front["costs"]) == 1 and "reference" in front
+    return [_draw(front["members"], name, front["reference"][name] if alone else None, told) for name in front["costs"]]
 
 
-def _draw(members: Sequence[Mapping[str, Any]], name: str, reference: float | None) -> Drawing:
+def _draw(members: Sequence[Mapping[str, Any]], name: str, reference: float | None, told: bool) -> Drawing:
     """Draw scores against one cost; up to the reference the dominated area is shaded, where the cost is the only one."""
     figure, axes = figure_with_axes(NARROW, 3.3, _MARGINS)
     factor, unit = _SCALES.get(name, (1.0, ""))
@@ -36,7 +37,7 @@ def _draw(members: Sequence[Mapping[str, Any]], name: str, reference: float | No
     costs, scores = (np.array([one[what] for one in ordered]) for what in (name, "accuracy"))
     confirmed = [one["confirmed_accuracy"] for one in ordered if one["confirmed_accuracy"] is not None]
     low = min([*scores, *confirmed])
-    bottom = max(low - 0.08 * (1 - low) - 0.01, 0.0)
+    bottom = None if told else max(low - 0.08 * (1 - low) - 0.01, 0.0)
     if reference is not None:
         right = max(reference, costs[-1])
         axes.fill_between([*costs / factor, right / factor], bottom, [*scores, scores[-1]], step="post", color=BLUE, alpha=0.12)
@@ -53,9 +54,10 @@ def _draw(members: Sequence[Mapping[str, Any]], name: str, reference: float | No
         axes.plot([one[name] / factor], [one["accuracy"]], "o", mfc="none", color=MUTED, markersize=11, label="knee")
     axes.set_ylim(bottom, None)
     axes.set_xlabel(f"{cost_meaning(name)}{f', {unit}' if unit else ''}")
-    axes.set_ylabel("validation macro accuracy (%)")
+    axes.set_ylabel("score" if told else "validation macro accuracy (%)")
     axes.grid()
-    in_percent(axes, "y")
+    if not told:
+        in_percent(axes, "y")
     legend_above(axes)
-    said = f"Validation accuracy against {cost_meaning(name)} of {len(members)} schedules of the front"
+    said = f"{'Score' if told else 'Validation accuracy'} against {cost_meaning(name)} of {len(members)} schedules of the front"
     return finish(figure, f"front-{name.replace('_', '-')}", said)

@@ -10,7 +10,10 @@ from typing import Any
 from markupsafe import Markup
 
 from biotune.errors import BiotuneError, RunFolderError
-from biotune.report.checked import checked_json, checked_yaml
+from biotune.evolution.rows import costs_of
+from biotune.report.checked import checked_json, checked_table, checked_yaml
+from biotune.report.costs import cost_meaning, cost_text, shown_members
+from biotune.report.front import draw_fronts
 from biotune.report.plots import draw_cost, draw_fitness, draw_importance
 from biotune.report.read import SCORE, Search, search_tables
 from biotune.report.run_page import duration, percent, template
@@ -18,7 +21,7 @@ from biotune.report.strip import Strip, draw_strips
 from biotune.report.style import NARROW, WIDE, Drawing, biotune_style
 from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import load_schedule
-from biotune.store.files import PLOTS, REPORT, SCHEDULE, SEARCH, STATUS, SUMMARY, write_text
+from biotune.store.files import FRONT, PLOTS, REPORT, SCHEDULE, SEARCH, STATUS, SUMMARY, write_text
 from biotune.store.folders import make_folder
 from biotune.store.status import state_and_error
 
@@ -35,6 +38,7 @@ class AskedSearch:
         schedule: The best schedule.
         parameters: Number of parameters of each block; None where the blocks do not state it.
         search: Its tables.
+        front: The members of the front with their costs, None in a search for the score alone; see `front.draw_fronts`.
     """
 
     folder: Path
@@ -44,6 +48,7 @@ class AskedSearch:
     schedule: Schedule
     parameters: Mapping[str, int] | None
     search: Search
+    front: Mapping[str, Any] | None = None
 
     @property
     def share(self) -> float | None:
@@ -76,7 +81,19 @@ def read_asked_search(folder: Path) -> AskedSearch:
     spread = bool(settings.get("spread")) and settings.get("folds") != 1
     search = Search(summary, generations, generations.iloc[:0], None, costs, SCORE, spread)
     state = str(state_and_error(folder)[0])
-    return AskedSearch(folder, status, state, settings, schedule, sizes or None, search)
+    return AskedSearch(folder, status, state, settings, schedule, sizes or None, search, _read_front(folder))
+
+
+def _read_front(folder: Path) -> dict[str, Any] | None:
+    """The front as it stood after the last complete generation."""
+    if not (folder / FRONT).is_file():
+        return None
+    table = checked_table(folder / FRONT, {"number", "accuracy"}, {"knee"})
+    costs = costs_of(table.columns)
+    rows = checked_table(folder / FRONT, {"number", "accuracy", *costs}, {"knee"}).to_dict("records")
+    names = ("number", "accuracy", *costs, "knee")
+    unconfirmed = {"confirmed_accuracy": None, "confirmed_se": None, "confirmed_trials": 0}
+    return {"costs": costs, "members": [{name: row[name] for name in names} | unconfirmed for row in rows]}
 
 
 def write_asked_search(found: AskedSearch, page: Path | None = None) -> Path:
@@ -105,6 +122,7 @@ def write_asked_search(found: AskedSearch, page: Path | None = None) -> Path:
         tiles=_tiles(found),
         images={name: Markup(drawing.inline()) for name, drawing in drawings.items()},
         blocks=_blocks(found),
+        front=_front(found),
         settings={name: value for name, value in found.settings.items() if value is not None},
     )
     write_text(page, text)
@@ -120,6 +138,7 @@ def _draw(found: AskedSearch) -> dict[str, Drawing]:
             draw_fitness(found.search),
             draw_importance(found.schedule.names, found.search),
             *([] if found.share is None else [draw_cost(found.share, found.search)]),
+            *draw_fronts(found.front, told=True),
         ]
     return {drawing.name: drawing for drawing in drawings}
 
@@ -139,6 +158,24 @@ def _tiles(found: AskedSearch) -> list[tuple[str, str]]:
         tiles.append((percent(found.share), "of the parameters trained"))
     tiles.append((f"{int(costs['trainings']):,}", f"trials in {duration(costs['seconds'])}"))
     return tiles + [(f"{int(costs[name]):,}", words) for name, words in (("pruned", "stopped early"), ("failures", "failed"))]
+
+
+def _front(found: AskedSearch) -> dict[str, Any] | None:
+    """The table of the front."""
+    if found.front is None:
+        return None
+    costs, members = found.front["costs"], found.front["members"]
+    rows = [
+        {
+            "number": int(one["number"]),
+            "knee": bool(one["knee"]),
+            "score": f"{one['accuracy']:.4g}",
+            "costs": [cost_text(name, one[name]) for name in costs],
+        }
+        for one in shown_members(members)
+    ]
+    plots = [f"front-{name.replace('_', '-')}" for name in costs]
+    return {"rows": rows, "number": len(members), "costs": [cost_meaning(name) for name in costs], "plots": plots}
 
 
 def _blocks(found: AskedSearch) -> list[dict[str, str]]:

@@ -71,3 +71,29 @@ def test_other_commands_name_the_remedy(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["report", str(tmp_path / "a")]) != 0
     said = capsys.readouterr().err
     assert "search.yaml: is damaged" in said and said.count("\n") == 1
+
+
+def test_a_search_for_trade_offs_shows_its_front_as_it_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def score(trial: biotune.Trial) -> float:  # the more is trained the better: every size is on the front
+        return -20 + sum(size for size, selected in zip((10, 30, 60), trial.schedule.selected, strict=True) if selected)
+
+    objectives = ["accuracy", "trainable_params"]
+    search = biotune.search(score, SIZED, 24, folder=tmp_path, objectives=objectives)
+    page = page_of(tmp_path, capsys)
+    assert (tmp_path / "plots" / "front-trainable-params.png").is_file()
+    assert page.count("Trade-offs") == 1 and f"of the {len(search.front)} schedules on the front" in page
+    table = page.partition("schedules on the front")[2].partition("</table>")[0]
+    rows = re.findall(
+        r'<th scope="row"><span>(\d+)( <small>knee</small>)?.*?predicted"><span>([^<]+)<.*?<span>([\d,]+)<', table, re.DOTALL
+    )
+    told = [(f"{one.score:.4g}", f"{one.costs['trainable_params']:,.0f}", one.knee) for one in search.front]
+    assert {(score, size, bool(knee)) for _, knee, score, size in rows} <= set(told) and len(rows) > 1
+    assert sum(bool(knee) for _, knee, _, _ in rows) == 1
+
+
+def test_a_damaged_front_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    biotune.search(score_of, SIZED, 8, catch=RuntimeError, folder=tmp_path, objectives=["accuracy", "trainable_params"])
+    (tmp_path / "front.csv").write_text("number,accuracy\n1,0.5\n")
+    assert main(["report", str(tmp_path)]) != 0
+    said = capsys.readouterr().err
+    assert "front.csv" in said and said.count("\n") == 1

@@ -193,11 +193,10 @@ def _exact(path: Path, best: Schedule) -> list[dict[str, str]]:
 
 def _of_table(rows: list[dict[str, str]], best: Schedule, shares: Mapping[str, float]) -> list[Listed]:
     """The members of `front.csv`."""
-    from biotune.evolution.rows import schedule_of_row
+    from biotune.evolution.rows import costs_of, schedule_of_row
 
     facts = ("confirmed_accuracy", "confirmed_se", "confirmed_trials")
-    names = list(rows[0])
-    costs = names[names.index("accuracy") + 1 : names.index("knee")]
+    costs = costs_of(list(rows[0]))
     found = []
     for row in rows:
         schedule = schedule_of_row(row, best.blocks)
