@@ -60,11 +60,13 @@ def main(arguments: list[str] | None = None) -> None:
     for name in names:
         check_data(name)
     folders = {(seed, name): (given.out / name / f"seed-{seed}").absolute() for seed in given.seeds for name in names}
+    if given.finished:
+        folders = {pair: folder for pair, folder in folders.items() if (folder / "result.json").is_file()}
     for (seed, name), folder in folders.items():
         strategies = ",".join([*TASKS[name].baselines, OURS])
         own = [f"experiment=panel_{name}", f"strategies=[{strategies}]", f"test.seeds=[{seed}]", f"compare.restarts={RESTARTS}"]
         compare(folder, [*own, *given.overrides])
-    panel: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    panel: dict[str, list[dict[str, Any]]] = {name: [] for name in names if name in {of for _, of in folders}}
     for (_, name), folder in folders.items():
         panel[name] += rows_of(folder)
     text = panel_text(panel, {name: task.words for name, task in TASKS.items()})
@@ -81,6 +83,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="seeds of splits, searches and training runs"
     )
+    parser.add_argument("--finished", action="store_true", help="run nothing: tables of the comparisons that are finished")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "measure_panel", help="folder of the comparisons")
     parser.add_argument("--docs", type=Path, help="page to write the tables into, between the group's marks")
     parser.add_argument("overrides", nargs="*", help="further overrides of 'biotune compare'")

@@ -1,6 +1,7 @@
-"""Compare what `biotune suggest` suggests without earlier runs with linear probing and full fine-tuning, on shifted digits.
+"""Compare what `biotune suggest` suggests without earlier runs with linear probing and full fine-tuning, on the panel's tasks.
 
-Every task and seed is a suggestion and a comparison of its own, on the same split; finished ones are not made again.
+The baselines are those of the panel's comparisons (scripts/measure_panel.py), each with its learning rate tuned. The suggestion
+is trained as often as they are, on the same splits. Finished suggestions and comparisons are not made again.
 """
 
 from __future__ import annotations
@@ -8,19 +9,18 @@ from __future__ import annotations
 import argparse
 import statistics
 from pathlib import Path
+from typing import Any
 
+import yaml
 from comparisons import METRIC, refuse_others, rows_of
 from docs_tables import DOCS, ROOT, paired_interval, write_between_marks
+from measure_panel import RESTARTS, TASKS, check_data
 
 from biotune.cli import main as biotune
 
-TASKS = {
-    "digits": "clean digits",
-    "noise": "noisy digits, ten a class",
-    "invert": "inverted digits, ten a class",
-    "blur": "blurred digits, ten a class",
-}
-STRATEGIES = {"schedule": "the suggestion", "linear_probe": "linear probing", "full": "full fine-tuning"}
+SUGGESTED = "suggestion"
+STRATEGIES = {SUGGESTED: "the suggestion", "linear_probe": "linear probing", "full": "full fine-tuning"}
+Scores = dict[str, dict[int, dict[str, float]]]
 
 
 def main() -> None:
@@ -28,48 +28,59 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="seeds of splits and training runs")
-    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "measure_suggest", help="folder of the comparisons")
+    parser.add_argument("--panel", type=Path, default=ROOT / "outputs" / "measure_panel", help="folder of the panel")
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "measure_suggest", help="folder of the suggestions")
     parser.add_argument("--docs", type=Path, nargs="?", const=DOCS / "evidence" / "warm-start.md", help="page to write into")
     given = parser.parse_args()
-    found: dict[str, dict[int, dict[str, float]]] = {task: {} for task in given.tasks}
+    for task in given.tasks:
+        check_data(task)
+    found: Scores = {task: {} for task in given.tasks}
     for seed in given.seeds:
         for task in given.tasks:
-            found[task][seed] = compared(task, seed, given.out.absolute())
-    text = table(found)
+            panel = given.panel / task / f"seed-{seed}"
+            if (panel / "result.json").is_file():
+                baselines = {str(row["strategy"]): float(row[METRIC]) for row in rows_of(panel)}
+                found[task][seed] = {**baselines, SUGGESTED: compared(task, seed, given.out.absolute())}
+    text = table({task: by_seed for task, by_seed in found.items() if by_seed})
     print(text)
     if given.docs is not None:
         write_between_marks(given.docs, text, "<!-- measured by scripts/measure_suggest.py -->", "<!-- end of suggestions -->")
 
 
-def compared(task: str, seed: int, out: Path) -> dict[str, float]:
-    """The test score of each strategy on one split.
+def compared(task: str, seed: int, out: Path) -> float:
+    """The test score of the suggestion on one split.
 
     Raises:
         SystemExit: A command has failed.
     """
     place = out / task / f"seed-{seed}"
     folder = place / "compared"
-    shared = [f"experiment=panel_{task}", "executor=in_process"]
     suggestion = place / "suggestion"
     if not (suggestion / "result.json").is_file():
-        call("suggest", suggestion, *shared[1:], *settings_of(task), f"dataset.split_seed={seed}")
+        call("suggest", suggestion, *settings_of(task), "executor=in_process", f"dataset.split_seed={seed}")
     own = [
-        *shared,
-        f"strategies=[{','.join(STRATEGIES)}]",
+        f"experiment=panel_{task}",
+        "executor=in_process",
+        "strategies=[full,schedule]",  # a comparison needs full; the baselines that count are tuned
         f"schedule={suggestion / 'suggestion.yaml'}",
         f"test.seeds=[{seed}]",
+        f"compare.restarts={RESTARTS}",
         "compare.tune_lr=false",
-        "training.head_start=probe",  # as the suggestion has it: a new head has hardly learned at the base learning rate
     ]
     refuse_others(folder, own)
     if not (folder / "result.json").is_file():
         call("compare", folder, *own)
-    return {str(row["strategy"]): float(row[METRIC]) for row in rows_of(folder)}
+    (score,) = [float(row[METRIC]) for row in rows_of(folder) if row["strategy"] == "schedule"]
+    return score
 
 
 def settings_of(task: str) -> list[str]:
-    """The keys that `configs/experiment/panel_TASK.yaml` sets: experiments are of the commands that train."""
-    return [] if task == "digits" else [f"dataset.shift={task}", "dataset.max_per_class=10"]
+    """What `configs/experiment/panel_TASK.yaml` sets, as overrides: experiments are of the commands that train."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "experiment" / f"panel_{task}.yaml").read_text("utf-8"))
+    groups = [entry for entry in content.pop("defaults", []) if isinstance(entry, dict)]
+    chosen = [f"{name.removeprefix('override /')}={choice}" for entry in groups for name, choice in entry.items()]
+    keys = [f"{section}.{name}={value}" for section, own in content.items() for name, value in own.items()]
+    return [*chosen, *keys]
 
 
 def call(command: str, folder: Path, *overrides: str) -> None:
@@ -80,18 +91,23 @@ def call(command: str, folder: Path, *overrides: str) -> None:
         raise SystemExit(f"biotune {' '.join(words)}: failed.")
 
 
-def table(found: dict[str, dict[int, dict[str, float]]]) -> str:
-    """A row a task: mean test scores, and the suggestion's paired difference from each baseline."""
-    others = [name for name in STRATEGIES if name != "schedule"]
+def table(found: Scores) -> str:
+    """A row a task: mean test scores, and the suggestion's paired difference from each baseline; below, over all pairs."""
+    others = [name for name in STRATEGIES if name != SUGGESTED]
     heads = [*STRATEGIES.values(), *(f"suggestion less {STRATEGIES[name]}" for name in others)]
-    lines = [f"| task | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    lines = [f"| task | splits | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
     for task, by_seed in found.items():
         scores = {name: [own[name] for own in by_seed.values()] for name in STRATEGIES}
         means = [f"{statistics.fmean(own):.4f}" for own in scores.values()]
-        against = [paired_interval(scores["schedule"], scores[name]) for name in others]
-        lines.append(f"| {TASKS[task]} | {' | '.join([*means, *against])} |")
-    seeds = len(next(iter(found.values())))
-    return "\n".join([*lines, "", f"Mean test macro accuracy over {seeds} splits, and paired differences with 95 % intervals."])
+        against = [paired_interval(scores[SUGGESTED], scores[name]) for name in others]
+        lines.append(f"| {TASKS[task].words} | {' | '.join([str(len(by_seed)), *means, *against])} |")
+    every = [own for by_seed in found.values() for own in by_seed.values()]
+    pooled = [
+        f"over {STRATEGIES[name]} {paired_interval([own[SUGGESTED] for own in every], [own[name] for own in every])}"
+        for name in others
+    ]
+    told = "Test macro accuracy, means over the splits, and paired differences with pointwise 95 % intervals"
+    return "\n".join([*lines, "", f"{told}. Over all {len(every)} pairs of task and split: {'; '.join(pooled)}."])
 
 
 if __name__ == "__main__":

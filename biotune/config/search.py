@@ -200,6 +200,12 @@ class SuggestionConfig:
         "training images are; [] for none.",
     )
     batches: int = key(8, "The most mini-batches on which relative gradients are measured.", ge=1)
+    max_seconds: float = key(
+        60.0,
+        "What training once with the suggestion may take, by the measured time of a step: it is then set against the linear "
+        "probe on validation data, and the better one is suggested. 0 trains nothing.",
+        ge=0,
+    )
 
 
 def _settled(path: str, value: int | str) -> int:

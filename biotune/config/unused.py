@@ -47,6 +47,10 @@ def _nothing_is_chosen(config: TrainConfig) -> bool:
     return _lr_is_given(config) and config.strategy.name != "surgical"
 
 
+def _nothing_is_tried(config: SuggestConfig) -> bool:
+    return not config.suggest.max_seconds
+
+
 UNUSED: dict[type, tuple[Unused, ...]] = {
     EvaluateConfig: (
         Unused(("seed",), _SEARCHLESS, _no_views),
@@ -63,8 +67,14 @@ UNUSED: dict[type, tuple[Unused, ...]] = {
         ),
     ),
     SuggestConfig: (
-        Unused(("training.",), "trains nothing", but=("training.lr", "training.batch_size", "training.class_weights")),
-        Unused(("features.",), "trains nothing"),
+        Unused(
+            ("training.",),
+            "trains nothing with suggest.max_seconds=0",
+            _nothing_is_tried,
+            but=("training.lr", "training.batch_size", "training.class_weights"),
+        ),
+        Unused(("training.lr_grid", "training.head_start"), "tries one schedule at training.lr"),
+        Unused(("features.",), "shares no activations between training runs"),
         Unused(("executor.",), "runs in one process", but=("executor.threads",)),
     ),
     BlocksConfig: (Unused(("backbone.weights", "backbone.head"), "counts parameters without loading any"),),

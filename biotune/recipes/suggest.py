@@ -1,9 +1,10 @@
-"""suggest: a schedule without a search, with its reasons."""
+"""suggest: a schedule without a search, with its reasons, set against the linear probe by one training run."""
 
 from __future__ import annotations
 
+import math
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 import yaml
 
 from biotune.config.schema import SuggestConfig
+from biotune.errors import TrialError
 from biotune.evolution.prior import Source
 from biotune.evolution.sources import read_sources
 from biotune.recipes.final import origin
@@ -19,12 +21,16 @@ from biotune.recipes.inputs import Prepared, say_remarks
 from biotune.recipes.progress import SILENCE, Progress
 from biotune.recipes.session import TRAINING_IMAGES, folder_in_use
 from biotune.schedule.plan import Plan
+from biotune.schedule.schedule import Schedule
 from biotune.schedule.schedule_file import save_text
 from biotune.store.files import OVERRIDES, RESULT, STATUS, SUGGESTION, read_json, write_json, write_text
-from biotune.strategies.suggestion import Earlier, Suggestion, suggested
+from biotune.strategies.suggestion import Earlier, Suggestion, Tried, or_probe, probe_schedule, suggested
 from biotune.training.device import describe
+from biotune.training.finetune import finetune
 from biotune.training.signals import relative_gradients
+from biotune.training.step_costs import measure_step
 from biotune.training.workspace import Workspace
+from biotune.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,9 @@ class SuggestResult:
 def suggest(
     config: SuggestConfig, folder: Path, progress: Progress = SILENCE, prepared: Prepared | None = None
 ) -> SuggestResult:
-    """Suggest a schedule from earlier searches, gradients and the number of images; nothing is trained but a linear probe.
+    """Suggest a schedule from earlier searches, gradients and the number of images, or the linear probe where that is as good.
+
+    Both are trained once to be compared, if that is a matter of seconds (`suggest.max_seconds`).
 
     Args:
         config: The settings.
@@ -79,7 +87,7 @@ def suggest(
         say_remarks(progress, network)
         workspace = Workspace.of(network, data, config.training, inputs.device)
         gradients = relative_gradients(workspace, config.suggest.batches, config.seed)
-        found = suggested(network.blocks, gradients, images, classes, earlier, network.fresh_head)
+        found = _tried(suggested(network.blocks, gradients, images, classes, earlier, network.fresh_head), workspace, config)
         base_lr = config.training.base_lr
         file = folder / SUGGESTION
         write_text(file, save_text(found.schedule, base_lr, origin(config, Plan(found.schedule))))
@@ -93,10 +101,35 @@ def _earlier(source: Source, config: SuggestConfig) -> Earlier:
     return Earlier(source.schedules[0], source.backbone == config.backbone.name, images if isinstance(images, int) else None)
 
 
+def _tried(found: Suggestion, workspace: Workspace, config: SuggestConfig) -> Suggestion:
+    """The suggestion, or the linear probe where one training run of each says so; none is made where it would take long."""
+    network, data, training = workspace.network, workspace.data, config.training
+    schedule, probe = found.schedule, probe_schedule(network.blocks)
+    if not network.fresh_head or schedule.key == probe.key or not config.suggest.max_seconds:
+        return found
+    step = measure_step(network, schedule.selected, training, workspace.device, data.sides).seconds
+    seconds = step * math.ceil(len(data.whole.train) / training.batch_size) * training.epochs
+    if seconds > config.suggest.max_seconds:
+        limit = f"suggest.max_seconds={config.suggest.max_seconds:g}"
+        said = f"Not tried: training once may take {seconds:.0f} s, more than {limit}."
+        return replace(found, certainty=f"{found.certainty} {said}")
+    return or_probe(found, Tried(_score(schedule, workspace), _score(probe, workspace)))
+
+
+def _score(schedule: Schedule, workspace: Workspace) -> float:
+    """The validation macro accuracy of one training run; 0 where its loss became infinite."""
+    training = workspace.settings(False)
+    try:
+        return finetune(Trial(schedule, None, training.seeds[0], training.epochs, training.base_lr), workspace).result.score
+    except TrialError:
+        return 0.0
+
+
 def _document(found: Suggestion, base_lr: float, gradients: list[float]) -> dict[str, Any]:
     return {
         "base_lr": base_lr,
         "certainty": found.certainty,
+        **({} if found.tried is None else {"tried": asdict(found.tried)}),
         "blocks": {
             name: {
                 "lr_weight": one.weight,

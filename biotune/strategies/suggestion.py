@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,10 @@ from biotune.schedule.block import Block
 from biotune.schedule.schedule import FRESH, PROBE, TOGETHER, Schedule
 
 HEAD_ALONE = 5  # with fewer images a class, the gradients' vote is for the head alone
-HALF = 20  # with fewer images a class, it is for half of the other blocks
-SMALLEST = 0.1  # of the learning-rate weights that gradients give
+RATE = 3.0  # geometric mean of the learning-rate weights that gradients give; the head's weight
+SMALLEST, LARGEST = 0.1, 10.0  # of these weights
 OTHER_NETWORK, UNKNOWN_SIZE = 0.5, 0.5  # factors of the weight of an earlier schedule
+_LEAST = 1e-3  # of the largest gradient; a block without any has this much
 GRADIENTS = 0.5  # the weight of the gradients beside earlier schedules; one of the same network and size has 1
 
 
@@ -67,11 +68,21 @@ class Suggestion:
         schedule: The schedule.
         advice: One per block.
         certainty: How sure it is, in a sentence.
+        tried: What training once with it came to beside the linear probe; None where that was not tried.
     """
 
     schedule: Schedule
     advice: tuple[Advice, ...]
     certainty: str
+    tried: Tried | None = None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Validation macro accuracy of one training run with what was suggested first, and of one of the linear probe."""
+
+    first: float
+    probe: float
 
 
 def suggested(
@@ -100,7 +111,10 @@ def suggested(
     votes = [(GRADIENTS if earlier else 1.0, own), *((one.weight(images), one.schedule.lr_weights) for one in earlier)]
     advice = tuple(_advised(place, votes, ratios, images / classes, len(blocks)) for place in range(len(blocks)))
     best = max(earlier, key=lambda one: one.weight(images), default=None)
-    unfreezing, start = (TOGETHER, PROBE) if best is None else (best.schedule.unfreezing, best.schedule.head_start)
+    if best is not None:
+        unfreezing, start = best.schedule.unfreezing, best.schedule.head_start
+    else:
+        unfreezing, start = TOGETHER, FRESH if any(one.weight for one in advice[:-1]) else PROBE
     schedule = Schedule(
         tuple(blocks),
         tuple(one.weight for one in advice),
@@ -108,6 +122,27 @@ def suggested(
         head_start=start if fresh_head else FRESH,
     )
     return Suggestion(schedule, advice, _certainty(advice, earlier, gradients))
+
+
+def probe_schedule(blocks: Sequence[Block]) -> Schedule:
+    """The linear probe as a schedule: the head alone, from where the probe is fitted."""
+    return Schedule(tuple(blocks), (*(0.0 for _ in blocks[:-1]), 1.0), head_start=PROBE)
+
+
+def or_probe(found: Suggestion, tried: Tried) -> Suggestion:
+    """The suggestion, or the linear probe where that validates as well.
+
+    Args:
+        found: What votes suggest.
+        tried: What both came to.
+    """
+    scores = f"trained once with it, validation macro accuracy is {tried.first:.3f}; that of the linear probe {tried.probe:.3f}"
+    if tried.first > tried.probe:
+        return replace(found, certainty=f"{found.certainty} Tried: {scores}.", tried=tried)
+    frozen = tuple(replace(one, weight=0.0, factor=None) for one in found.advice[:-1])
+    head = replace(found.advice[-1], weight=1.0, factor=None)
+    said = f"{found.certainty} The linear probe is suggested instead of what votes say: {scores}."
+    return Suggestion(probe_schedule(found.schedule.blocks), (*frozen, head), said, tried)
 
 
 def _ratios(means: NDArray[np.float64]) -> list[float]:
@@ -119,10 +154,11 @@ def _ratios(means: NDArray[np.float64]) -> list[float]:
 
 def _by_gradients(ratios: Sequence[float], per_class: float) -> tuple[float, ...]:
     """The weights that gradients and number of images give."""
-    body = len(ratios) - 1
-    count = 0 if per_class < HEAD_ALONE else math.ceil(body / 2) if per_class < HALF else body
-    ranked = sorted(range(body), key=lambda place: -ratios[place])[:count]
-    return (*(max(ratios[place], SMALLEST) if place in ranked else 0.0 for place in range(body)), 1.0)
+    body = [max(ratio, _LEAST) for ratio in ratios[:-1]]
+    if per_class < HEAD_ALONE or not body:
+        return (*(0.0 for _ in body), 1.0)
+    middle = math.exp(sum(map(math.log, body)) / len(body))
+    return (*(min(max(RATE * math.sqrt(ratio / middle), SMALLEST), LARGEST) for ratio in body), RATE)
 
 
 def _advised(
@@ -149,8 +185,7 @@ def _advised(
     else:
         parts.append(f"gradient {ratios[place]:.2f} of the largest")
     if not head and votes[0][1][place] == 0:
-        limit = "the head alone" if per_class < HEAD_ALONE else "half of the blocks"
-        parts.append(f"{per_class:.0f} images a class: {limit}")
+        parts.append(f"{per_class:.0f} images a class: the head alone")
     return Advice(rate, share, factor, "; ".join(parts))
 
 
@@ -161,14 +196,11 @@ def _certainty(advice: Sequence[Advice], earlier: Sequence[Earlier], gradients: 
         spread = gradients.std(axis=0)[means > 0] / means[means > 0]
         much = f"{float(spread.mean()):.0%}" if len(spread) else "unknown"
         return (
-            "Uncertain: no earlier search says anything, nothing was trained. Relative gradients scatter by "
-            f"{much} between {len(gradients)} mini-batches."
+            f"Uncertain: no earlier search says anything. Relative gradients scatter by {much} between {len(gradients)} "
+            "mini-batches."
         )
     split = sum(0.25 < one.share < 0.75 for one in advice)
     factors = [one.factor for one in advice if one.factor is not None]
     scatter = f"scatter by a factor of {max(factors):.1f} at most" if factors else "come from one vote each"
     known = "1 earlier schedule" if len(earlier) == 1 else f"{len(earlier)} earlier schedules"
-    return (
-        f"From {known}, nothing was trained: votes are divided on {split} of {len(advice)} blocks, and learning rates "
-        f"{scatter}."
-    )
+    return f"From {known}: votes are divided on {split} of {len(advice)} blocks, and learning rates {scatter}."

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -64,8 +65,8 @@ def test_a_suggestion_is_written_explained_and_trains(here: Path, capsys: pytest
     assert "Uncertain: no earlier search" in said
     schedule = load_schedule(here / "first" / SUGGESTION)
     assert schedule.header["backbone"] == "glyphnet"
-    assert sum(schedule.selected[:-1]) == 3  # half of five blocks
     document = json.loads((here / "first" / "result.json").read_text())
+    assert all(schedule.selected) == (document["tried"]["first"] > document["tried"]["probe"])
     assert [one["lr_weight"] for one in document["blocks"].values()] == list(schedule.lr_weights)
     command = next(line for line in said.splitlines() if line.startswith("Train with it: "))
     words = shlex.split(command.removeprefix("Train with it: "))
@@ -73,6 +74,28 @@ def test_a_suggestion_is_written_explained_and_trains(here: Path, capsys: pytest
     assert "dataset.shift=noise" in words
     assert main([*words[1:], "training.epochs=1", "test.seeds=[1]", "hydra.run.dir=trained", "-q"]) == 0
     assert load_schedule(here / "trained" / "best_schedule.yaml").lr_weights == schedule.lr_weights
+
+
+def test_what_is_tried_are_one_training_run_with_it_and_one_of_the_probe(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = [*FEW, "dataset.shift=noise", "training.seeds=[5]"]
+    assert main(["suggest", *noise[:-1], "suggest.max_seconds=0", "hydra.run.dir=votes"]) == 0
+    votes = load_schedule(here / "votes" / SUGGESTION)
+    assert all(votes.selected) and "tried" not in json.loads((here / "votes" / "result.json").read_text())
+    assert main(["suggest", *noise, "hydra.run.dir=tried"]) == 0
+    tried = json.loads((here / "tried" / "result.json").read_text())["tried"]
+    own = [*noise[:-1], "test.seeds=[5]", "strategy=schedule", "training.head_start=fresh"]
+    assert main(["train", *own, "schedule=votes/suggestion.yaml", "hydra.run.dir=first", "-q"]) == 0
+    (told,) = pd.read_csv(here / "first" / "test.csv")["val_macro_accuracy"]
+    assert tried["first"] == pytest.approx(told)
+    chosen = load_schedule(here / "tried" / SUGGESTION)
+    assert chosen.selected == ((True,) * 6 if tried["first"] > tried["probe"] else (False,) * 5 + (True,))
+    capsys.readouterr()
+    assert main(["suggest", *noise, "suggest.max_seconds=1e-9", "hydra.run.dir=long"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not tried: training once may take" in said and "more than suggest.max_seconds=1e-09" in said
+    assert load_schedule(here / "long" / SUGGESTION).lr_weights == votes.lr_weights
 
 
 def test_a_run_starts_from_an_earlier_one_and_a_suggestion_counts_both(

@@ -186,6 +186,20 @@ class TestScript:
             script.main(["--out", str(tmp_path)])
         assert not commands
 
+    def test_tables_of_what_is_finished_run_nothing_and_leave_out_the_rest(
+        self, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        commands = pretend(script, monkeypatch)
+        script.main(["--tasks", "noise", "digits", "--seeds", "1", "2", "--out", str(tmp_path)])
+        (tmp_path / "noise" / "seed-2" / "result.json").unlink()
+        ran = len(commands)
+        capsys.readouterr()
+        script.main(["--group", "choosing", "--seeds", "1", "2", "--out", str(tmp_path), "--finished"])
+        said = capsys.readouterr().out
+        assert len(commands) == ran
+        assert "| clean digits | 2 |" in said and "| noisy digits, ten a class | 1 |" in said
+        assert "stamps" not in said and "over all 3 pairs" in said.lower()
+
     def test_seeds_go_over_all_tasks_one_after_the_other_and_what_is_finished_is_not_run_again(
         self, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -48,6 +48,13 @@ def here(here: Path) -> Path:
             ],
         ),
         (
+            ["suggest", "training.epochs=3", "suggest.max_seconds=0"],
+            [
+                "training.epochs=3: 'biotune suggest' trains nothing with suggest.max_seconds=0 and does not use it; leave it "
+                "out."
+            ],
+        ),
+        (
             ["blocks", "backbone.weights=none", "backbone.head=keep"],
             [
                 "backbone.weights=none: 'biotune blocks' counts parameters without loading any and does not use it; leave it "
