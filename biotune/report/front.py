@@ -37,7 +37,8 @@ def _draw(members: Sequence[Mapping[str, Any]], name: str, reference: float | No
     costs, scores = (np.array([one[what] for one in ordered]) for what in (name, "accuracy"))
     confirmed = [one["confirmed_accuracy"] for one in ordered if one["confirmed_accuracy"] is not None]
     low = min([*scores, *confirmed])
-    bottom = None if told else max(low - 0.08 * (1 - low) - 0.01, 0.0)
+    # scores that a program told are on any scale
+    bottom = low - 0.08 * (max(scores) - low) - 1e-9 if told else max(low - 0.08 * (1 - low) - 0.01, 0.0)
     if reference is not None:
         right = max(reference, costs[-1])
         axes.fill_between([*costs / factor, right / factor], bottom, [*scores, scores[-1]], step="post", color=BLUE, alpha=0.12)

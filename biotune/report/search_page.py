@@ -89,7 +89,7 @@ def _read_front(folder: Path) -> dict[str, Any] | None:
     if not (folder / FRONT).is_file():
         return None
     table = checked_table(folder / FRONT, {"number", "accuracy"}, {"knee"})
-    costs = costs_of(table.columns)
+    costs = costs_of(list(table.columns))
     rows = checked_table(folder / FRONT, {"number", "accuracy", *costs}, {"knee"}).to_dict("records")
     names = ("number", "accuracy", *costs, "knee")
     unconfirmed = {"confirmed_accuracy": None, "confirmed_se": None, "confirmed_trials": 0}
