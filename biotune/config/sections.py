@@ -208,7 +208,8 @@ class TrainingConfig:
     head_start: str = key(
         "fresh",
         "Start of a new head in every training run: random weights (fresh), the linear probe, a logistic regression on the "
-        "features of the pre-trained network (probe), or either, as the search of run or compare finds (evolved).",
+        "features of the pre-trained network (probe), or either, as the search of run or compare finds (evolved; of the other "
+        "strategies linear_probe and lp_ft start from the probe then).",
         choices=("fresh", "probe", EVOLVED),
     )
 

@@ -28,7 +28,7 @@ def baseline_plans(session: Session, config: RunConfig | CompareConfig) -> dict[
     return {
         name: [
             at_rate(plan, factor)
-            for plan in started(config, plans(StrategyConfig(name), network.blocks, network.fresh_head))
+            for plan in started(config, plans(StrategyConfig(name), network.blocks, network.fresh_head), network, name)
             for factor in config.confirm.lr_factors
         ]
         for name in config.confirm.baselines

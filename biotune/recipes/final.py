@@ -114,8 +114,11 @@ def _final_trial(plan: Plan, seed: int, epochs: int, base_lr: float, keep: bool)
 
 def final_baselines(session: Session, tuned: Mapping[str, Plan]) -> dict[str, Plan]:
     """The baselines that are tested beside the returned schedule: at their tuned learning rates, as far as they were tuned."""
-    plans = started(session.config, [Plan(fixed_schedule(name, session.network.blocks)) for name in BASELINES])
-    return {name: tuned.get(name, plan) for name, plan in zip(BASELINES, plans, strict=True)}
+    network = session.network
+    untuned = {
+        name: started(session.config, [Plan(fixed_schedule(name, network.blocks))], network, name)[0] for name in BASELINES
+    }
+    return {name: tuned.get(name, plan) for name, plan in untuned.items()}
 
 
 def write_schedule(session: Session, plan: Plan, base_lr: float) -> None:

@@ -25,7 +25,7 @@ from biotune.config.schema import (
     final_training,
     sets_drop_path,
 )
-from biotune.config.sections import AUTO, StrategyConfig
+from biotune.config.sections import AUTO, EVOLVED, StrategyConfig
 from biotune.datasets.data import Data, find_dataset, load_dataset
 from biotune.datasets.splits import AS_GIVEN, Resampling
 from biotune.errors import ConfigError, ScheduleError, did_you_mean, one_line, shown
@@ -170,9 +170,9 @@ def plans_to_compare(config: CompareConfig, network: Network) -> dict[str, list[
     found = {}
     for name in config.strategies:
         if name == "schedule":
-            found[name] = started(config, [_plan_of_file(config, network)])
+            found[name] = started(config, [_plan_of_file(config, network)], network)
         elif name != "biotune":
-            found[name] = started(config, plans(StrategyConfig(name), network.blocks, network.fresh_head))
+            found[name] = started(config, plans(StrategyConfig(name), network.blocks, network.fresh_head), network, name)
     return found
 
 
@@ -183,8 +183,8 @@ def plans_to_train(config: TrainConfig, network: Network) -> list[Plan]:
         BiotuneError: The strategy is unknown or lacks a library, or the schedule does not fit.
     """
     if config.strategy.name != "schedule":
-        return started(config, plans(config.strategy, network.blocks, network.fresh_head))
-    return started(config, [_plan_of_file(config, network)])
+        return started(config, plans(config.strategy, network.blocks, network.fresh_head), network, config.strategy.name)
+    return started(config, [_plan_of_file(config, network)], network)
 
 
 def _check_soup(config: TrainConfig, network: Network, plans: Sequence[Plan]) -> None:
@@ -195,9 +195,21 @@ def _check_soup(config: TrainConfig, network: Network, plans: Sequence[Plan]) ->
         )
 
 
-def started(config: TrialsConfig, plans: Sequence[Plan]) -> list[Plan]:
-    """The plans with the start of the head that `training.head_start` sets for all; evolved concerns only the search."""
-    if config.training.head_start != PROBE:
+def started(config: TrialsConfig, plans: Sequence[Plan], network: Network, strategy: str | None = None) -> list[Plan]:
+    """The plans with the start of the head that `training.head_start` sets for all.
+
+    Where it is evolved, the search finds it for its candidates. Of the others those that begin with linear probing start from
+    the fitted probe: with few images the training loop does not reach it within the epochs.
+
+    Args:
+        config: The settings.
+        plans: The plans of a strategy, or of a file.
+        network: The network.
+        strategy: The strategy; None for a file, which states its start.
+    """
+    start = config.training.head_start
+    probing = strategy is not None and STRATEGIES[strategy].probing and network.fresh_head
+    if start != PROBE and not (start == EVOLVED and probing):
         return list(plans)
     return [replace(plan, schedule=replace(plan.schedule, head_start=PROBE)) for plan in plans]
 

@@ -28,11 +28,13 @@ class Strategy:
         schedules: Maps the blocks, the settings and whether the head is new to the schedules to choose from.
         hooks: Makes its hooks of the training loop; None if it has none.
         settings: Its own keys of `StrategyConfig`.
+        probing: Whether it is linear probing or begins with it, for which a fitted probe is the start.
     """
 
     schedules: Schedules
     hooks: Callable[[TrainingContext], Hooks] | None = None
     settings: tuple[str, ...] = ()
+    probing: bool = False
 
 
 def _one(make: Callable[[Sequence[Block]], Schedule]) -> Schedules:
@@ -66,8 +68,8 @@ def _lora(context: TrainingContext) -> Hooks:
 
 STRATEGIES: dict[str, Strategy] = {
     "full": Strategy(_one(fixed.full)),
-    "linear_probe": Strategy(_one(fixed.linear_probe)),
-    "lp_ft": Strategy(_one(fixed.full), _lp_ft),
+    "linear_probe": Strategy(_one(fixed.linear_probe), probing=True),
+    "lp_ft": Strategy(_one(fixed.full), _lp_ft, probing=True),
     "gradual_last_to_first": Strategy(_one(fixed.gradual_last_to_first)),
     "gradual_first_to_last": Strategy(_one(fixed.gradual_first_to_last)),
     "l2_sp": Strategy(_one(fixed.full), _l2_sp, ("alpha", "beta")),

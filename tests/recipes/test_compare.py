@@ -89,7 +89,9 @@ def test_of_a_searchs_finalists_the_one_whose_model_validates_best_counts(compar
         trials = [record for record in map(json.loads, lines) if record["kind"] == "trial"]
         last = max(at for at, record in enumerate(trials) if "/test/" not in record["key"])  # of the confirmation
         probes = [
-            record for record in trials[:last] if record["key"].startswith("-|-|-|-|-|1.0@all") and "lr0.001" in record["key"]
+            record
+            for record in trials[:last]
+            if record["key"].startswith("-|-|-|-|-|1.0 probe@all") and "lr0.001" in record["key"]
         ]
         finals = trials[last + 1 :] + [record for record in probes if "/test/" in record["key"]]  # it had been trained before
         confirm = pd.read_csv(compared / "whole" / f"seed-{seed}" / "confirm.csv")

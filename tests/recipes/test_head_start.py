@@ -92,15 +92,15 @@ def evolved() -> Path:
     return biotune("run", "evolved", [*SEARCH, "training.head_start=evolved"])
 
 
-def test_a_search_tries_both_and_its_baselines_start_fresh(evolved: Path) -> None:
+def test_a_search_tries_both_and_of_its_baselines_the_probe_alone_is_fitted(evolved: Path) -> None:
     table = pd.read_csv(evolved / "generations.csv")
     assert set(table["head_start"]) == {"fresh", "probe"}
     found = keys(evolved)
     assert any(" probe@fold0" in key for key in found) and any("@fold0" in key and "probe" not in key for key in found)
     finals = [key for key in found if "/test/" in key]
-    evolved_finals = [key for key in finals if not key.startswith(("1.0|1.0", "-|-|-|-|-|1.0"))]
-    assert len(finals) - len(evolved_finals) >= 2, "full and linear_probe"
-    assert not any("probe" in key for key in set(finals) - set(evolved_finals))
+    probes = [key for key in finals if key.startswith("-|-|-|-|-|1.0")]
+    assert probes and all(" probe@" in key for key in probes)
+    assert any(key.startswith("1.0|1.0|1.0|1.0|1.0|1.0@") for key in finals), "full"
 
 
 def test_a_search_that_is_resumed_ends_like_one_that_was_not_interrupted(evolved: Path) -> None:
@@ -119,13 +119,16 @@ def test_set_for_all_it_is_every_candidates_and_every_baselines() -> None:
     assert all(" probe@" in key for key in keys(folder))
 
 
-def test_a_comparisons_fixed_strategies_start_fresh_where_it_evolves_and_from_the_probe_where_it_is_set() -> None:
-    some = [*SEARCH, "strategies=[full,lp_ft,biotune]", "compare.tune_lr=false", "evolution.generations=0"]
+def test_where_it_evolves_those_that_begin_with_probing_start_from_the_probe_and_where_it_is_set_all() -> None:
+    some = [*SEARCH, "strategies=[full,lp_ft,linear_probe,biotune]", "compare.tune_lr=false", "evolution.generations=0"]
     for setting in ("probe", "evolved"):
         folder = biotune("compare", setting, [*some, f"training.head_start={setting}"])
         found = keys(folder / "seed-3")
-        fixed = [key for key in found if key.startswith("1.0|1.0|1.0|1.0|1.0|1.0") and "/test/" in key][:2]
-        assert len(fixed) == 2 and [" probe@" in key for key in fixed] == [setting == "probe"] * 2
+        full, lp_ft, linear_probe = [key for key in found if key.startswith(("1.0|1.0", "-|-|-|-|-|1.0")) and "/test/" in key][
+            :3
+        ]
+        assert "lp_ft" in lp_ft and linear_probe.startswith("-")
+        assert [" probe@" in key for key in (full, lp_ft, linear_probe)] == [setting == "probe", True, True]
         assert {" probe@" in key for key in found if "@fold0" in key} == ({True} if setting == "probe" else {True, False})
 
 
