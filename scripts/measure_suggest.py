@@ -9,11 +9,10 @@ from __future__ import annotations
 import argparse
 import statistics
 from pathlib import Path
-from typing import Any
 
-import yaml
 from comparisons import METRIC, refuse_others, rows_of
 from docs_tables import DOCS, ROOT, paired_interval, write_between_marks
+from measure_image_front import settings_of
 from measure_panel import RESTARTS, TASKS, check_data
 
 from biotune.cli import main as biotune
@@ -57,7 +56,7 @@ def compared(task: str, seed: int, out: Path) -> float:
     folder = place / "compared"
     suggestion = place / "suggestion"
     if not (suggestion / "result.json").is_file():
-        call("suggest", suggestion, *settings_of(task), "executor=in_process", f"dataset.split_seed={seed}")
+        call("suggest", suggestion, *settings_of(f"panel_{task}"), "executor=in_process", f"dataset.split_seed={seed}")
     own = [
         f"experiment=panel_{task}",
         "executor=in_process",
@@ -72,15 +71,6 @@ def compared(task: str, seed: int, out: Path) -> float:
         call("compare", folder, *own)
     (score,) = [float(row[METRIC]) for row in rows_of(folder) if row["strategy"] == "schedule"]
     return score
-
-
-def settings_of(task: str) -> list[str]:
-    """What `configs/experiment/panel_TASK.yaml` sets, as overrides: experiments are of the commands that train."""
-    content: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "experiment" / f"panel_{task}.yaml").read_text("utf-8"))
-    groups = [entry for entry in content.pop("defaults", []) if isinstance(entry, dict)]
-    chosen = [f"{name.removeprefix('override /')}={choice}" for entry in groups for name, choice in entry.items()]
-    keys = [f"{section}.{name}={value}" for section, own in content.items() for name, value in own.items()]
-    return [*chosen, *keys]
 
 
 def call(command: str, folder: Path, *overrides: str) -> None:

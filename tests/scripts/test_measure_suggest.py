@@ -8,14 +8,14 @@ script = pytest.importorskip("measure_suggest")
 
 
 def test_an_experiment_becomes_overrides() -> None:
-    assert script.settings_of("digits") == ["dataset=digits", "backbone=glyphnet"]
-    assert script.settings_of("noise") == [
+    assert script.settings_of("panel_digits") == ["dataset=digits", "backbone=glyphnet"]
+    assert script.settings_of("panel_noise") == [
         "dataset=digits",
         "backbone=glyphnet",
         "dataset.shift=noise",
         "dataset.max_per_class=10",
     ]
-    stamps = script.settings_of("stamps")
+    stamps = script.settings_of("panel_stamps")
     assert stamps[:2] == ["dataset=folder", "backbone=efficientnet_lite0"]
     assert {"dataset.root=data/stamps", "training.epochs=6", "training.batch_size=32"} < set(stamps)
 
