@@ -42,7 +42,8 @@ def main() -> None:
 def run(seed: int, out: Path, overrides: list[str]) -> dict[str, list[float]]:
     """The test macro accuracies of one search and its baselines, by method; finished runs are not run again."""
     searched = result_of("run", out / f"seed-{seed}", [f"seed={seed}", f"dataset.split_seed={seed}", *overrides])
-    fast = ["strategy=full", f"training.lr={FAST_RATE}", f"dataset.split_seed={seed}"]
+    own = [word for word in overrides if word.startswith(("dataset", "backbone"))]  # of a search it knows nothing
+    fast = ["strategy=full", f"training.lr={FAST_RATE}", f"dataset.split_seed={seed}", *own]
     baseline = result_of("train", out / f"full-fast-{seed}", fast)
     entries = {"biotune": searched["test"], **searched["baselines"], "full_fast": baseline["test"]}
     return {method: entries[method]["macro_accuracy"]["values"] for method in METHODS}
