@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Compare what is missing, print the tables and write them."""
     given = parsed(arguments)
     names = given.tasks or [name for name, task in TASKS.items() if task.group in given.groups]
-    for name in names:
+    for name in () if given.finished else names:
         check_data(name)
     folders = {(seed, name): (given.out / name / f"seed-{seed}").absolute() for seed in given.seeds for name in names}
     if given.finished:

@@ -8,6 +8,7 @@ import pytest
 
 from biotune.config.key import keys_of
 from biotune.config.schema import BlocksConfig, CompareConfig, EvaluateConfig, RunConfig, SuggestConfig, TrainConfig
+from biotune.config.search import SuggestionConfig
 from biotune.config.sections import FeaturesConfig, StrategyConfig, TrainingConfig
 from biotune.config.unused import UNUSED, unused_keys
 from biotune.schedule.block import Block
@@ -29,11 +30,14 @@ def test_an_evaluation_uses_of_the_search_only_its_splits() -> None:
     assert "seed" not in unused(EvaluateConfig(features=FeaturesConfig(views=4)))
 
 
-def test_a_suggestion_uses_of_the_training_only_what_a_gradient_needs() -> None:
-    used = {"training.lr", "training.batch_size", "training.class_weights", "executor.threads", "seed", "suggest.runs"}
-    found = unused(SuggestConfig())
-    assert not found & used
-    assert {"training.epochs", "training.seeds", "features.max_gb", "executor.workers"} <= found
+def test_a_suggestion_uses_of_the_training_what_a_trial_needs_and_without_one_what_a_gradient_needs() -> None:
+    gradient = {"training.lr", "training.batch_size", "training.class_weights", "executor.threads", "seed", "suggest.runs"}
+    trial = {"training.epochs", "training.patience", "training.optimizer", "training.seeds"}
+    never = {"features.max_gb", "executor.workers", "training.lr_grid", "training.head_start"}
+    tried = unused(SuggestConfig())
+    assert not tried & (gradient | trial) and never <= tried
+    untried = unused(SuggestConfig(suggest=SuggestionConfig(max_seconds=0)))
+    assert not untried & gradient and trial | never <= untried
 
 
 def test_what_a_training_run_uses_follows_from_what_it_has_to_choose() -> None:
