@@ -38,8 +38,7 @@ ALWAYS = {"evaluate": ["genotypes=some.csv"]}
 
 @pytest.fixture(scope="module", autouse=True)
 def _hydra() -> Iterator[None]:
-    for command in SCHEMAS:
-        register(command)
+    register()
     with initialize_config_module("biotune.configs", version_base="1.3"):
         yield
 

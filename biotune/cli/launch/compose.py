@@ -23,15 +23,12 @@ CONFIGS = "pkg://biotune.configs"
 _PROCESS_SUFFIX = secrets.token_hex(2)
 
 
-def register(command: str) -> None:
-    """Register a command's schema and the resolvers with Hydra; safe to call twice.
-
-    Args:
-        command: A command with a schema. The others' schemas are left out: making them all would take longer.
-    """
-    store, name = ConfigStore.instance(), f"{command}_schema"
-    if f"{name}.yaml" not in store.repo:
-        store.store(name=name, node=SCHEMAS[command])
+def register() -> None:
+    """Register the schemas and the resolvers with Hydra; safe to call twice."""
+    store = ConfigStore.instance()
+    for command, schema in SCHEMAS.items():
+        if f"{command}_schema.yaml" not in store.repo:  # making one takes time
+            store.store(name=f"{command}_schema", node=schema)
     OmegaConf.register_new_resolver("unique", lambda: _PROCESS_SUFFIX, use_cache=True, replace=True)
 
 
@@ -49,11 +46,10 @@ def options_of(group: str, loader: ConfigLoader) -> list[str]:
 
 
 @contextmanager
-def composing(command: str, config_dir: str | None) -> Iterator[ConfigLoader]:
+def composing(config_dir: str | None) -> Iterator[ConfigLoader]:
     """Enable `hydra.compose` within the context.
 
     Args:
-        command: The command whose config is composed.
         config_dir: The user's folder of configs, searched before the packaged ones; None for none.
 
     Yields:
@@ -62,7 +58,7 @@ def composing(command: str, config_dir: str | None) -> Iterator[ConfigLoader]:
     Raises:
         ConfigError: The folder does not exist.
     """
-    register(command)
+    register()
     path = search_path(CONFIGS)
     if config_dir is not None:
         if not Path(config_dir).is_dir():

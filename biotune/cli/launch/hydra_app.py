@@ -35,7 +35,7 @@ def run_command(command: str, arguments: list[str]) -> int:
         BiotuneError: The command line is wrong, or a command without a run folder has failed.
         KeyboardInterrupt: The user pressed Ctrl-C, or the process received SIGTERM.
     """
-    register(command)
+    register()
     # Hydra does not know the flags of the output modes, so they are removed here
     arguments, mode = take_output_mode(arguments, *COMMANDS[command].modes)
     arguments = with_pairs_quoted(command, flags_first(command, arguments))
@@ -68,7 +68,7 @@ def _run_sweep(sweep: Sweep, job: Job) -> int:
         print(f"{sweep.jobs} jobs by {sweep.launcher}, each with its output in {sweep.folder}/JOB/{LOG}", flush=True)
     broken = False
     try:
-        with composing(job.command, sweep.config_dir):
+        with composing(sweep.config_dir):
             run_sweep(sweep.config_name, sweep.in_its_folder, job)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(going_on(sweep.launcher) + sweep.how_to_go_on if leaves_folders else "") from None

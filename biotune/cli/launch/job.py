@@ -66,7 +66,7 @@ class Job:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Register the resolvers of biotune's configs, which Hydra is about to use in this process."""
         self.command, self.mode, self.outcome = state["command"], state["mode"], Outcome()
-        register(self.command)
+        register()
 
     def _show(self, cfg: DictConfig) -> None:
         """Run a command without a run folder; one that checks something returns False where it found a fault."""

@@ -71,7 +71,7 @@ def precheck(command: str, arguments: list[str], mode: OutputMode = OutputMode.N
         return Checked()
     if options.config_path:
         raise ConfigError(f"--config-path {options.config_path}: cannot replace biotune's configs; add yours by --config-dir.")
-    with composing(command, options.config_dir) as loader:
+    with composing(options.config_dir) as loader:
         overrides = parse_overrides(options.overrides, loader)
         check_names(command, overrides, loader)
         jobs = _jobs(overrides, options.multirun)

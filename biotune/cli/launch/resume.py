@@ -105,7 +105,7 @@ def _stored(folder: Path, named: Path) -> tuple[str, DictConfig]:
 
 def _overrides(command: str, given: list[str]) -> list[Override]:
     """The parsed overrides, each of a key of the schema."""
-    with composing(command, None) as loader:
+    with composing(None) as loader:
         overrides = parse_overrides(given, loader)
         check_names(command, overrides, loader)
         for override in overrides:

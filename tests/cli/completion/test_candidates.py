@@ -28,7 +28,7 @@ def offered(line: str) -> list[str]:
 
 @pytest.mark.parametrize("command", SCHEMAS)
 def test_groups_and_choices_are_those_that_hydra_finds(command: str) -> None:
-    with composing(command, None) as loader:
+    with composing(None) as loader:
         chosen = loader.compute_defaults_list(command, [], RunMode.RUN).overrides.known_choices
         groups = [name for name in chosen if not name.startswith("hydra")]
         assert sorted(groups_of(command)) == sorted(groups)
