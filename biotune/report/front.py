@@ -1,15 +1,16 @@
-"""The plots of a front: predicted and confirmed scores against each cost."""
+"""A front on a page: predicted and confirmed scores against each cost, as plots and as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from biotune.report.costs import cost_meaning
+from biotune.report.costs import confirmed_text, cost_meaning, cost_text, shown_members, volume_text
 from biotune.report.plots import in_percent, legend_above
 from biotune.report.style import BLUE, MUTED, NARROW, VERMILION, Drawing, figure_with_axes, finish
+from biotune.report.templating import percent
 
 _MARGINS = {"left": 0.75, "right": 0.2, "bottom": 0.5, "top": 0.42}
 _NARROWEST = 0.25  # part of the axis that a front fills at least
@@ -27,6 +28,35 @@ def draw_fronts(front: Mapping[str, Any] | None, told: bool = False) -> list[Dra
         return []
     alone = len(front["costs"]) == 1 and "reference" in front
     return [_draw(front["members"], name, front["reference"][name] if alone else None, told) for name in front["costs"]]
+
+
+def front_section(front: Mapping[str, Any] | None, score: Callable[[float], str] = percent) -> dict[str, Any] | None:
+    """What `templates/front.html` shows of a front: the table of its members, and the sentence about all of them.
+
+    Args:
+        front: As for `draw_fronts`; None shows nothing.
+        score: Writes a predicted score.
+    """
+    if front is None:
+        return None
+    rows = [
+        {
+            "number": int(one["number"]),
+            "knee": bool(one["knee"]),
+            "predicted": score(one["accuracy"]),
+            "confirmed": confirmed_text(one),
+            "costs": [cost_text(name, one[name]) for name in front["costs"]],
+        }
+        for one in shown_members(front["members"])
+    ]
+    return {
+        "rows": rows,
+        "number": len(front["members"]),
+        "costs": [cost_meaning(name) for name in front["costs"]],
+        "plots": [f"front-{name.replace('_', '-')}" for name in front["costs"]],
+        "confirmed": "reference" in front,  # a search that a program asked and told has neither
+        "volume": volume_text(front) if "reference" in front else "",
+    }
 
 
 def _draw(members: Sequence[Mapping[str, Any]], name: str, reference: float | None, told: bool) -> Drawing:

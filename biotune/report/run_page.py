@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from biotune.report.advice import advise
 from biotune.report.classes import Mistake, class_names, confusions, named_by_number
-from biotune.report.costs import confirmed_text, cost_meaning, cost_text, shown_members, volume_text
+from biotune.report.front import front_section
 from biotune.report.plots import chosen_schedule, search_score
 from biotune.report.quality import calibration_error, class_rows, confidences_of
 from biotune.report.read import Run, Score, Search
@@ -53,7 +53,7 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
         predicted=predicted(run.confirmed),
         blocks=_blocks(run),
         confirmation=f"{_confirmation(run, run.search)} {_returned_instead(run)}".rstrip() if run.search else None,
-        front=_front(run.front),
+        front=front_section(run.front),
         about_model=about_model(run.final, len(run.scores[run.method]["macro_accuracy"].values)),
         calibration_error=calibration_error(*confidences_of(run.predictions)),
         hardest=per_class[:_SHOWN_CLASSES],
@@ -201,30 +201,6 @@ def _returned_instead(run: Run) -> str:
         return ""
     name = f"schedule {returned['schedule']}" if returned["strategy"] == EVOLVED else run.name_of(run.method)
     return f"Returned is {name}: of all final models one of its validates best."
-
-
-def _front(front: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The table of the front's members and the sentence about all of them."""
-    if front is None:
-        return None
-    rows = [
-        {
-            "number": one["number"],
-            "schedule": one["schedule"],
-            "knee": one["knee"],
-            "predicted": percent(one["accuracy"]),
-            "confirmed": confirmed_text(one),
-            "costs": [cost_text(name, one[name]) for name in front["costs"]],
-        }
-        for one in shown_members(front["members"])
-    ]
-    return {
-        "rows": rows,
-        "number": len(front["members"]),
-        "costs": [cost_meaning(name) for name in front["costs"]],
-        "plots": [f"front-{name.replace('_', '-')}" for name in front["costs"]],
-        "volume": volume_text(front),
-    }
 
 
 def _costs(run: Run, search: Search) -> list[dict[str, Any]]:

@@ -12,8 +12,7 @@ from markupsafe import Markup
 from biotune.errors import BiotuneError, RunFolderError
 from biotune.evolution.rows import costs_of
 from biotune.report.checked import checked_json, checked_table, checked_yaml
-from biotune.report.costs import cost_meaning, cost_text, shown_members
-from biotune.report.front import draw_fronts
+from biotune.report.front import draw_fronts, front_section
 from biotune.report.plots import draw_cost, draw_fitness, draw_importance
 from biotune.report.read import SCORE, Search, search_tables
 from biotune.report.run_page import duration, percent, template
@@ -122,7 +121,7 @@ def write_asked_search(found: AskedSearch, page: Path | None = None) -> Path:
         tiles=_tiles(found),
         images={name: Markup(drawing.inline()) for name, drawing in drawings.items()},
         blocks=_blocks(found),
-        front=_front(found),
+        front=front_section(found.front, "{:.4g}".format),
         settings={name: value for name, value in found.settings.items() if value is not None},
     )
     write_text(page, text)
@@ -158,24 +157,6 @@ def _tiles(found: AskedSearch) -> list[tuple[str, str]]:
         tiles.append((percent(found.share), "of the parameters trained"))
     tiles.append((f"{int(costs['trainings']):,}", f"trials in {duration(costs['seconds'])}"))
     return tiles + [(f"{int(costs[name]):,}", words) for name, words in (("pruned", "stopped early"), ("failures", "failed"))]
-
-
-def _front(found: AskedSearch) -> dict[str, Any] | None:
-    """The table of the front."""
-    if found.front is None:
-        return None
-    costs, members = found.front["costs"], found.front["members"]
-    rows = [
-        {
-            "number": int(one["number"]),
-            "knee": bool(one["knee"]),
-            "score": f"{one['accuracy']:.4g}",
-            "costs": [cost_text(name, one[name]) for name in costs],
-        }
-        for one in shown_members(members)
-    ]
-    plots = [f"front-{name.replace('_', '-')}" for name in costs]
-    return {"rows": rows, "number": len(members), "costs": [cost_meaning(name) for name in costs], "plots": plots}
 
 
 def _blocks(found: AskedSearch) -> list[dict[str, str]]:
