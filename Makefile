@@ -56,7 +56,7 @@ docs: $(INSTALLED) ## Build the documentation into build/docs
 	$(BIN)/python -m mkdocs build --strict
 
 measure: $(INSTALLED) ## Run the default over five seeds and write the table of docs/evidence/default.md: some twenty minutes
-	$(BIN)/python scripts/measure_default.py
+	$(BIN)/python scripts/measure_default.py --docs docs/evidence/default.md
 
 pretrain: $(INSTALLED) ## Pre-train the bundled backbone anew: a few minutes
 	$(BIN)/python scripts/pretrain_glyphnet.py

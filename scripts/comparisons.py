@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from docs_tables import ROOT
 
 from biotune.report.statistics import shared_by_seed
 
@@ -47,6 +48,13 @@ def refuse_others(folder: Path, overrides: Sequence[str]) -> None:
     before = {one for one in yaml.safe_load(written.read_text(encoding="utf-8")) or [] if not one.startswith("hydra.")}
     if changed := sorted(before ^ set(overrides)):
         raise SystemExit(f"{folder}: was begun with other overrides ({', '.join(changed)}); give the same, or another --out.")
+
+
+def settings_of(experiment: str) -> list[str]:
+    """What an experiment sets, as overrides for commands that know no experiments."""
+    stored = yaml.safe_load((ROOT / "configs" / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8"))
+    groups = [f"{name.rpartition('/')[2]}={value}" for one in stored.pop("defaults", []) for name, value in one.items()]
+    return groups + [f"{section}.{key}={value}" for section, values in stored.items() for key, value in values.items()]
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:

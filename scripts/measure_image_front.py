@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
+from comparisons import settings_of
 from docs_tables import DOCS, ROOT, write_between_marks
 
 from biotune.cli import main as biotune
@@ -52,13 +52,6 @@ def main() -> None:
     print(text)
     if given.docs is not None:
         write_between_marks(given.docs, text, "<!-- measured by scripts/measure_image_front.py -->", "<!-- end of images -->")
-
-
-def settings_of(experiment: str) -> list[str]:
-    """What an experiment sets, as overrides for commands that know no experiments."""
-    stored = yaml.safe_load((ROOT / "configs" / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8"))
-    groups = [f"{name.rpartition('/')[2]}={value}" for one in stored.pop("defaults", []) for name, value in one.items()]
-    return groups + [f"{section}.{key}={value}" for section, values in stored.items() for key, value in values.items()]
 
 
 def told(arguments: list[str]) -> str:

@@ -10,9 +10,8 @@ import argparse
 import statistics
 from pathlib import Path
 
-from comparisons import METRIC, refuse_others, rows_of
+from comparisons import METRIC, refuse_others, rows_of, settings_of
 from docs_tables import DOCS, ROOT, paired_interval, write_between_marks
-from measure_image_front import settings_of
 from measure_panel import RESTARTS, TASKS, check_data
 
 from biotune.cli import main as biotune

@@ -269,6 +269,17 @@ def test_links_and_images_lead_somewhere(page: str) -> None:
             assert anchor in {_slug(title) for title in re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.MULTILINE)}
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_row_of_a_table_has_the_columns_of_its_head(name: str) -> None:
+    columns = 0
+    for number, line in enumerate(
+        re.sub(r"```.*?```", lambda code: "\n" * code[0].count("\n"), TEXTS[name], flags=re.DOTALL).splitlines(), 1
+    ):
+        cells = len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", line))) if line.startswith("|") else 0
+        assert cells == columns or not columns or not cells, f"{name}:{number}: {line[:60]}"
+        columns = cells
+
+
 def _slug(title: str) -> str:
     return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower())
 

@@ -102,18 +102,25 @@ def _earlier(source: Source, config: SuggestConfig) -> Earlier:
 
 
 def _tried(found: Suggestion, workspace: Workspace, config: SuggestConfig) -> Suggestion:
-    """The suggestion, or the linear probe where one training run of each says so; none is made where it would take long."""
+    """The suggestion, or the linear probe where one training run of each says so; where none is made it says why."""
     network, data, training = workspace.network, workspace.data, config.training
     schedule, probe = found.schedule, probe_schedule(network.blocks)
-    if not network.fresh_head or schedule.key == probe.key or not config.suggest.max_seconds:
+    if schedule.key == probe.key:
         return found
+    if not network.fresh_head:
+        return _untried(found, "a head that is kept has no linear probe beside it")
+    if not config.suggest.max_seconds:
+        return _untried(found, "suggest.max_seconds=0")
     step = measure_step(network, schedule.selected, training, workspace.device, data.sides).seconds
     seconds = step * math.ceil(len(data.whole.train) / training.batch_size) * training.epochs
     if seconds > config.suggest.max_seconds:
         limit = f"suggest.max_seconds={config.suggest.max_seconds:g}"
-        said = f"Not tried: training once may take {seconds:.0f} s, more than {limit}."
-        return replace(found, certainty=f"{found.certainty} {said}")
+        return _untried(found, f"training once may take {seconds:.0f} s, more than {limit}")
     return or_probe(found, Tried(_score(schedule, workspace), _score(probe, workspace)))
+
+
+def _untried(found: Suggestion, reason: str) -> Suggestion:
+    return replace(found, certainty=f"{found.certainty} Not tried: {reason}.")
 
 
 def _score(schedule: Schedule, workspace: Workspace) -> float:

@@ -139,7 +139,9 @@ def or_probe(found: Suggestion, tried: Tried) -> Suggestion:
     scores = f"trained once with it, validation macro accuracy is {tried.first:.3f}; that of the linear probe {tried.probe:.3f}"
     if tried.first > tried.probe:
         return replace(found, certainty=f"{found.certainty} Tried: {scores}.", tried=tried)
-    frozen = tuple(replace(one, weight=0.0, factor=None) for one in found.advice[:-1])
+    frozen = tuple(
+        replace(one, weight=0.0, factor=None, reason=f"{one.reason}; the linear probe is as good") for one in found.advice[:-1]
+    )
     head = replace(found.advice[-1], weight=1.0, factor=None)
     said = f"{found.certainty} The linear probe is suggested instead of what votes say: {scores}."
     return Suggestion(probe_schedule(found.schedule.blocks), (*frozen, head), said, tried)

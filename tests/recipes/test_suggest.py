@@ -81,6 +81,7 @@ def test_what_is_tried_are_one_training_run_with_it_and_one_of_the_probe(
 ) -> None:
     noise = [*FEW, "dataset.shift=noise", "training.seeds=[5]"]
     assert main(["suggest", *noise[:-1], "suggest.max_seconds=0", "hydra.run.dir=votes"]) == 0
+    assert "Not tried: suggest.max_seconds=0." in " ".join(capsys.readouterr().out.split())
     votes = load_schedule(here / "votes" / SUGGESTION)
     assert all(votes.selected) and "tried" not in json.loads((here / "votes" / "result.json").read_text())
     assert main(["suggest", *noise, "hydra.run.dir=tried"]) == 0
@@ -89,6 +90,10 @@ def test_what_is_tried_are_one_training_run_with_it_and_one_of_the_probe(
     assert main(["train", *own, "schedule=votes/suggestion.yaml", "hydra.run.dir=first", "-q"]) == 0
     (told,) = pd.read_csv(here / "first" / "test.csv")["val_macro_accuracy"]
     assert tried["first"] == pytest.approx(told)
+    fitted = [*own[:-2], "strategy=linear_probe", "training.head_start=probe"]
+    assert main(["train", *fitted, "hydra.run.dir=probe", "-q"]) == 0
+    (told,) = pd.read_csv(here / "probe" / "test.csv")["val_macro_accuracy"]
+    assert tried["probe"] == pytest.approx(told)
     chosen = load_schedule(here / "tried" / SUGGESTION)
     assert chosen.selected == ((True,) * 6 if tried["first"] > tried["probe"] else (False,) * 5 + (True,))
     capsys.readouterr()

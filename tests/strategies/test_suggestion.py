@@ -53,6 +53,7 @@ def test_the_probe_is_suggested_where_it_validates_as_well() -> None:
         worse = or_probe(votes, tried)
         assert worse.schedule.key == probe_schedule(BLOCKS).key
         assert [one.weight for one in worse.advice] == [0.0, 0.0, 0.0, 1.0]
+        assert worse.advice[1].reason == "gradient 0.50 of the largest; the linear probe is as good"
         assert "The linear probe is suggested instead" in worse.certainty and worse.tried == tried
 
 
