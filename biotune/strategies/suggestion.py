@@ -137,7 +137,7 @@ def or_probe(found: Suggestion, tried: Tried) -> Suggestion:
         tried: What both came to.
     """
     scores = f"trained once with it, validation macro accuracy is {tried.first:.3f}; that of the linear probe {tried.probe:.3f}"
-    if tried.first > tried.probe:
+    if tried.first > tried.probe and not math.isclose(tried.first, tried.probe):  # equal scores differ in the last digit
         return replace(found, certainty=f"{found.certainty} Tried: {scores}.", tried=tried)
     frozen = tuple(
         replace(one, weight=0.0, factor=None, reason=f"{one.reason}; the linear probe is as good") for one in found.advice[:-1]

@@ -20,7 +20,12 @@ from biotune.config.schema import RunConfig
 from biotune.errors import SearchError
 from biotune.evolution.generation import Generation
 from biotune.recipes import search as recipe
+from biotune.recipes.final import final_baselines
+from biotune.recipes.inputs import started
 from biotune.recipes.progress import SILENCE
+from biotune.schedule.block import Block
+from biotune.schedule.plan import Plan
+from biotune.schedule.schedule import Schedule
 
 DIGITS = [
     "executor=in_process",
@@ -151,3 +156,16 @@ def test_a_head_that_is_kept_has_its_start_already(
     with pytest.raises(SearchError, match="no candidate"):
         recipe.search(session, config, 1e-3, SILENCE)  # type: ignore[arg-type]
     assert told == [start]
+    probing = [Plan(Schedule((Block("head", ("head",)),), (1.0,)))]
+    assert started(config, probing, network, "linear_probe")[0].schedule.head_start == ("probe" if fresh_head else "fresh")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("setting", "starts"), [("evolved", ["fresh", "probe"]), ("probe", ["probe"] * 2), ("fresh", ["fresh"] * 2)]
+)
+def test_baselines_that_nothing_has_tuned_start_like_tuned_ones(setting: str, starts: list[str]) -> None:
+    config = RunConfig()
+    config.training.head_start = setting
+    network = SimpleNamespace(blocks=(Block("stem", ("stem",)), Block("head", ("head",))), fresh_head=True)
+    found = final_baselines(SimpleNamespace(config=config, network=network), {})  # type: ignore[arg-type]
+    assert [found[name].schedule.head_start for name in ("full", "linear_probe")] == starts

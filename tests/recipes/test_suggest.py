@@ -15,12 +15,18 @@ import torch
 
 from biotune.backbones.registry import build_network
 from biotune.cli import main
+from biotune.config.schema import SuggestConfig
 from biotune.config.sections import BackboneConfig, DatasetConfig, TrainingConfig
 from biotune.datasets.data import find_dataset, load_dataset
+from biotune.errors import TrialError
+from biotune.recipes.suggest import _tried
 from biotune.schedule.schedule_file import load_schedule
 from biotune.store.files import SUGGESTION, WARM_START
+from biotune.strategies.suggestion import suggested
+from biotune.training.finetune import Trained, finetune
 from biotune.training.signals import relative_gradients
 from biotune.training.workspace import Workspace
+from biotune.trial import Trial
 
 FEW = ["dataset.max_per_class=6", "dataset.max_eval_per_class=6", "executor=in_process"]
 SMALL = [*FEW, "experiment=smoke", "training.epochs=1", "evolution.generations=1", "evolution.population_size=8"]
@@ -79,14 +85,15 @@ def test_a_suggestion_is_written_explained_and_trains(here: Path, capsys: pytest
 def test_what_is_tried_are_one_training_run_with_it_and_one_of_the_probe(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    noise = [*FEW, "dataset.shift=noise", "training.seeds=[5]"]
+    noise = [*FEW, "dataset.shift=noise", "training.seeds=[1]"]
     assert main(["suggest", *noise[:-1], "suggest.max_seconds=0", "hydra.run.dir=votes"]) == 0
     assert "Not tried: suggest.max_seconds=0." in " ".join(capsys.readouterr().out.split())
     votes = load_schedule(here / "votes" / SUGGESTION)
     assert all(votes.selected) and "tried" not in json.loads((here / "votes" / "result.json").read_text())
     assert main(["suggest", *noise, "hydra.run.dir=tried"]) == 0
     tried = json.loads((here / "tried" / "result.json").read_text())["tried"]
-    own = [*noise[:-1], "test.seeds=[5]", "strategy=schedule", "training.head_start=fresh"]
+    assert tried["first"] > tried["probe"] + 0.1  # so that each is told from the other below
+    own = [*noise[:-1], "test.seeds=[1]", "strategy=schedule", "training.head_start=fresh"]
     assert main(["train", *own, "schedule=votes/suggestion.yaml", "hydra.run.dir=first", "-q"]) == 0
     (told,) = pd.read_csv(here / "first" / "test.csv")["val_macro_accuracy"]
     assert tried["first"] == pytest.approx(told)
@@ -95,12 +102,35 @@ def test_what_is_tried_are_one_training_run_with_it_and_one_of_the_probe(
     (told,) = pd.read_csv(here / "probe" / "test.csv")["val_macro_accuracy"]
     assert tried["probe"] == pytest.approx(told)
     chosen = load_schedule(here / "tried" / SUGGESTION)
-    assert chosen.selected == ((True,) * 6 if tried["first"] > tried["probe"] else (False,) * 5 + (True,))
+    assert chosen.lr_weights == votes.lr_weights
     capsys.readouterr()
     assert main(["suggest", *noise, "suggest.max_seconds=1e-9", "hydra.run.dir=long"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Not tried: training once may take" in said and "more than suggest.max_seconds=1e-09" in said
     assert load_schedule(here / "long" / SUGGESTION).lr_weights == votes.lr_weights
+
+
+def test_where_training_with_it_diverges_the_probe_is_suggested(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverges(trial: Trial, workspace: Workspace) -> Trained:
+        if all(trial.schedule.selected):
+            raise TrialError("the loss became inf in epoch 1")
+        return finetune(trial, workspace)
+
+    monkeypatch.setattr("biotune.recipes.suggest.finetune", diverges)
+    assert main(["suggest", *FEW, "dataset.shift=noise", "hydra.run.dir=diverged"]) == 0
+    assert json.loads((here / "diverged" / "result.json").read_text())["tried"]["first"] == 0
+    assert load_schedule(here / "diverged" / SUGGESTION).selected == (False,) * 5 + (True,)
+
+
+def test_a_head_that_is_kept_is_not_set_against_a_probe() -> None:
+    network = build_network(BackboneConfig("biotune", "glyphnet"), 10)
+    network.fresh_head = False
+    data = load_dataset(find_dataset(DatasetConfig("digits", "digits", max_per_class=6)), network.preprocessing)
+    workspace = Workspace.of(network, data, TrainingConfig(batch_size=16), torch.device("cpu"))
+    votes = suggested(network.blocks, np.ones((1, len(network.blocks))), 100, 10, fresh_head=False)
+    told = _tried(votes, workspace, SuggestConfig())
+    assert told.schedule == votes.schedule and told.tried is None
+    assert told.certainty.endswith("Not tried: a head that is kept has no linear probe beside it.")
 
 
 def test_a_run_starts_from_an_earlier_one_and_a_suggestion_counts_both(

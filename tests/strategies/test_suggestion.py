@@ -49,7 +49,7 @@ def test_the_probe_is_suggested_where_it_validates_as_well() -> None:
     assert better.certainty.endswith(
         "Tried: trained once with it, validation macro accuracy is 0.700; that of the linear probe 0.600."
     )
-    for tried in (Tried(0.6, 0.7), Tried(0.6, 0.6)):
+    for tried in (Tried(0.6, 0.7), Tried(0.6, 0.6), Tried(0.55, 0.5499999999999999)):
         worse = or_probe(votes, tried)
         assert worse.schedule.key == probe_schedule(BLOCKS).key
         assert [one.weight for one in worse.advice] == [0.0, 0.0, 0.0, 1.0]
