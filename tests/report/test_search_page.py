@@ -86,8 +86,12 @@ def test_a_search_for_trade_offs_shows_its_front_as_it_is_kept(tmp_path: Path, c
     rows = re.findall(
         r'<th scope="row"><span>(\d+)( <small>knee</small>)?.*?predicted"><span>([^<]+)<.*?<span>([\d,]+)<', table, re.DOTALL
     )
-    told = [(f"{one.score:.4g}", f"{one.costs['trainable_params']:,.0f}", one.knee) for one in search.front]
-    assert {(score, size, bool(knee)) for _, knee, score, size in rows} <= set(told) and len(rows) > 1
+    told = [
+        (str(number), f"{one.score:.4g}", f"{one.costs['trainable_params']:,.0f}", one.knee)
+        for number, one in enumerate(search.front, 1)
+    ]
+    assert {(number, score, size, bool(knee)) for number, knee, score, size in rows} <= set(told) and len(rows) > 1
+    assert "confirmed" not in table and "in the confirmation" not in page
     assert sum(bool(knee) for _, knee, _, _ in rows) == 1
 
 
