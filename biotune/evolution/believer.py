@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from biotune.evolution.blas import one_thread
 from biotune.evolution.surrogate import (
     JITTER,
     LARGEST,
@@ -72,19 +73,16 @@ class Believer:
 
     def predict(self, schedules: Sequence[Schedule]) -> Floats:
         """Predict the (N,) fitness of schedules from the evaluations alone, see `Surrogate.predict`."""
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):
+        with one_thread():
             mean = self._surrogate.middle + self._surrogate.scale * self._mean(inputs(schedules))
         return mean + self._surrogate.offset(schedules)
 
     def most_promising(self, schedules: Sequence[Schedule], count: int, exploration: float) -> list[int]:
         """Select schedules to evaluate beside those in flight, see `Surrogate.most_promising`."""
         from scipy.linalg import solve_triangular
-        from threadpoolctl import threadpool_limits
 
         points = inputs(schedules)
-        with threadpool_limits(1):
+        with one_thread():
             explained = solve_triangular(self._factor, self._between(self._all, points), lower=True, check_finite=False)
             covariance = self._between(points, points) - explained.T @ explained
             mean = self._mean(points) + self._surrogate.offset(schedules) / self._surrogate.scale
@@ -100,7 +98,6 @@ class Believer:
     def _learn(self, observations: Sequence[Observation]) -> None:
         """Recompute the weights of the mean, (K + σ²I)⁻¹ y."""
         from scipy.linalg import cho_solve, cholesky
-        from threadpoolctl import threadpool_limits
 
         known = self._surrogate
         schedules = [one.schedule for one in observations]
@@ -111,7 +108,7 @@ class Believer:
             (one.fitness - offset - known.fold_means.get(one.fold, known.middle)) / known.scale
             for one, offset in zip(observations, known.offset(schedules).tolist(), strict=True)
         ]
-        with threadpool_limits(1):  # one thread, so that numbers do not depend on the cores
+        with one_thread():
             covariance = self._between(self._points, self._points) + self._noise * np.eye(len(self._points))
             self._means_factor: Floats = cholesky(covariance, lower=True, check_finite=False)
             self._weights: Floats = cho_solve((self._means_factor, True), np.array(self._values), check_finite=False)
@@ -119,9 +116,8 @@ class Believer:
     def _append(self, points: Floats) -> None:
         """Add rows to the factor of all schedules: L of [[A, B], [Bᵀ, C]] is [[L_A, 0], [(L_A⁻¹ B)ᵀ, chol(C − BᵀA⁻¹B)]]."""
         from scipy.linalg import cholesky, solve_triangular
-        from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1):
+        with one_thread():
             across = solve_triangular(self._factor, self._between(self._all, points), lower=True, check_finite=False)
             own = self._between(points, points) + self._noise * np.eye(len(points)) - across.T @ across
             corner = cholesky(own, lower=True, check_finite=False)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from biotune.evolution.blas import one_thread
 from biotune.schedule.schedule import PROBE, UNFREEZING, Schedule
 
 Floats = NDArray[np.float64]
@@ -138,7 +139,6 @@ class Surrogate:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-        from threadpoolctl import threadpool_limits
 
         random.setstate(before)
         used = subset(observations, largest)
@@ -152,7 +152,7 @@ class Surrogate:
         means = np.zeros(len(used)) if prior is None else prior.mean([one.schedule for one in used])
         spread = _spread(values, indicator)
         best = -np.inf
-        with warnings.catch_warnings(), threadpool_limits(1):  # one thread, so that numbers do not depend on the cores
+        with warnings.catch_warnings(), one_thread():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is an acceptable fit
             for factor in (0.0,) if prior is None else COEFFICIENTS:
                 regression = GaussianProcessRegressor(kernel, alpha=JITTER)
@@ -198,9 +198,7 @@ class Surrogate:
         Returns:
             (N,) fitness values; smaller is better.
         """
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):
+        with one_thread():
             mean = self._regression.predict(inputs(schedules))
         found: Floats = self.middle + self.scale * np.asarray(mean)
         return found + self.offset(schedules) if self.coefficient else found
@@ -226,9 +224,7 @@ class Surrogate:
 
     def posterior(self, schedules: Sequence[Schedule]) -> tuple[Floats, Floats]:
         """Return mean (N,) and covariance (N, N), without the noise, of the scaled fitness of N schedules."""
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):
+        with one_thread():
             mean, covariance = self._regression.predict(inputs(schedules), return_cov=True)
         # the fitted kernel includes the white kernel, so the noise of an evaluation must be subtracted
         if self.coefficient:
