@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf
 
-from biotune.cli.launch.hydra_internals import search_path, use_search_path
+from biotune.cli.launch.hydra_internals import search_path, share_store, use_search_path
 from biotune.cli.registry import SCHEMAS
 from biotune.errors import ConfigError
 
@@ -29,6 +29,7 @@ def register() -> None:
     for command, schema in SCHEMAS.items():
         if f"{command}_schema.yaml" not in store.repo:  # making one takes time
             store.store(name=f"{command}_schema", node=schema)
+    share_store()
     OmegaConf.register_new_resolver("unique", lambda: _PROCESS_SUFFIX, use_cache=True, replace=True)
 
 

@@ -7,6 +7,7 @@ reads Hydra's flags without running; so these five names are used. pyproject.tom
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -14,6 +15,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import run_job
@@ -36,6 +38,19 @@ def search_path(configs: str) -> ConfigSearchPath:
 def use_search_path(path: ConfigSearchPath) -> None:
     """Make `hydra.compose` search a path, by means of Hydra's global instance."""
     Hydra.create_main_hydra2(task_name="biotune", config_search_path=path)
+
+
+class _Shared(dict[str, Any]):
+    """The nodes of Hydra's store of configs. Hydra copies them all each time that it composes, and each again that it loads."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def share_store() -> None:
+    """Let Hydra copy only the nodes that it loads; safe to call twice."""
+    store = ConfigStore.instance()
+    store.repo = _Shared(store.repo)
 
 
 def run_single(config: DictConfig, loader: ConfigLoader, task: Callable[[DictConfig], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -79,9 +80,14 @@ def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -
         ConfigError: With one line per error.
     """
     keys = {item.path: item for item in keys_of(SCHEMAS[command])}
-    chosen = loader.compute_defaults_list(command, [], RunMode.RUN).overrides.known_choices
     sections = {path.rpartition(".")[0] for path in keys} - {""}
     problems: list[str] = []
+
+    @cache
+    def chosen() -> dict[str, str | None]:  # takes half as long as composing
+        groups: dict[str, str | None] = loader.compute_defaults_list(command, [], RunMode.RUN).overrides.known_choices
+        return groups
+
     for override in overrides:
         name = override.key_or_group
         if name.split(".")[0].split("/")[0] == "hydra":
@@ -89,7 +95,7 @@ def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -
         if name in keys:
             problems += _type_problems(keys[name], override)
         elif choices := options_of(name, loader):
-            if name not in chosen and not override.is_add():
+            if name not in chosen() and not override.is_add():
                 problems.append(f"{override.input_line}: 'biotune {command}' has no group {name}.")
             else:
                 problems += _choice_problems(name, choices, override)
@@ -98,7 +104,7 @@ def check_names(command: str, overrides: list[Override], loader: ConfigLoader) -
                 f"{override.input_line}: {name} is a section; set one of its keys, such as {_first_in(name, keys)}."
             )
         else:
-            problems.append(f"{override.input_line}: no such key.{near_keys(name, keys, chosen) or _ALL_KEYS}")
+            problems.append(f"{override.input_line}: no such key.{near_keys(name, keys, chosen()) or _ALL_KEYS}")
     if problems:
         raise ConfigError("\n".join(problems))
 
