@@ -37,3 +37,28 @@ def test_finished_runs_are_read_and_not_run_again(script, tmp_path, monkeypatch)
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "result.json").write_text(json.dumps(content))
     assert script.run(3, tmp_path, []) == dict.fromkeys(script.METHODS, [0.5])
+
+
+def test_the_row_without_a_search_has_the_runs_data_and_network_and_none_of_its_other_settings(script, tmp_path, monkeypatch):
+    commands = []
+
+    def note(words, **options):
+        commands.append(words[3:])
+        folder = Path(words[4].removeprefix("hydra.run.dir="))
+        folder.mkdir()
+        score = {"macro_accuracy": {"values": [0.5]}}
+        content = {"test": score, "baselines": {"full": score, "linear_probe": score}}
+        (folder / "result.json").write_text(json.dumps(content))
+
+    monkeypatch.setattr(script.subprocess, "run", note)
+    given = ["dataset.shift=noise", "backbone=resnet18", "evolution.generations=2", "confirm.top_k=2"]
+    script.run(7, tmp_path, given)
+    searched, fixed = commands
+    assert searched[0] == "run" and set(given) <= set(searched)
+    assert fixed[0] == "train" and fixed[2:] == [
+        "strategy=full",
+        "training.lr=0.003",
+        "dataset.split_seed=7",
+        "dataset.shift=noise",
+        "backbone=resnet18",
+    ]
