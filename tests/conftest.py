@@ -48,11 +48,15 @@ def pytest_make_collect_report() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _frugal_and_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One torch thread, and no test ever touches the user's own cache; commands in subprocesses inherit the folder."""
+    """One torch thread, and no test ever touches the user's own cache; commands in subprocesses inherit the folder.
+
+    Nor does a test wait for the disk: its files need not outlive a power failure. Commands in subprocesses do.
+    """
     import torch
 
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
         patch.setenv("BIOTUNE_CACHE_DIR", str(tmp_path_factory.mktemp("biotune-cache")))
         yield
 
@@ -116,9 +120,9 @@ def savefig() -> Iterator[Callable[..., None]]:
         yield whole
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def drawn(savefig: Callable[..., None]) -> Iterator[None]:
-    """Plots are rendered in a module that looks at them."""
+    """Plots are rendered in a test that looks at them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SAVEFIG, savefig)
         yield

@@ -8,11 +8,6 @@ import pytest
 from made_up import make_run
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _drawn(drawn: None) -> None:
-    """What is drawn here is looked at."""
-
-
 @pytest.fixture(scope="session")
 def a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run's folder, never written to."""

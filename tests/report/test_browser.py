@@ -26,6 +26,7 @@ HOSTILE = ["<script>document.title = 'broken'</script>", "w" * 300, '"quotes" & 
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.usefixtures("drawn"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian's package is called chromium"),
 ]
 

@@ -13,6 +13,8 @@ from biotune.cli import main
 from biotune.errors import RunFolderError
 from biotune.report.comparison_page import Compared, average_ranks, check_comparable, read_compared, write_strategies
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def entry(**means: float | None) -> Compared:
     strategies = {

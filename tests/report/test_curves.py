@@ -15,6 +15,8 @@ from biotune.report.read import read_run
 from biotune.report.run import draw, write_report
 from biotune.report.side_by_side import _cells, draw_side_by_side, shown_lr, side_by_side
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def test_folders_of_earlier_versions_have_neither(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")

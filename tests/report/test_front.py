@@ -11,6 +11,8 @@ from biotune.report.costs import confirmed_text, cost_text, shown_members, volum
 from biotune.report.front import draw_fronts
 from biotune.report.style import biotune_style
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def member(number: int, accuracy: float, knee: bool = False, confirmed: float | None = None, **costs: float) -> dict[str, Any]:
     known = {"confirmed_accuracy": confirmed, "confirmed_se": None, "confirmed_trials": int(confirmed is not None)}

@@ -20,6 +20,8 @@ from biotune.report.read import Run, read_run
 from biotune.report.run import draw, write_report
 from biotune.report.strip import colour_of, widths
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 ALL = {"schedule", "scores", "confusion", "reliability", "fitness", "importance", "cost", "confirmation"}
 
 

@@ -66,6 +66,7 @@ def page_of(folder: Path) -> Reader:
     return Reader(write_report(read_run(folder)))
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_page_tells_the_result_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     page = page_of(folder)
@@ -81,6 +82,7 @@ def test_the_page_tells_the_result_and_needs_nothing_from_elsewhere(tmp_path: Pa
     assert "url(http" not in (folder / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_hostile_names_come_out_whole_and_harmless(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", blocks=["<b>bold</b>", "x" * 200, "ok"], classes=HOSTILE, tests=70)
     page = page_of(folder)
