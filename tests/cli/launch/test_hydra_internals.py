@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import copy
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hydra import compose
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from biotune.cli.launch import hydra_internals
+from biotune.cli.launch.compose import composing
 from biotune.errors import ConfigError
 
 PACKAGE = Path(hydra_internals.__file__).parents[2]
@@ -49,3 +53,15 @@ def test_hydras_flags_are_parsed_and_an_unknown_value_is_our_error() -> None:
     assert (options.cfg, options.multirun, options.overrides) == ("job", True, ["seed=1"])
     with pytest.raises(ConfigError, match="invalid choice: 'frob'.*'biotune run --help' shows what can be set"):
         hydra_internals.parser_of("run").parse_args(["--cfg", "frob"])
+
+
+def test_composing_copies_no_schema_but_its_own_and_changes_none() -> None:
+    with composing(None):
+        store = ConfigStore.instance()
+        assert copy.deepcopy(store).repo is store.repo
+        first = compose("run", overrides=["training.epochs=7"])
+        first.training.lr = 5.0
+        first.dataset.name = "another"
+        again = compose("run")
+        assert (again.training.epochs, again.training.lr, again.dataset.name) == (30, 0.001, "digits")
+        assert store.repo["run_schema.yaml"].node.training.epochs == again.training.epochs
