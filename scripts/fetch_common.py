@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import random
 import shutil
 import subprocess
-from collections.abc import Mapping
-from pathlib import Path
+import tarfile
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+SIDE = 128  # of a picture on white
 
 
 class FetchError(Exception):
@@ -41,6 +49,63 @@ def apt_download(package: str, version: str, folder: Path) -> Path:
     """
     _run(["apt-get", "download", "--quiet", f"{package}={version}"], folder, f"{package} {version}")
     return next(iter(sorted(folder.glob("*.deb"))))
+
+
+def deb_images(archive: Path, below: PurePosixPath) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The PNG files below a folder of a Debian package, each with its path from there; links are left out.
+
+    Raises:
+        FetchError: dpkg-deb is missing or fails.
+    """
+    command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    except FileNotFoundError as error:
+        raise FetchError("dpkg-deb is not installed: this script needs a Debian-like system.") from error
+    with process, tarfile.open(fileobj=process.stdout, mode="r|") as tar:
+        for member in tar:
+            path = PurePosixPath(member.name)
+            if path.suffix == ".png" and member.isfile() and path.is_relative_to(below):
+                content = tar.extractfile(member)
+                if content is not None:
+                    yield path.relative_to(below), content.read()
+    if process.returncode:
+        raise FetchError(f"dpkg-deb cannot unpack {archive} (exit status {process.returncode}).")
+
+
+def write_classes(images: Iterable[tuple[PurePosixPath, bytes]], classes: Mapping[str, str], most: int, out: Path) -> None:
+    """Write pictures on white as `out/CLASS/FOLDER-NAME.png`, the same choice each time; of equal files the first is kept.
+
+    Args:
+        images: Path and content of each.
+        classes: Folder → class, which has all that lies below the folder; several folders may be one class.
+        most: Pictures of a class at most, so that the largest does not prevail.
+        out: A folder that does not exist yet.
+    """
+    found: dict[str, dict[PurePosixPath, bytes]] = {name: {} for name in classes.values()}
+    for path, content in images:
+        for folder, name in classes.items():
+            if path.is_relative_to(folder):
+                found[name][path] = content
+    for name, pictures in found.items():
+        (out / name).mkdir(parents=True)
+        first = {pictures[path]: path for path in sorted(pictures, reverse=True)}
+        paths = sorted(first.values())
+        for path in random.Random(0).sample(paths, min(most, len(paths))):
+            # two folders of one class may hold pictures of one name
+            on_white(pictures[path]).save(out / name / f"{path.parent.name}-{path.name}")
+
+
+def on_white(content: bytes) -> Image.Image:
+    """A picture in the middle of a white square of SIDE pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # some drawings are posters, and the sum is verified
+        with Image.open(io.BytesIO(content)) as picture:
+            image = picture.convert("RGBA")
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    square = Image.new("RGBA", (SIDE, SIDE), "white")
+    square.alpha_composite(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
+    return square.convert("RGB")
 
 
 def _run(command: list[str], folder: Path, what: str) -> None:

@@ -7,17 +7,13 @@ squares of 128 pixels.
 from __future__ import annotations
 
 import argparse
-import io
-import random
-import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from fetch_common import FetchError, apt_download, put_in_place, verify_sum
-from PIL import Image
+from fetch_common import FetchError, apt_download, deb_images, put_in_place, verify_sum, write_classes
 
 PACKAGE, VERSION = "tuxpaint-stamps-default", "2022.06.04-1"
 SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
@@ -44,7 +40,6 @@ COUNTS = {
     "vegetables": 18,
     "vehicles": 34,
 }
-SIDE = 128
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             archive = options.archive or apt_download(PACKAGE, VERSION, Path(folder))
             verify_sum(archive, SHA256)
             tree = Path(folder) / "tree"
-            write_tree(images_of(archive), tree)
+            write_classes(stamps_of(archive), FOLDERS, MOST, tree)
             put_in_place(tree, options.out, COUNTS)
     except (FetchError, OSError, tarfile.TarError) as error:
         print(f"fetch_stamps: {error}", file=sys.stderr)
@@ -68,57 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def images_of(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """The PNG stamps of the package, each with its path below the folder of stamps.
-
-    Raises:
-        FetchError: dpkg-deb is missing or fails.
-    """
-    command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
-    try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    except FileNotFoundError as error:
-        raise FetchError("dpkg-deb is not installed: this script needs a Debian-like system.") from error
-    with process, tarfile.open(fileobj=process.stdout, mode="r|") as tar:
-        for member in tar:
-            path = PurePosixPath(member.name)
-            # a few stamps come a second time as their mirror image
-            if path.suffix == ".png" and path.is_relative_to(STAMPS) and not path.stem.endswith("_mirror"):
-                content = tar.extractfile(member)
-                if content is not None:
-                    yield path.relative_to(STAMPS), content.read()
-    if process.returncode:
-        raise FetchError(f"dpkg-deb cannot unpack {archive} (exit status {process.returncode}).")
-
-
-def write_tree(images: Iterator[tuple[PurePosixPath, bytes]], out: Path) -> None:
-    """Write `out/CLASS/NAME.png`, the same choice each time.
-
-    Args:
-        images: Path and content of each stamp.
-        out: A folder that does not exist yet.
-    """
-    found: dict[str, dict[PurePosixPath, bytes]] = {name: {} for name in FOLDERS.values()}
-    for path, content in images:
-        for folder, name in FOLDERS.items():
-            if path.is_relative_to(folder):
-                found[name][path] = content
-    for name, stamps in found.items():
-        (out / name).mkdir(parents=True)
-        paths = sorted(stamps)
-        for path in random.Random(0).sample(paths, min(MOST, len(paths))):
-            # two folders of one class may hold stamps of one name
-            on_white(stamps[path]).save(out / name / f"{path.parent.name}-{path.name}")
-
-
-def on_white(content: bytes) -> Image.Image:
-    """A stamp in the middle of a white square of SIDE pixels."""
-    with Image.open(io.BytesIO(content)) as stamp:
-        image = stamp.convert("RGBA")
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
-    square = Image.new("RGBA", (SIDE, SIDE), "white")
-    square.alpha_composite(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
-    return square.convert("RGB")
+def stamps_of(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The package's stamps; a few come a second time as their mirror image, which is left out."""
+    return ((path, content) for path, content in deb_images(archive, STAMPS) if not path.stem.endswith("_mirror"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run `biotune compare` on a panel of eight tasks: four on which settings may be chosen, four that are opened once at the end.
+"""Run `biotune compare` on a panel of tasks: four for choosing settings, and two groups that are opened when these are settled.
 
 Every task and seed is a comparison of its own; finished ones are not run again, interrupted ones go on. The first seed of all
 tasks comes first, so that an unfinished panel has every task.
@@ -7,6 +7,7 @@ tasks comes first, so that an unfinished panel has every task.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from comparisons import compare, rows_of
 from docs_tables import ROOT, write_between_marks
 from panel_tables import OURS, panel_text
 
-CHOOSING, UNOPENED = "choosing", "unopened"
-GROUPS = (CHOOSING, UNOPENED)
+CHOOSING, UNOPENED, FRESH = "choosing", "unopened", "fresh"
+GROUPS = (CHOOSING, UNOPENED, FRESH)
 # the baselines that are cheap on a network of this size
 SMALL = ("full", "linear_probe", "lp_ft", "gradual_last_to_first", "layer_decay", "discriminative", "l2_sp", "lora")
 LARGE = SMALL[:6]
@@ -29,7 +30,8 @@ class Task:
     """One task of the panel; `configs/experiment/panel_NAME.yaml` holds its settings.
 
     Attributes:
-        group: choosing or unopened. Which task is in which was settled before any comparison on the unopened ones.
+        group: choosing, unopened, or fresh: tasks added when the unopened ones had been looked at twice. Which task is in which
+            was settled before any comparison on it.
         words: Its name in tables.
         baselines: The strategies that biotune is compared with.
         data: A path that the task needs, from where the script is started, and the script that makes it.
@@ -50,13 +52,16 @@ TASKS = {
     "mnist": Task(UNOPENED, "MNIST, ten a class", SMALL, ("data/mnist/MNIST/raw", "fetch_mnist.py")),
     "emoji": Task(UNOPENED, "emoji, six classes", LARGE, ("data/emoji", "fetch_emoji.py")),
     "foods": Task(UNOPENED, "photographs of foods, eight classes", LARGE, ("data/foods", "fetch_foods.py")),
+    "clothes": Task(FRESH, "clothes of Fashion-MNIST, ten a class", SMALL, ("data/clothes", "fetch_clothes.py")),
+    "clipart": Task(FRESH, "clip art, ten classes", LARGE, ("data/clipart", "fetch_clipart.py")),
+    "icons": Task(FRESH, "icons, six classes", LARGE, ("data/icons", "fetch_icons.py")),
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Compare what is missing, print the tables and write them."""
     given = parsed(arguments)
-    names = given.tasks or [name for name, task in TASKS.items() if task.group in given.groups]
+    names = given.tasks or [name for name, task in TASKS.items() if task.group in given.group]
     for name in () if given.finished else names:
         check_data(name)
     folders = {(seed, name): (given.out / name / f"seed-{seed}").absolute() for seed in given.seeds for name in names}
@@ -72,13 +77,13 @@ def main(arguments: list[str] | None = None) -> None:
     text = panel_text(panel, {name: task.words for name, task in TASKS.items()})
     print(text)
     if given.docs is not None:
-        write_between_marks(given.docs, text, *marks(given.groups))
+        write_between_marks(given.docs, text, *marks(given.group))
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line; `groups` are those that may be opened."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--group", default=CHOOSING, choices=[*GROUPS, "all"], help="tasks to open (default: %(default)s)")
+    parser.add_argument("--group", nargs="+", default=[CHOOSING], choices=GROUPS, help="tasks to open (default: choosing)")
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), help="only these tasks of the group")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="seeds of splits, searches and training runs"
@@ -88,9 +93,8 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--docs", type=Path, help="page to write the tables into, between the group's marks")
     parser.add_argument("overrides", nargs="*", help="further overrides of 'biotune compare'")
     given = parser.parse_args(arguments)
-    given.groups = GROUPS if given.group == "all" else (given.group,)
     for name in given.tasks or []:
-        if TASKS[name].group not in given.groups:
+        if TASKS[name].group not in given.group:
             parser.error(f"argument --tasks: {name} is of the group {TASKS[name].group}; give --group {TASKS[name].group}.")
     if len(set(given.seeds)) < len(given.seeds):
         parser.error("argument --seeds: a seed is given twice; each must be another.")
@@ -108,9 +112,9 @@ def check_data(name: str) -> None:
         raise SystemExit(f"task {name}: {needed[0]} is missing. Run: python scripts/{needed[1]}")
 
 
-def marks(groups: tuple[str, ...]) -> tuple[str, str]:
-    """The marks in the page between which the tables of a group, or of both together, stand."""
-    which = groups[0] if len(groups) == 1 else "all"
+def marks(groups: Sequence[str]) -> tuple[str, str]:
+    """The marks in the page between which the tables of a group, or of several together, stand."""
+    which = " and ".join(group for group in GROUPS if group in groups)
     return f"<!-- measured by scripts/measure_panel.py, {which} -->", f"<!-- end of panel, {which} -->"
 
 

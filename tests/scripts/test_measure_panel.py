@@ -156,9 +156,14 @@ def pretend(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[list[st
 
 
 class TestScript:
-    def test_the_split_is_four_and_four_with_an_image_task_of_real_images_in_either(self, script: ModuleType) -> None:
+    def test_each_group_has_a_task_of_real_images(self, script: ModuleType) -> None:
         groups = {group: [name for name, task in script.TASKS.items() if task.group == group] for group in script.GROUPS}
-        assert groups == {"choosing": ["digits", "noise", "invert", "stamps"], "unopened": ["blur", "mnist", "emoji", "foods"]}
+        assert groups == {
+            "choosing": ["digits", "noise", "invert", "stamps"],
+            "unopened": ["blur", "mnist", "emoji", "foods"],
+            "fresh": ["clothes", "clipart", "icons"],
+        }
+        assert all(any(script.TASKS[name].baselines == script.LARGE for name in names) for names in groups.values())
 
     def test_every_task_has_an_experiment_and_a_script_for_its_data(self, script: ModuleType) -> None:
         for name, task in script.TASKS.items():
@@ -251,7 +256,8 @@ class TestScript:
         text = page.read_text()
         assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and "noisy digits" in text
         real = (ROOT / "docs" / "evidence" / "panel.md").read_text(encoding="utf-8")
-        for groups in [("choosing",), ("unopened",), script.GROUPS]:
+        assert script.marks(["unopened", "choosing"]) == script.marks(("choosing", "unopened"))
+        for groups in [("choosing",), ("unopened",), ("choosing", "unopened"), ("fresh",)]:
             assert all(real.count(mark) == 1 for mark in script.marks(groups))
 
 
