@@ -9,8 +9,8 @@ from pathlib import Path
 
 from docs_tables import DOCS
 
-from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings
-from biotune.cli.registry import SCHEMAS
+from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings, usual_settings
+from biotune.cli.registry import COMMANDS, SCHEMAS
 from biotune.config.key import MISSING, Key, keys_of, sections_of, show
 
 PAGE = DOCS / "reference" / "keys.md"
@@ -84,13 +84,19 @@ def text(entry: Entry) -> str:
 def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     item = entry.key
     yield "Type", item.must_be
-    yield "Default", "none; must be given" if item.default == MISSING else f"`{show(item.default)}`"
+    (command,) = (name for name in SCHEMAS if COMMANDS[name].typed == f"biotune {entry.commands[0]}")
+    usual = usual_settings(command).get(item.path)
+    default = item.default if usual is None else usual.value
+    by = f", set by `{usual.config}`" if usual else ""
+    if usual and item.default not in (MISSING, default):
+        by += f"; else `{show(item.default)}`"
+    yield "Default", "none; must be given" if default == MISSING else f"`{show(default)}`{by}"
     if bounds := [f"{words} {item.metadata[name]}" for name, words in BOUNDS.items() if name in item.metadata]:
         yield "Bounds", " and ".join(bounds)
     if choices := item.metadata["choices"]:
         yield "Choices", ", ".join(f"`{choice}`" for choice in choices)
     yield "Commands", ", ".join(f"`{command}`" for command in entry.commands)
-    others = [setting for setting in settings() if setting.key == item.path and setting.value != item.default]
+    others = [setting for setting in settings() if setting.key == item.path and setting.value != default]
     if others:
         yield "Set by", "; ".join(_setting(setting) for setting in others)
 

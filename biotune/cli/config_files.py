@@ -89,6 +89,17 @@ def settings() -> tuple[Setting, ...]:
     return tuple(_settings())
 
 
+@cache
+def usual_settings(command: str) -> dict[str, Setting]:
+    """Return by key what a command's own file and the choices of its defaults list set: its values where nothing is typed."""
+    defaults = read_yaml(roots(None)[0] / f"{command}.yaml").get("defaults", [])
+    chosen = {f"{group}={choice}" for entry in defaults if isinstance(entry, dict) for group, choice in entry.items()}
+    own = COMMANDS[command].typed
+    # the command's own file comes after the choices
+    ordered = sorted((one for one in settings() if one.config in {own, *chosen}), key=lambda one: one.config == own)
+    return {one.key: one for one in ordered}
+
+
 def _settings() -> Iterator[Setting]:
     root = roots(None)[0]
     for command in SCHEMAS:

@@ -125,7 +125,8 @@ def _disagreements(config: Section) -> Iterator[str]:
     evolution = getattr(config, "evolution", None)
     if evolution is not None and evolution.elites >= evolution.population_size:
         yield (
-            f"evolution.elites={evolution.elites}: must be smaller than evolution.population_size={evolution.population_size}."
+            f"evolution.elites={evolution.elites}: must be smaller than evolution.population_size={evolution.population_size}; "
+            f"with it, set evolution.elites={4 * evolution.population_size // 5}, four in five."
         )
     if evolution is not None:
         yield from _search_that_disagrees(evolution)

@@ -71,7 +71,9 @@ def final_trainings(
         if not any(sound(finals[one]) for one in own):
             raise SearchError(reason)
         progress.line(reason)
-    return max(own, key=lambda label: max((result.score for _, result in sound(finals[label])), default=-1.0)), dict(finals)
+    # the mean over classes of equal predictions may differ in the last digit
+    tops = {label: max((round(result.score, 9) for _, result in sound(finals[label])), default=-1.0) for label in own}
+    return max(own, key=tops.__getitem__), dict(finals)
 
 
 def other_settings(config: RunConfig | TrainConfig | CompareConfig) -> dict[str, Any]:

@@ -114,5 +114,5 @@ def _returned(config: RunConfig, retrained: Mapping[str, Finalist], best: str, f
     """The entry of `result.json` about the choice among the final models; none where it is one among a winner's own."""
     if config.confirm.retrain == "winner":
         return {}
-    one, models = retrained[best], sum(len(sound(finals[name])) for name in retrained)
-    return {"returned": tables.returned_entry(one.label, one.strategy, sound(finals[best]), len(retrained), models)}
+    one, own = retrained[best], {name: sound(finals[name]) for name in retrained}
+    return {"returned": tables.returned_entry(one.label, one.strategy, own, best)}

@@ -85,25 +85,26 @@ def side_by_side(finals: Mapping[str, Sequence[tuple[Trial, TrialResult]]]) -> d
 
 
 def returned_entry(
-    label: str, strategy: str, own: Sequence[tuple[Trial, TrialResult]], finalists: int, models: int
+    label: str, strategy: str, finals: Mapping[str, Sequence[tuple[Trial, TrialResult]]], best: str
 ) -> dict[str, Any]:
     """The finalist that is returned because one of its final models validates best, for `result.json`.
 
     Args:
         label: Its label in `confirm.csv`.
         strategy: biotune, or the name of a baseline.
-        own: Its final training runs that ended well.
-        finalists: Number of finalists that were trained on all training images.
-        models: Number of their final models.
+        finals: By finalist that was trained on all training images, its final training runs that ended well.
+        best: The one of them.
     """
-    trial, result = max(own, key=lambda pair: pair[1].score)
+    trial, result = max(finals[best], key=lambda pair: pair[1].score)
+    tops = [max((result.score for _, result in own), default=math.nan) for name, own in finals.items() if name != best]
     return {
         "schedule": label,
         "strategy": strategy,
         "seed": trial.seed,
         "val_macro_accuracy": result.score,
-        "finalists": finalists,
-        "models": models,
+        "finalists": len(finals),
+        "models": sum(map(len, finals.values())),
+        "level": sum(math.isclose(top, result.score) for top in tops),
     }
 
 

@@ -167,8 +167,13 @@ def _finalist(name: str, chosen: bool) -> str:
     return f"chosen: {own}" if chosen else own
 
 
-def draw_cost(chosen_share: float, search: Search) -> Drawing:
-    """Validation score against the trained share of the parameters, one dot per candidate, coloured by generation."""
+def draw_cost(returned_share: float, search: Search) -> Drawing:
+    """Validation score against the trained share of the parameters, one dot per candidate, coloured by generation.
+
+    Args:
+        returned_share: The share that the returned schedule trains, which may be a baseline's.
+        search: The search.
+    """
     sound = search.generations[search.generations["status"].isin(_SOUND)].dropna(subset="val_accuracy")
     figure, axes = figure_with_axes(NARROW, 3.3, _MARGINS | {"right": 0.85, "top": 0.28})
     last = max(int(search.generations["generation"].max()), 1)
@@ -183,10 +188,10 @@ def draw_cost(chosen_share: float, search: Search) -> Drawing:
         linewidths=0.6,
         edgecolors=MUTED,
     )
-    axes.axvline(chosen_share, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
+    axes.axvline(returned_share, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
     axes.annotate(
-        "chosen",
-        (chosen_share, 1),
+        "returned",
+        (returned_share, 1),
         xycoords=("data", "axes fraction"),
         xytext=(0, 3),
         textcoords="offset points",

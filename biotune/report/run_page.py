@@ -50,7 +50,7 @@ def render_run(run: Run, drawings: Mapping[str, Drawing], mistakes: Sequence[Mis
         metrics=list(run.scores[run.method]),
         method_name=run.name_of,
         verdict=verdict(run.confirmed, run.among_models),
-        predicted=predicted(run.confirmed),
+        predicted=predicted(run.confirmed, run.among_models),
         blocks=_blocks(run),
         confirmation=f"{_confirmation(run, run.search)} {_returned_instead(run)}".rstrip() if run.search else None,
         front=front_section(run.front),
@@ -119,7 +119,9 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
         difference = gain(run, method) if method != run.method else None
         if difference is not None:
             sd = f"\u202f±\u202f{100 * difference.sd:.1f}" if len(difference.values) > 1 else ""
-            tiles.append((f"{100 * difference.mean:+.1f}{sd}".replace("-", "−"), f"points against {run.name_of(method)}"))
+            mean = f"{100 * difference.mean:+.1f}"
+            mean = "0.0" if float(mean) == 0 else mean.replace("-", "−")
+            tiles.append((f"{mean}{sd}", f"points against {run.name_of(method)}"))
     selected = sum(run.schedule.selected)
     tiles.append((f"{selected} of {len(run.schedule.blocks)}", "blocks trained"))
     tiles.append((percent(run.trainable_share), f"of the parameters trained ({run.trainable_params:,})"))

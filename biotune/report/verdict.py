@@ -48,6 +48,9 @@ def verdict(confirmed: Mapping[str, Any], returned: Mapping[str, Any] | None = N
         return found if chosen["strategy"] == EVOLVED else f"{found.removesuffix('.')}; here is its schedule."
     models = f"Among the {returned['models']} final models, of {returned['finalists']} finalists,"
     score = f"{100 * returned['val_macro_accuracy']:.1f} %"
+    if level := returned.get("level"):
+        others = "one other finalist" if level == 1 else f"{level} other finalists"
+        score += f", as does a model of {others}, later in the confirmation"
     if returned["schedule"] == chosen["schedule"]:
         return f"{found} {models} one that was trained with it validates best ({score}): here is its schedule."
     evolved = "another evolved schedule" if chosen["strategy"] == EVOLVED else "an evolved schedule"
@@ -56,6 +59,21 @@ def verdict(confirmed: Mapping[str, Any], returned: Mapping[str, Any] | None = N
 
 
 def _confirmation(confirmed: Mapping[str, Any]) -> str:
+    """What the confirmation says of the finalist that it chose."""
+    found = _comparison(confirmed)
+    if found.startswith("The evolved schedule") and _trains_the_head_alone(confirmed):
+        return f"{found} It trains the head alone, as linear probing does."
+    return found
+
+
+def _trains_the_head_alone(confirmed: Mapping[str, Any]) -> bool:
+    """Whether the chosen schedule freezes all but the last block; False in folders of earlier versions, which do not tell."""
+    chosen = confirmed.get("schedules", {}).get(confirmed["chosen"], {})
+    *others, head = chosen.get("lr", {"": 0.0}).values()
+    return head > 0 and not any(others)
+
+
+def _comparison(confirmed: Mapping[str, Any]) -> str:
     finalists = {one["schedule"]: one for one in confirmed["finalists"]}
     chosen, best = finalists[confirmed["chosen"]], finalists[confirmed["best"]]
     usual = [one for one in finalists.values() if one["strategy"] != EVOLVED]
@@ -85,13 +103,22 @@ def _confirmation(confirmed: Mapping[str, Any]) -> str:
     return f"The evolved schedule is as good as {rival} ({_apart(ahead)}){less}."
 
 
-def predicted(confirmed: Mapping[str, Any]) -> str:
-    """Say which test score is to be expected; empty where none was predicted."""
+def predicted(confirmed: Mapping[str, Any], returned: Mapping[str, Any] | None = None) -> str:
+    """Say which test score is to be expected, and of what; empty where none was predicted.
+
+    Args:
+        confirmed: The entry `confirmed` of a run's `result.json`.
+        returned: Its entry `returned`; None where there is none.
+    """
     if "predicted" not in confirmed:
         return ""
     one = confirmed["predicted"]["macro_accuracy"]
+    of = ""
+    if returned is not None and returned["schedule"] != confirmed["chosen"]:
+        own = confirmed["strategy"] == EVOLVED
+        of = f" of {'the evolved schedule' if own else method_name(confirmed['strategy'])}, which the confirmation chose,"
     return (
-        f"Expected on new images: {100 * one['mean']:.1f} % macro accuracy (95 % interval {100 * one['low']:.1f} to "
+        f"Expected{of} on new images: {100 * one['mean']:.1f} % macro accuracy (95 % interval {100 * one['low']:.1f} to "
         f"{100 * one['high']:.1f} %), corrected for the choice of epoch and schedule."
     )
 

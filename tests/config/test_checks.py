@@ -159,7 +159,10 @@ def test_value_on_the_bound_is_accepted(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("elites", [10, 11])
 def test_elites_must_leave_room_for_children(elites: int) -> None:
     (line,) = complaints(changed(evolution__elites=elites))
-    assert line == f"evolution.elites={elites}: must be smaller than evolution.population_size=10."
+    assert (
+        line == f"evolution.elites={elites}: must be smaller than evolution.population_size=10; with it, "
+        "set evolution.elites=8, four in five."
+    )
 
 
 def test_confirmation_must_not_reuse_a_training_seed() -> None:

@@ -125,6 +125,53 @@ def test_the_verdict_says_whose_model_is_returned(
     assert verdict(confirmed, entry) == sentence
 
 
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        (0, "validates best (81.2 %): here"),
+        (1, "validates best (81.2 %, as does a model of one other finalist, later in the confirmation): here"),
+        (3, "validates best (81.2 %, as does a model of 3 other finalists, later in the confirmation): here"),
+    ],
+)
+def test_models_that_validate_as_well_are_told_of(level: int, said: str) -> None:
+    confirmed = document("s12", "s12", s12=0.8, full=0.75)
+    entry = {
+        "schedule": "s12",
+        "strategy": "biotune",
+        "val_macro_accuracy": 0.812,
+        "finalists": 4,
+        "models": 12,
+        "level": level,
+    }
+    assert said in verdict(confirmed, entry)
+
+
+def test_an_evolved_schedule_that_is_linear_probing_is_called_so() -> None:
+    confirmed = document("s12", "full", 0.005, s12=0.745, full=0.75)
+    for rates, is_probing in (([0.0, 0.0, 0.03], True), ([0.0, 0.01, 0.03], False), ([0.0, 0.01, 0.0], False)):
+        confirmed["schedules"] = {"s12": {"lr": dict(zip("abc", rates, strict=True))}}
+        assert verdict(confirmed).endswith("It trains the head alone, as linear probing does.") == is_probing
+    chosen = document("linear_probe", "linear_probe", linear_probe=0.8, s12=0.7)
+    chosen["schedules"] = {"linear_probe": {"lr": {"a": 0.0, "b": 0.03}}}
+    assert "as linear probing does" not in verdict(chosen)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "strategy", "returned", "begins"),
+    [
+        ("3", "biotune", "3", "Expected on new images: 71.2 %"),
+        ("3", "biotune", "lp_ft", "Expected of the evolved schedule, which the confirmation chose, on new images: 71.2 %"),
+        ("full", "full", "3", "Expected of full fine-tuning, which the confirmation chose, on new images: 71.2 %"),
+    ],
+)
+def test_the_expected_score_is_that_of_what_the_confirmation_chose(
+    chosen: str, strategy: str, returned: str, begins: str
+) -> None:
+    one = {"macro_accuracy": {"mean": 0.7123, "low": 0.65, "high": 0.78}}
+    confirmed = {"predicted": one, "chosen": chosen, "strategy": strategy}
+    assert predicted(confirmed, {"schedule": returned}).startswith(begins)
+
+
 def test_the_expected_score_has_its_interval() -> None:
     one = {"predicted": {"macro_accuracy": {"mean": 0.7123, "low": 0.65, "high": 0.78}}}
     assert predicted(one).startswith("Expected on new images: 71.2 % macro accuracy (95 % interval 65.0 to 78.0 %)")

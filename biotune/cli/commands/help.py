@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from biotune.cli.config_files import choices_of, groups_of, roots, settings
+from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings, usual_settings
 from biotune.cli.registry import COMMANDS, FIRST_SCREEN, LIST_OF, SCHEMAS
 from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
 from biotune.cli.terminal.view import View
@@ -23,6 +23,22 @@ class _Known:
 
     key: Key
     commands: list[str]
+
+    @property
+    def default(self) -> Any:
+        """Its value in the first of the commands where nothing is typed; MISSING where it must be given."""
+        setting = self.set_by_default
+        return self.key.default if setting is None else setting.value
+
+    @property
+    def set_by_default(self) -> Setting | None:
+        """The file that sets this value; None where it is the schema's own."""
+        return usual_settings(self.commands[0]).get(self.key.path)
+
+    @property
+    def other_settings(self) -> list[Setting]:
+        """The choices that set another value."""
+        return [one for one in settings() if one.key == self.key.path and one.value != self.default]
 
 
 def show_help(arguments: list[str]) -> int:
@@ -88,8 +104,8 @@ def _facts(known: _Known) -> dict[str, Any]:
     return {
         "key": item.path,
         "type": item.must_be,
-        "default": None if item.default == MISSING else item.default,
-        "must_be_given": item.default == MISSING,
+        "default": None if known.default == MISSING else known.default,
+        "must_be_given": known.default == MISSING,
         "bounds": {name: item.metadata[name] for name in _BOUNDS if name in item.metadata},
         "choices": list(item.metadata["choices"]),
         "meaning": item.metadata["meaning"],
@@ -101,12 +117,12 @@ def _facts(known: _Known) -> dict[str, Any]:
 def _describe(known: _Known) -> None:
     item = known.key
     lines = {
-        "default": "none; must be given" if item.default == MISSING else show(item.default),
+        "default": _default(known),
         "bounds": ", ".join(f"{words} {item.metadata[name]}" for name, words in _BOUNDS.items() if name in item.metadata),
         "choices": ", ".join(map(str, item.metadata["choices"])),
         "commands": ", ".join(COMMANDS[name].typed for name in known.commands),
     }
-    others = [setting for setting in settings() if setting.key == item.path and setting.value != item.default]
+    others = known.other_settings
     group = item.path.partition(".")[0]
     with View() as view:
         view.line(f"{item.path}: {item.must_be}", "bold")
@@ -118,6 +134,17 @@ def _describe(known: _Known) -> None:
             view.line(f"  {'set by' if index == 0 else '':<9} {setting.config}: {show(setting.value)}")
         if len(others) > _MOST_SHOWN:
             view.line(f"  {'':<9} and {len(others) - _MOST_SHOWN} more{_where_listed(group)}")
+
+
+def _default(known: _Known) -> str:
+    """The value where nothing is typed, the choice that sets it, and the one of commands without that choice."""
+    if known.default == MISSING:
+        return "none; must be given"
+    if known.set_by_default is None:
+        return show(known.default)
+    own = known.key.default
+    otherwise = "" if own in (MISSING, known.default) else f"; else {show(own)}"
+    return f"{show(known.default)} ({known.set_by_default.config}{otherwise})"
 
 
 def _list(wanted: str, keys: list[_Known]) -> None:
@@ -133,7 +160,7 @@ def _list(wanted: str, keys: list[_Known]) -> None:
         rows = [
             [
                 item.key.path,
-                "must be given" if item.key.default == MISSING else show(item.key.default),
+                "must be given" if item.default == MISSING else show(item.default),
                 item.key.metadata["meaning"],
             ]
             for item in keys

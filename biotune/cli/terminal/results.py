@@ -25,7 +25,8 @@ def show_run(view: View, result: RunResult) -> None:
     view.summary(result.summary, result.metric)
     view.schedule(result.schedule, result.parameters, result.base_lr)
     confirmed = result.document["confirmed"]
-    for sentence in (verdict(confirmed, result.document.get("returned")), predicted(confirmed)):
+    returned = result.document.get("returned")
+    for sentence in (verdict(confirmed, returned), predicted(confirmed, returned)):
         if sentence:
             view.line(sentence)
     _show_front(view, result.document.get("front"))

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose
+from omegaconf import OmegaConf
 
+from biotune.cli.launch.compose import composing
 from biotune.cli.registry import COMMANDS, SCHEMAS
 from biotune.config.key import keys_of, sections_of
 
@@ -39,6 +42,27 @@ def test_a_key_is_described_with_all_that_holds_for_it(biotune: Callable[..., An
     assert "must be given" in biotune("help", "genotypes").out
     assert "(biotune list datasets)" in biotune("help", "dataset.name").out
     assert list(here.iterdir()) == []
+
+
+def test_a_default_is_the_value_of_a_command_without_overrides(biotune: Callable[..., Any], here: Path) -> None:
+    with composing(None):
+        config = compose("run")
+    for name, text in (
+        ("evolution.elites", "default   16 (evolution=biotune; else 3)"),
+        ("confirm.splits", "default   auto (biotune run; else 0)"),
+        ("training.head_start", "default   evolved (evolution=biotune; else fresh)"),
+        ("dataset.loader", "default   digits (dataset=digits)"),
+    ):
+        said = biotune("help", name).out
+        assert text in said
+        assert str(OmegaConf.select(config, name)) == text.split()[1]
+    for one in json.loads(biotune("help", "run", "--json").out)["keys"]:
+        found = OmegaConf.select(config, one["key"])
+        if not one["must_be_given"]:
+            assert one["default"] == (OmegaConf.to_container(found) if OmegaConf.is_config(found) else found), one["key"]
+    assert "set by    evolution=cma_es: 0" in biotune("help", "evolution.elites").out
+    (row,) = (line for line in biotune("help", "evolution").out.splitlines() if line.split()[:1] == ["evolution.elites"])
+    assert row.split()[1] == "16"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
