@@ -14,7 +14,7 @@ from biotune.datasets.check import Finding
 from biotune.datasets.copies import Copies
 from biotune.datasets.images import bombs_refused, to_view
 from biotune.datasets.parallel import in_parallel
-from biotune.report.data_remarks import on_splits, remarks
+from biotune.report.data_remarks import on_broken, on_splits, remarks
 from biotune.report.templating import template
 from biotune.report.thumbnails import draft, thumbnail
 from biotune.store.files import write_text
@@ -74,7 +74,7 @@ def render(finding: Finding, config: DatasetConfig) -> str:
             finding=finding,
             lead=_lead(finding),
             images=len(finding.names),
-            remarks=remarks(finding),
+            remarks=[*([on_broken(finding, config.skip_broken)] if finding.broken else []), *remarks(finding)],
             on_splits=on_splits(finding),
             unassigned=bool((finding.source.splits == "").any()),
             broken=list(finding.broken.items())[:_MOST_BROKEN],

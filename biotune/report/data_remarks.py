@@ -46,14 +46,29 @@ def remarks(finding: Finding) -> list[Remark]:
 
 
 def on_splits(finding: Finding) -> str:
-    """How a run would split the images, in a sentence; empty if it refuses the dataset."""
+    """How a run would split the images that can be decoded, in a sentence; empty if it refuses the dataset."""
     if finding.cut is None:
         return ""
-    train, val, test = (f"{part.size:,}" for part in (finding.cut.train, finding.cut.val, finding.cut.test))
+    whole = np.array([name not in finding.broken for name in finding.names], bool)
+    train, val, test = (f"{whole[part].sum():,}" for part in (finding.cut.train, finding.cut.val, finding.cut.test))
     without = int((finding.source.splits == "").sum())
     images = "image without a split is" if without == 1 else f"{without:,} images without a split are"
     drawn = f"; the {images} divided at random" if without else ""
-    return f"A run trains on {train} images, validates on {val} and tests on {test}{drawn}."
+    without_broken = " without the broken ones" if finding.broken else ""
+    return f"A run{without_broken} trains on {train} images, validates on {val} and tests on {test}{drawn}."
+
+
+def on_broken(finding: Finding, skipped: bool) -> Remark:
+    """How many images cannot be decoded, and what to do about them.
+
+    Args:
+        finding: The result of the check, which has found some.
+        skipped: Whether `dataset.skip_broken` leaves them out.
+    """
+    count = f"{len(finding.broken):,} broken image{'s' * (len(finding.broken) != 1)}."
+    if skipped:
+        return Remark(count, "dataset.skip_broken=true leaves them out of runs.")
+    return Remark(count, "Replace or remove them, or set dataset.skip_broken=true in runs.")
 
 
 def listed(names: Sequence[str], most: int = _SHOWN) -> str:
@@ -148,7 +163,7 @@ def _on_sizes(finding: Finding) -> Iterator[Remark]:
     for found, what, remedy in (
         (
             sizes.long,
-            f"more than {LONG} times as long as wide, and the centre crop shows less than a third of each",
+            f"more than {LONG} times as long as wide, so that the centre crop shows less than a third",
             "Cut them into parts, pad them, or set dataset.image_size=[HEIGHT,WIDTH].",
         ),
         (sizes.small, "less than a quarter as large as the others", "They may be thumbnails; replace them by the originals."),

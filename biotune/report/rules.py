@@ -115,8 +115,8 @@ def overfitting(gaps: Sequence[float], augment: str, mixup: float) -> Advice | N
     if not gaps or not fmean(gaps) >= GAP:
         return None
     found = (
-        f"The true class of a validation image gets {100 * math.exp(-fmean(gaps)):.0f} % of the probability that that of a "
-        "training image gets"
+        f"On validation images the true class gets {100 * math.exp(-fmean(gaps)):.0f} % of the probability that it gets on "
+        "training images"
     )
     if augment == "none":
         remedy = "training.augment=standard, where a mirrored image keeps its class, or more training images"
@@ -240,7 +240,9 @@ def test_images(accuracy: float, count: int, limited: bool) -> Advice | None:
     if half <= WIDE:
         return None
     key, value = ("dataset.max_eval_per_class", None) if limited else ("dataset.test_fraction", None)
-    remedy = f"{key}=null" if limited else f"a larger {key}, where the dataset has no test set of its own, or more images"
+    remedy = f"{key}=null" if limited else "more test images"
+    if key == "dataset.test_fraction":
+        remedy += " (a larger dataset.test_fraction, where the test set is held out)"
     text = f"{count} test images tell the accuracy to ± {100 * half:.1f} points (95 % interval): {remedy}."
     return Advice("test_images", key, value, text)
 

@@ -19,8 +19,8 @@ from biotune.report.read import Run, Score, Search
 from biotune.report.side_by_side import side_by_side
 from biotune.report.strip import colour_of
 from biotune.report.style import Drawing
-from biotune.report.templating import duration, percent, score_text, template
-from biotune.report.verdict import EVOLVED, about_model, failures_text, final_settings, predicted, verdict
+from biotune.report.templating import duration, percent, score_text, signed, template
+from biotune.report.verdict import EVOLVED, SMOKE, SMOKE_SAYS, about_model, failures_text, final_settings, predicted, verdict
 
 _SHOWN_CONFUSIONS = 10
 _SHOWN_CLASSES = 12
@@ -109,7 +109,8 @@ def _facts(run: Run) -> str:
     tested = f"{len(run.predictions):,} test images of {len(run.classes)} classes"
     rest = ", which the search never saw" if run.search else ""
     failed = failures_text({run.name_of(name): count for name, count in run.failed.items()})
-    return " ".join(part for part in (f"{spread}; {tested}{rest}.", failed, final_settings(run.config)) if part)
+    smoke = SMOKE_SAYS if SMOKE in run.overrides else ""
+    return " ".join(part for part in (smoke, f"{spread}; {tested}{rest}.", failed, final_settings(run.config)) if part)
 
 
 def _tiles(run: Run) -> list[tuple[str, str]]:
@@ -119,9 +120,7 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
         difference = gain(run, method) if method != run.method else None
         if difference is not None:
             sd = f"\u202f±\u202f{100 * difference.sd:.1f}" if len(difference.values) > 1 else ""
-            mean = f"{100 * difference.mean:+.1f}"
-            mean = "0.0" if float(mean) == 0 else mean.replace("-", "−")
-            tiles.append((f"{mean}{sd}", f"points against {run.name_of(method)}"))
+            tiles.append((f"{signed(100 * difference.mean)}{sd}", f"points against {run.name_of(method)}"))
     selected = sum(run.schedule.selected)
     tiles.append((f"{selected} of {len(run.schedule.blocks)}", "blocks trained"))
     tiles.append((percent(run.trainable_share), f"of the parameters trained ({run.trainable_params:,})"))

@@ -36,6 +36,12 @@ def percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.1f}\u202f%"
 
 
+def signed(value: float) -> str:
+    """Format a difference with its sign and one decimal; what rounds to 0 has none."""
+    text = f"{value:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
+
+
 def score_text(score: Score | None) -> str:
     """Format a score as mean ± sd in percent; a single value without sd."""
     if score is None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 EVOLVED = "biotune"
+SMOKE = "experiment=smoke"
+SMOKE_SAYS = f"{SMOKE} tries whether all works together: its scores and advice mean nothing."
 NAMES = {
     EVOLVED: "evolved schedule",
     "full": "full fine-tuning",

@@ -25,7 +25,7 @@ from biotune.report.read import read_run
 from biotune.report.run import write_report
 from biotune.report.run_page import command, gain, lead
 from biotune.report.runs_page import apart, best_over_folds, write_comparison
-from biotune.report.templating import duration
+from biotune.report.templating import duration, signed
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -109,6 +109,12 @@ def test_gains_are_paired_by_training_seed(tmp_path: Path) -> None:
     found = gain(run, "full")
     assert found is not None
     assert (found.mean, found.sd) == (pytest.approx(0.1), pytest.approx(0.0, abs=1e-12))
+
+
+def test_the_page_of_a_smoke_run_says_what_its_scores_are_worth(tmp_path: Path) -> None:
+    said = "its scores and advice mean nothing"
+    assert said in page_of(make_run(tmp_path / "smoke", overrides=["experiment=smoke", "seed=0"])).text
+    assert said not in page_of(make_run(tmp_path / "run")).text
 
 
 def test_one_training_seed_shows_no_spread(tmp_path: Path) -> None:
@@ -314,3 +320,8 @@ def test_training_runs_that_stand_in_the_table_twice_are_counted_once(tmp_path: 
     result["baselines"]["full"] = result["test"]
     (shared / "result.json").write_text(json.dumps(result))
     assert counted(shared) == counted(apart) - 3
+
+
+@pytest.mark.parametrize(("value", "text"), [(-0.04, "0.0"), (0.04, "0.0"), (-0.06, "−0.1"), (1.25, "+1.2"), (-3.0, "−3.0")])
+def test_a_difference_has_a_sign_unless_it_rounds_to_0(value: float, text: str) -> None:
+    assert signed(value) == text

@@ -75,7 +75,7 @@ def _page(given: str | None) -> Path | None:
 
 def _tell(view: View, finding: Finding, config: DataConfig) -> None:
     """Print what was found, the worst first, and the verdict last."""
-    from biotune.report.data_remarks import on_splits, remarks
+    from biotune.report.data_remarks import on_broken, on_splits, remarks
 
     where = next((f" in {place}" for place in (config.dataset.root, config.dataset.hub) if place is not None), "")
     view.fact("whole", finding.is_whole)
@@ -105,12 +105,13 @@ def _tell(view: View, finding: Finding, config: DataConfig) -> None:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(finding.passed_over.items()))
         view.line(f"Not among the images of the dataset: {kinds}.")
     if finding.is_whole:
-        view.line("Every image can be decoded; the copy is complete.")
-    else:
-        differing = ", ".join(count.what for count in finding.counts if not count.agrees)
-        counts = f" Counts differ from the official ones: {differing}." if differing else ""
-        remedy = " Replace or remove them, or set dataset.skip_broken=true in runs." if finding.broken else ""
-        view.line(f"{len(finding.broken):,} broken image{'s' * (len(finding.broken) != 1)}.{remedy}{counts}")
+        official = any(count.official is not None for count in finding.counts)
+        view.line(f"Every image can be decoded{'; the copy is complete' if official else ''}.")
+        return
+    differing = ", ".join(count.what for count in finding.counts if not count.agrees)
+    counts = f"Counts differ from the official ones: {differing}." if differing else ""
+    broken = str(on_broken(finding, config.dataset.skip_broken)) if finding.broken else "0 broken images."
+    view.line(f"{broken} {counts}".rstrip())
 
 
 def _tell_as_json(view: View, finding: Finding) -> None:

@@ -39,11 +39,11 @@ def predict_parser() -> Parser:
     parser = Parser("biotune predict", description="Classify images with a run's final model.")
     parser.add_argument("folder", metavar="DIR", help="the run's folder")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of images")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="also write all predictions to a CSV file")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="also write the predictions, of --top classes, to a CSV file")
     parser.add_argument(
         "--jsonl", metavar="FILE", help="write a line of JSON per image as soon as it is classified; - prints them instead"
     )
-    parser.add_argument("--top", type=int, default=3, help="number of classes to show per image (default: 3)")
+    parser.add_argument("--top", type=int, default=3, help="classes to show per image, also in files (default: 3)")
     parser.add_argument("--batch-size", type=int, default=64, help="images that are computed at once (default: 64)")
     parser.add_argument(
         "--tta",

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from biotune.cli.terminal.view import View
 from biotune.report.costs import confirmed_text, cost_text, shown_members, volume_text
-from biotune.report.verdict import EVOLVED, about_model, predicted, verdict
+from biotune.report.verdict import EVOLVED, SMOKE, SMOKE_SAYS, about_model, predicted, verdict
+from biotune.store.files import OVERRIDES
 
 if TYPE_CHECKING:
     from biotune.recipes.compare import CompareResult
@@ -30,9 +33,15 @@ def show_run(view: View, result: RunResult) -> None:
         if sentence:
             view.line(sentence)
     _show_front(view, result.document.get("front"))
-    view.scores({EVOLVED: result.document["test"], **result.document["baselines"]}, result.document["failed"])
+    view.scores({_returned(returned): result.document["test"], **result.document["baselines"]}, result.document["failed"])
     _show_model(view, result.document)
     _show_advice(view, result.document["advice"])
+
+
+def _returned(returned: Mapping[str, Any] | None) -> str:
+    """biotune, with the baseline's name where it returns one."""
+    strategy = EVOLVED if returned is None else returned["strategy"]
+    return EVOLVED if strategy == EVOLVED else f"{EVOLVED} ({strategy})"
 
 
 def _show_front(view: View, front: Mapping[str, Any] | None) -> None:
@@ -132,5 +141,7 @@ def show_result(view: View, command: str, result: Any, folder: Path) -> None:
         folder: The run folder, absolute; printed relative to the working folder where it lies below it.
     """
     SHOW[command](view, result)
+    if (folder / OVERRIDES).is_file() and SMOKE in (yaml.safe_load((folder / OVERRIDES).read_text(encoding="utf-8")) or []):
+        view.final(SMOKE_SAYS)
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     view.final(f"Files: {shown}")

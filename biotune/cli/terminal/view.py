@@ -230,7 +230,7 @@ class View:
             return
         self.table(
             f"Generations (fitness = 1 − {METRICS[metric]} on the fold's validation data)",
-            ["generation", "fold", "best", "mean", "worst", "sd", "diversity", "evaluations", "trainings", "cached"],
+            ["generation", "fold", "best fitness", "mean", "worst", "sd", "diversity", "evaluations", "trainings", "cached"],
             (
                 [
                     str(row["generation"]),

@@ -90,7 +90,8 @@ def load(config: DatasetConfig) -> Source:
     rows = _read(table, found, files)
     if found[SPLIT] is None and len(folders := _split_folders(rows.names)) > 1:
         remarks.append(
-            f"images lie in folders {', '.join(folders)}, which are not taken for splits, as the table has no column of splits."
+            f"images lie in folders {', '.join(folders)}, which are not taken for splits, as the table has no column of splits "
+            "(train, val, test); add one to use them."
         )
     missing = rows.wrong.pop(_MISSING, []) if config.skip_broken else []
     if rows.wrong:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -56,10 +57,19 @@ def test_a_whole_copy_is_confirmed_and_leaves_no_folder(here: Path, capsys: pyte
 def test_a_broken_image_is_named_with_status_1(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = images(here / "images")
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 0
+    assert "Every image can be decoded.\n" in capsys.readouterr().out  # nobody knows how many there should be
     (root / "dog" / "2.png").write_bytes((root / "dog" / "2.png").read_bytes()[:50])
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 1
     out = capsys.readouterr().out
     assert "broken: dog/2.png (" in out and "1 broken image. Replace or remove" in out
+    # 8 images, of which 5 are for training, 2 for validation and 1 for the test, as 60, 20 and 20 % of each class are
+    sizes = re.search(r"A run without the broken ones trains on (\d) images, validates on (\d) and tests on (\d)", out)
+    assert sizes is not None and sum(map(int, sizes.groups())) == 7
+    page = Path("data_check.html").read_text()
+    assert "1 broken image." in page[page.index("What to look at") :]
+    assert main(["data", "check", "dataset=folder", f"dataset.root={root}", "dataset.skip_broken=true"]) == 1
+    out = capsys.readouterr().out
+    assert "1 broken image. dataset.skip_broken=true leaves them out of runs." in out and "or set" not in out
 
 
 def test_copies_that_spoil_scores_are_named_and_leftovers_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,8 +49,9 @@ def test_quiet_and_verbose_say_less_and_more_and_change_no_table(
     assert lines[0] == "job 0: experiment=smoke backbone.weights=none seed=0"
     assert lines[1].startswith("Test set")
     assert [line.split()[0] for line in lines[4:7]] == ["biotune", "full", "linear_probe"]
-    assert lines[7] == "Files: quiet/0"
-    assert lines[8].startswith("Sweep")
+    assert lines[7] == "experiment=smoke tries whether all works together: its scores and advice mean nothing."
+    assert lines[8] == "Files: quiet/0"
+    assert lines[9].startswith("Sweep")
 
 
 def test_quiet_errors_are_still_told(biotune: Callable[..., Any]) -> None:
