@@ -166,7 +166,9 @@ def _ends(rates: list[float]) -> tuple[float, float]:
 def _draw_key(figure: Figure, axes: Any, scale: LogNorm, ticks: Sequence[float]) -> None:
     bar: Colorbar = figure.colorbar(ScalarMappable(scale, RATES), cax=axes, orientation="horizontal")
     bar.set_label("learning rate (logarithmic)", fontsize=8)
-    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+    bar.set_ticks(ticks, labels=[shown_lr(tick) for tick in ticks])
+    for tick, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
+        tick.set_horizontalalignment(side)  # centred, the outer ones would be cut off
     axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelsize=7.5, color=MUTED)
     bar.outline.set_visible(False)

@@ -8,12 +8,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from made_up import change_json, make_run
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from biotune.errors import RunFolderError
 from biotune.report.curves import curves_of, draw_curves
 from biotune.report.read import read_run
 from biotune.report.run import draw, write_report
 from biotune.report.side_by_side import _cells, draw_side_by_side, shown_lr, side_by_side
+from biotune.report.style import biotune_style
 
 pytestmark = pytest.mark.usefixtures("drawn")
 
@@ -123,3 +127,23 @@ def test_a_schedule_that_the_final_models_prefer_is_the_one_shown(tmp_path: Path
 )
 def test_learning_rates_are_short(lr: float, text: str) -> None:
     assert shown_lr(lr) == text
+
+
+def test_no_text_of_the_drawing_sticks_out_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_run(tmp_path / "run", complete=True)
+    confirmed = json.loads((folder / "result.json").read_text(encoding="utf-8"))["confirmed"]
+    for one in confirmed["schedules"].values():
+        one["lr"] = dict.fromkeys(one["lr"], 0.00123) | {"head": 0.00457}
+    change_json(folder / "result.json", confirmed=confirmed)
+    figures: list[Figure] = []
+    monkeypatch.setattr("biotune.report.side_by_side.finish", lambda figure, name, says: figures.append(figure))
+    with biotune_style():
+        draw_side_by_side(read_run(folder))
+    (figure,) = figures
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    shown = [one for one in figure.findobj(Text) if one.get_text() and one.get_visible()]
+    assert len(shown) > 10
+    for text in shown:
+        box = text.get_window_extent(canvas.get_renderer())
+        assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y0 >= -1 and box.y1 <= figure.bbox.y1 + 1, text
