@@ -260,7 +260,9 @@ def load_model(folder: str | os.PathLike[str], device: str = "cpu") -> Model:
         facts = json.loads((place / MODEL_FACTS).read_text(encoding="utf-8"))
         state = load_file(place / MODEL)
     except (OSError, ValueError, SafetensorError) as error:
-        raise RunFolderError(f"{place}: holds no final model ({one_line(error)}). Has the run finished?") from error
+        missing = [name for name in (MODEL_FACTS, MODEL) if not (place / name).is_file()]
+        reason = f"it has no {missing[0]}" if missing else one_line(error)
+        raise RunFolderError(f"{place}: holds no final model ({reason}). Has the run finished?") from error
     if not isinstance(facts, dict) or facts.get("format") not in (PLAIN, MADE):
         raise RunFolderError(f"{place / MODEL_FACTS}: is of another format; this biotune reads formats {PLAIN} and {MADE}.")
     try:

@@ -86,7 +86,7 @@ def test_a_file_that_is_no_image_is_named(run_folder, tmp_path):
 
 def test_a_folder_without_a_model_is_refused(tmp_path, capsys):
     assert main(["predict", str(tmp_path), str(tmp_path)]) == 2
-    assert "holds no final model" in capsys.readouterr().err
+    assert "holds no final model (it has no model.json). Has the run finished?" in capsys.readouterr().err
     (tmp_path / "model.json").write_text(json.dumps({"format": 99}))
     (tmp_path / "model.safetensors").write_bytes(b"junk")
     with pytest.raises(RunFolderError):

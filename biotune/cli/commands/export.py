@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from biotune.cli.arguments import Parser
@@ -50,6 +51,8 @@ def export(arguments: list[str]) -> int:
     backbone = run.config["backbone"]
     home = check_exportable(options.format, backbone["library"], backbone["name"])
     weights, licence = weights_origin(backbone["library"], backbone["name"], backbone["weights"])
+    if sys.stderr.isatty():  # a large network takes a minute
+        print(f"Exporting to {out}, and holding the result against the trained network …", file=sys.stderr)
     model = load_model(options.folder)
     facts = preprocessing_facts(model)
     with new_folder_whole(out) as folder:
