@@ -9,9 +9,9 @@ from pathlib import Path
 
 from docs_tables import DOCS
 
-from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings, usual_settings
+from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings, usual_text
 from biotune.cli.registry import COMMANDS, SCHEMAS
-from biotune.config.key import MISSING, Key, keys_of, sections_of, show
+from biotune.config.key import Key, keys_of, sections_of, show
 
 PAGE = DOCS / "reference" / "keys.md"
 BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
@@ -71,7 +71,7 @@ def entries() -> list[Entry]:
     for command, schema in SCHEMAS.items():
         for item in keys_of(schema):
             keys.setdefault(item.path, item)
-            commands.setdefault(item.path, []).append("data check" if command == "data" else command)
+            commands.setdefault(item.path, []).append(command)
     return [Entry(item, tuple(commands[path])) for path, item in keys.items()]
 
 
@@ -84,19 +84,14 @@ def text(entry: Entry) -> str:
 def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     item = entry.key
     yield "Type", item.must_be
-    (command,) = (name for name in SCHEMAS if COMMANDS[name].typed == f"biotune {entry.commands[0]}")
-    usual = usual_settings(command).get(item.path)
-    default = item.default if usual is None else usual.value
-    by = f", set by `{usual.config}`" if usual else ""
-    if usual and item.default not in (MISSING, default):
-        by += f"; else `{show(item.default)}`"
-    yield "Default", "none; must be given" if default == MISSING else f"`{show(default)}`{by}"
+    value, by, rest = (usual_text(item, entry.commands[0]) or "").partition(" (")
+    yield "Default", f"`{value}`{by}{rest}" if value else "none; must be given"
     if bounds := [f"{words} {item.metadata[name]}" for name, words in BOUNDS.items() if name in item.metadata]:
         yield "Bounds", " and ".join(bounds)
     if choices := item.metadata["choices"]:
         yield "Choices", ", ".join(f"`{choice}`" for choice in choices)
-    yield "Commands", ", ".join(f"`{command}`" for command in entry.commands)
-    others = [setting for setting in settings() if setting.key == item.path and setting.value != default]
+    yield "Commands", ", ".join(f"`{COMMANDS[command].typed.removeprefix('biotune ')}`" for command in entry.commands)
+    others = [setting for setting in settings() if setting.key == item.path and setting.value != item.default]
     if others:
         yield "Set by", "; ".join(_setting(setting) for setting in others)
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from biotune.cli.registry import COMMANDS, SCHEMAS
+from biotune.config.key import MISSING, Key, show
 from biotune.errors import ConfigError
 
 
@@ -98,6 +99,23 @@ def usual_settings(command: str) -> dict[str, Setting]:
     # the command's own file comes after the choices
     ordered = sorted((one for one in settings() if one.config in {own, *chosen}), key=lambda one: one.config == own)
     return {one.key: one for one in ordered}
+
+
+def usual_text(key: Key, command: str) -> str | None:
+    """Describe a key's value in a command where nothing is typed: with the file that sets it, and the schema's own.
+
+    Args:
+        key: The key.
+        command: A command that has it.
+
+    Returns:
+        Such as `16 (evolution=biotune; 3 where no file sets it)`; None where the key must be given.
+    """
+    usual = usual_settings(command).get(key.path)
+    if usual is None:
+        return None if key.default == MISSING else show(key.default)
+    otherwise = "" if key.default in (MISSING, usual.value) else f"; {show(key.default)} where no file sets it"
+    return f"{show(usual.value)} ({usual.config}{otherwise})"
 
 
 def _settings() -> Iterator[Setting]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings, usual_settings
+from biotune.cli.config_files import Setting, choices_of, groups_of, roots, settings, usual_settings, usual_text
 from biotune.cli.registry import COMMANDS, FIRST_SCREEN, LIST_OF, SCHEMAS
 from biotune.cli.terminal.output_mode import OutputMode, take_output_mode
 from biotune.cli.terminal.view import View
@@ -19,26 +19,22 @@ _ALL_KEYS = " 'biotune help run' shows all keys."
 
 @dataclasses.dataclass(frozen=True)
 class _Known:
-    """A key, and the names of the commands that have it."""
+    """A key, the names of the commands that have it, and the one that is asked about; None asks about the first of them."""
 
     key: Key
     commands: list[str]
+    asked: str | None = None
 
     @property
     def default(self) -> Any:
-        """Its value in the first of the commands where nothing is typed; MISSING where it must be given."""
+        """Its value in the command where nothing is typed; MISSING where it must be given."""
         setting = self.set_by_default
         return self.key.default if setting is None else setting.value
 
     @property
     def set_by_default(self) -> Setting | None:
         """The file that sets this value; None where it is the schema's own."""
-        return usual_settings(self.commands[0]).get(self.key.path)
-
-    @property
-    def other_settings(self) -> list[Setting]:
-        """The choices that set another value."""
-        return [one for one in settings() if one.key == self.key.path and one.value != self.default]
+        return usual_settings(self.asked or self.commands[0]).get(self.key.path)
 
 
 def show_help(arguments: list[str]) -> int:
@@ -88,7 +84,7 @@ def _select(wanted: str, known: dict[str, _Known]) -> list[_Known]:
     if wanted in known:
         return [known[wanted]]
     if wanted in SCHEMAS:
-        return [known[item.path] for item in keys_of(SCHEMAS[wanted])]
+        return [dataclasses.replace(known[item.path], asked=wanted) for item in keys_of(SCHEMAS[wanted])]
     if wanted in _sections():
         return [item for path, item in known.items() if path.startswith(f"{wanted}.")]
     near = near_keys(wanted, known, [*_sections(), *COMMANDS])
@@ -116,13 +112,14 @@ def _facts(known: _Known) -> dict[str, Any]:
 
 def _describe(known: _Known) -> None:
     item = known.key
+    default = usual_text(known.key, known.commands[0])
     lines = {
-        "default": _default(known),
+        "default": "none; must be given" if default is None else default,
         "bounds": ", ".join(f"{words} {item.metadata[name]}" for name, words in _BOUNDS.items() if name in item.metadata),
         "choices": ", ".join(map(str, item.metadata["choices"])),
         "commands": ", ".join(COMMANDS[name].typed for name in known.commands),
     }
-    others = known.other_settings
+    others = [setting for setting in settings() if setting.key == item.path and setting.value != item.default]
     group = item.path.partition(".")[0]
     with View() as view:
         view.line(f"{item.path}: {item.must_be}", "bold")
@@ -134,17 +131,6 @@ def _describe(known: _Known) -> None:
             view.line(f"  {'set by' if index == 0 else '':<9} {setting.config}: {show(setting.value)}")
         if len(others) > _MOST_SHOWN:
             view.line(f"  {'':<9} and {len(others) - _MOST_SHOWN} more{_where_listed(group)}")
-
-
-def _default(known: _Known) -> str:
-    """The value where nothing is typed, the choice that sets it, and the one of commands without that choice."""
-    if known.default == MISSING:
-        return "none; must be given"
-    if known.set_by_default is None:
-        return show(known.default)
-    own = known.key.default
-    otherwise = "" if own in (MISSING, known.default) else f"; else {show(own)}"
-    return f"{show(known.default)} ({known.set_by_default.config}{otherwise})"
 
 
 def _list(wanted: str, keys: list[_Known]) -> None:

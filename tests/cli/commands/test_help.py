@@ -45,24 +45,34 @@ def test_a_key_is_described_with_all_that_holds_for_it(biotune: Callable[..., An
 
 
 def test_a_default_is_the_value_of_a_command_without_overrides(biotune: Callable[..., Any], here: Path) -> None:
-    with composing(None):
-        config = compose("run")
     for name, text in (
-        ("evolution.elites", "default   16 (evolution=biotune; else 3)"),
-        ("confirm.splits", "default   auto (biotune run; else 0)"),
-        ("training.head_start", "default   evolved (evolution=biotune; else fresh)"),
+        ("evolution.elites", "default   16 (evolution=biotune; 3 where no file sets it)"),
+        ("confirm.splits", "default   auto (biotune run; 0 where no file sets it)"),
+        ("training.head_start", "default   evolved (evolution=biotune; fresh where no file sets it)"),
         ("dataset.loader", "default   digits (dataset=digits)"),
     ):
-        said = biotune("help", name).out
-        assert text in said
-        assert str(OmegaConf.select(config, name)) == text.split()[1]
-    for one in json.loads(biotune("help", "run", "--json").out)["keys"]:
-        found = OmegaConf.select(config, one["key"])
-        if not one["must_be_given"]:
-            assert one["default"] == (OmegaConf.to_container(found) if OmegaConf.is_config(found) else found), one["key"]
-    assert "set by    evolution=cma_es: 0" in biotune("help", "evolution.elites").out
+        assert text in biotune("help", name).out
+    assert "set by    biotune run: auto\n            biotune compare: auto" in biotune("help", "confirm.splits").out
     (row,) = (line for line in biotune("help", "evolution").out.splitlines() if line.split()[:1] == ["evolution.elites"])
     assert row.split()[1] == "16"
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_the_defaults_of_a_command_are_those_that_it_composes(biotune: Callable[..., Any], here: Path, command: str) -> None:
+    with composing(None):
+        config = compose(command)
+    answers = json.loads(biotune("help", command, "--json").out)["keys"]
+    assert len(answers) == len(list(keys_of(SCHEMAS[command])))
+    for one in answers:
+        assert one["must_be_given"] == OmegaConf.is_missing(*_parent(config, one["key"])), one["key"]
+        if not one["must_be_given"]:
+            found = OmegaConf.select(config, one["key"])
+            assert one["default"] == (OmegaConf.to_container(found) if OmegaConf.is_config(found) else found), one["key"]
+
+
+def _parent(config: Any, path: str) -> tuple[Any, str]:
+    section, _, name = path.rpartition(".")
+    return (OmegaConf.select(config, section) if section else config), name
 
 
 @pytest.mark.parametrize("command", COMMANDS)
