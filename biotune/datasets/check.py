@@ -6,7 +6,7 @@ Every image is decoded once; what is kept of it is a hash, a perceptual hash and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from biotune.datasets.parallel import in_parallel
 from biotune.datasets.registry import facts_of, load_source
 from biotune.datasets.sizes import Sizes, sizes_of
 from biotune.datasets.source import SPLITS, Source
-from biotune.datasets.splits import SplitIndices, partition
+from biotune.datasets.splits import SplitIndices, partition, without
 from biotune.errors import DataError, one_line
 
 HIDDEN = "hidden"
@@ -75,8 +75,8 @@ class Finding:
         copies: Sets of images with the same pixels.
         near: Sets of images that look alike and are not all copies; None where the package to find them is not installed.
         classes: The classes and their images, in the order of the labels; those without images are left out.
-        refused: Why a run would refuse the dataset; empty if it would split it.
-        cut: The training, validation and test set of a run; None if it refuses the dataset.
+        refused: Why a run that leaves out the broken images would refuse the dataset; empty if it would split it.
+        cut: The training, validation and test set of such a run; None if it refuses the dataset.
         sizes: The sizes of the images; None if none can be decoded.
         several: Names of the files of several pages or frames, of which the first is used.
         passed_over: Kind of file below the root that is no image of the dataset → how many: `hidden`, or the file's ending.
@@ -155,7 +155,7 @@ def check_copy(config: DatasetConfig, on_progress: Callable[[int, int], None] = 
         tuple(sets_of_copies(digests, splits, labels)),
         tuple(_near(digests, hashes, thumbnails, splits, labels)) if looks else None,
         tuple(_classes(source, config)),
-        *_cut(source, config),
+        *_cut(source, config, [at for at, name in enumerate(source.names) if name in broken]),
         sizes_of(sides),
         tuple(several),
         dict(Counter(map(_kind, source.passed_over()))),
@@ -231,10 +231,11 @@ def _classes(source: Source, config: DatasetConfig) -> Iterator[ClassCount]:
             yield ClassCount(name, (train, val, test), lacks)
 
 
-def _cut(source: Source, config: DatasetConfig) -> tuple[str, SplitIndices | None]:
-    """Why a run refuses the dataset, and its splits where it does not."""
+def _cut(source: Source, config: DatasetConfig, broken: Sequence[int]) -> tuple[str, SplitIndices | None]:
+    """Why a run that leaves out the broken images refuses the dataset, and its splits where it does not."""
     try:
-        return "", partition(source, config)
+        cut = partition(source, config)
+        return "", without(source, cut, broken) if broken else cut
     except DataError as error:
         return str(error), None
 

@@ -14,7 +14,7 @@ from biotune.datasets.decoded import Decoded, Pixels, decode
 from biotune.datasets.images import Geometry, ValueRange
 from biotune.datasets.registry import load_source
 from biotune.datasets.source import SPLITS, Indices, Source
-from biotune.datasets.splits import AS_GIVEN, Fold, Resampling, SplitIndices, check_classes, draw_folds, partition
+from biotune.datasets.splits import AS_GIVEN, Fold, Resampling, SplitIndices, draw_folds, partition, without
 from biotune.datasets.streamed import Streamed
 from biotune.datasets.value_range import find_range
 from biotune.errors import DataError
@@ -171,9 +171,7 @@ def load_dataset(
     decoded = decode(source, members, geometry, config.skip_broken, on_progress, value_range, keep=not streams)
     pixels = Streamed(config, source, members, geometry, value_range, decoded.digests) if streams else decoded.pixels
     if decoded.broken:
-        good = np.setdiff1d(members, members[list(decoded.broken)])
-        cut = SplitIndices(*(np.intersect1d(part, good) for part in (cut.train, cut.val, cut.test)))
-        check_classes(source, cut)
+        cut = without(source, cut, members[list(decoded.broken)].tolist())
         folds = draw_folds(source, cut, plan.resampling, config.split_seed)
     label_of = np.full(len(source.classes), -1, dtype=np.int64)
     label_of[plan.kept] = np.arange(len(plan.kept))

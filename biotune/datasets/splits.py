@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -235,6 +236,22 @@ def _check_part(source: Source, members: Indices, part: Indices, seed: int, what
             f"class {source.classes[lacking[0]]} would be missing in a {what}, as groups (such as patients) stay together. "
             f"Set another dataset.split_seed than {seed}, or fewer evolution.folds."
         )
+
+
+def without(source: Source, cut: SplitIndices, broken: Sequence[int]) -> SplitIndices:
+    """Leave images out of splits.
+
+    Args:
+        source: The labels and class names.
+        cut: The splits.
+        broken: Indices of the images to leave out.
+
+    Raises:
+        DataError: A class has too few images then.
+    """
+    cut = SplitIndices(*(np.setdiff1d(part, np.asarray(broken, np.int64)) for part in (cut.train, cut.val, cut.test)))
+    check_classes(source, cut)
+    return cut
 
 
 def check_classes(source: Source, cut: SplitIndices) -> None:

@@ -49,8 +49,7 @@ def on_splits(finding: Finding) -> str:
     """How a run would split the images that can be decoded, in a sentence; empty if it refuses the dataset."""
     if finding.cut is None:
         return ""
-    whole = np.array([name not in finding.broken for name in finding.names], bool)
-    train, val, test = (f"{whole[part].sum():,}" for part in (finding.cut.train, finding.cut.val, finding.cut.test))
+    train, val, test = (f"{part.size:,}" for part in (finding.cut.train, finding.cut.val, finding.cut.test))
     without = int((finding.source.splits == "").sum())
     images = "image without a split is" if without == 1 else f"{without:,} images without a split are"
     drawn = f"; the {images} divided at random" if without else ""
@@ -67,7 +66,7 @@ def on_broken(finding: Finding, skipped: bool) -> Remark:
     """
     count = f"{len(finding.broken):,} broken image{'s' * (len(finding.broken) != 1)}."
     if skipped:
-        return Remark(count, "dataset.skip_broken=true leaves them out of runs.")
+        return Remark(count, "Runs with dataset.skip_broken=true leave out what is broken.")
     return Remark(count, "Replace or remove them, or set dataset.skip_broken=true in runs.")
 
 

@@ -55,21 +55,38 @@ def test_a_whole_copy_is_confirmed_and_leaves_no_folder(here: Path, capsys: pyte
 
 
 def test_a_broken_image_is_named_with_status_1(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = images(here / "images")
+    root = images(here / "images", 8)
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 0
     assert "Every image can be decoded.\n" in capsys.readouterr().out  # nobody knows how many there should be
     (root / "dog" / "2.png").write_bytes((root / "dog" / "2.png").read_bytes()[:50])
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}"]) == 1
     out = capsys.readouterr().out
     assert "broken: dog/2.png (" in out and "1 broken image. Replace or remove" in out
-    # 8 images, of which 5 are for training, 2 for validation and 1 for the test, as 60, 20 and 20 % of each class are
-    sizes = re.search(r"A run without the broken ones trains on (\d) images, validates on (\d) and tests on (\d)", out)
-    assert sizes is not None and sum(map(int, sizes.groups())) == 7
+    sizes = re.search(r"A run without the broken ones trains on (\d+) images, validates on (\d) and tests on (\d)", out)
+    assert sizes is not None and sum(map(int, sizes.groups())) == 15
+    assert main(["data", "check", "dataset=folder", f"dataset.root={root}", "--json"]) == 1
+    assert list(json.loads(capsys.readouterr().out)["splits"].values()) == list(map(int, sizes.groups()))
     page = Path("data_check.html").read_text()
     assert "1 broken image." in page[page.index("What to look at") :]
     assert main(["data", "check", "dataset=folder", f"dataset.root={root}", "dataset.skip_broken=true"]) == 1
     out = capsys.readouterr().out
-    assert "1 broken image. dataset.skip_broken=true leaves them out of runs." in out and "or set" not in out
+    assert "1 broken image. Runs with dataset.skip_broken=true leave out what is broken." in out and "or set" not in out
+
+
+def test_a_run_that_would_lack_a_class_without_the_broken_images_is_foretold(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = here / "images"
+    for split in ("train", "val", "test"):
+        images(root / split, 1 if split == "train" else 3)
+    (root / "train/dog/0.png").write_bytes(b"no image")
+    words = ["dataset=folder", f"dataset.root={root}", "dataset.skip_broken=true"]
+    assert main(["data", "check", *words]) == 1
+    out = capsys.readouterr().out
+    said = "needs training images of at least two classes, found 1"
+    assert said in out and "A run without the broken ones trains" not in out
+    assert main(["run", *words, "experiment=smoke", "executor=in_process"]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_copies_that_spoil_scores_are_named_and_leftovers_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
