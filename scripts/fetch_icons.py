@@ -30,10 +30,10 @@ COUNTS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Fetch, verify and put in place; returns the exit status."""
-    return make_tree(arguments, __doc__, Path("data/icons"), PACKAGE, write, COUNTS)
+    return make_tree(arguments, __doc__, Path("data/icons"), PACKAGE, write_tree, COUNTS)
 
 
-def write(archive: Path, tree: Path) -> None:
+def write_tree(archive: Path, tree: Path) -> None:
     """Write the package's pictures, a folder a class."""
     write_classes(deb_images(archive, ICONS), FOLDERS, MOST, tree)
 

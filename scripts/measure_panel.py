@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from comparisons import compare, rows_of
-from docs_tables import ROOT, write_between_marks
+from docs_tables import ROOT, around_marks, write_between_marks
 from panel_tables import OURS, panel_text
 
 CHOOSING, UNOPENED, FRESH = "choosing", "unopened", "fresh"
@@ -61,6 +61,8 @@ TASKS = {
 def main(arguments: list[str] | None = None) -> None:
     """Compare what is missing, print the tables and write them."""
     given = parsed(arguments)
+    if given.docs is not None:
+        around_marks(given.docs, *marks(given.group))  # known before the work, not after it
     names = given.tasks or [name for name, task in TASKS.items() if task.group in given.group]
     for name in () if given.finished else names:
         check_data(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def test_segmentation(monkeypatch: pytest.MonkeyPatch) -> None:
 def process(rank: int, meeting: str, out: str) -> None:
     """One of two processes that train one network on different images by the lines of the page."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+    )
     torch.manual_seed(0)
     network = torch.nn.Sequential(*(torch.nn.Linear(6, 6) for _ in range(3)), torch.nn.Linear(6, 2))
     blocks = biotune.blocks_of(network)
@@ -105,11 +108,16 @@ def process(rank: int, meeting: str, out: str) -> None:
 
 def test_two_processes_hold_one_network_though_blocks_join_later(tmp_path: Path) -> None:
     where = (str(tmp_path / "meeting"), str(tmp_path))
-    other = torch.multiprocessing.get_context("spawn").Process(target=process, args=(1, *where))
+    other = torch.multiprocessing.get_context("spawn").Process(target=process, args=(1, *where), daemon=True)
     other.start()
-    process(0, *where)
-    other.join(120)
-    assert other.exitcode == 0
+    try:
+        process(0, *where)
+        other.join(120)
+        assert other.exitcode == 0
+    finally:  # neither is left waiting for the other
+        other.kill()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     torch.manual_seed(0)
     start = torch.nn.Sequential(*(torch.nn.Linear(6, 6) for _ in range(3)), torch.nn.Linear(6, 2)).state_dict()

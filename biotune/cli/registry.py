@@ -116,9 +116,9 @@ _ROWS = (
         meaning="classify with a run's final model: predict DIR IMAGE...",
         entry="biotune.cli.commands.predict:predict",
         own_flags={
-            "--csv": Flag("also write all predictions to a CSV file", "files"),
+            "--csv": Flag("also write the predictions, of --top classes, to a CSV file", "files"),
             "--jsonl": Flag("write a line of JSON per image; - prints them", "files"),
-            "--top": Flag("number of classes to show per image", ("1", "3", "5")),
+            "--top": Flag("classes to show per image, also in files", ("1", "3", "5")),
             "--batch-size": Flag("images that are computed at once", ("64", "256", "1024")),
             "--tta": Flag("average with the mirror image", ("none", "flip")),
             "--device": Flag("device to compute on", ("auto", "cpu", "cuda", "mps")),

@@ -125,8 +125,8 @@ def _disagreements(config: Section) -> Iterator[str]:
     evolution = getattr(config, "evolution", None)
     if evolution is not None and evolution.elites >= evolution.population_size:
         yield (
-            f"evolution.elites={evolution.elites}: must be smaller than evolution.population_size={evolution.population_size}; "
-            f"with it, set evolution.elites={4 * evolution.population_size // 5}, four in five."
+            f"evolution.elites={evolution.elites}: must be smaller than evolution.population_size={evolution.population_size}. "
+            f"Set evolution.elites too, such as {4 * evolution.population_size // 5}, the share of the default search."
         )
     if evolution is not None:
         yield from _search_that_disagrees(evolution)

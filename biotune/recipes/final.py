@@ -71,9 +71,7 @@ def final_trainings(
         if not any(sound(finals[one]) for one in own):
             raise SearchError(reason)
         progress.line(reason)
-    # the mean over classes of equal predictions may differ in the last digit
-    tops = {label: max((round(result.score, 9) for _, result in sound(finals[label])), default=-1.0) for label in own}
-    return max(own, key=tops.__getitem__), dict(finals)
+    return max(own, key=lambda label: tables.top_score(sound(finals[label]))), dict(finals)
 
 
 def other_settings(config: RunConfig | TrainConfig | CompareConfig) -> dict[str, Any]:

@@ -84,6 +84,11 @@ def side_by_side(finals: Mapping[str, Sequence[tuple[Trial, TrialResult]]]) -> d
     return {name: [result for trial, result in finals[name] if trial.seed in seeds] for name, seeds in shared.items()}
 
 
+def top_score(own: Sequence[tuple[Trial, TrialResult]]) -> float:
+    """The best validation score, to nine digits: equal means of different recalls differ in the last one; −1 of none."""
+    return max((round(result.score, 9) for _, result in own), default=-1.0)
+
+
 def returned_entry(
     label: str, strategy: str, finals: Mapping[str, Sequence[tuple[Trial, TrialResult]]], best: str
 ) -> dict[str, Any]:
@@ -96,7 +101,6 @@ def returned_entry(
         best: The one of them.
     """
     trial, result = max(finals[best], key=lambda pair: pair[1].score)
-    tops = [max((result.score for _, result in own), default=math.nan) for name, own in finals.items() if name != best]
     return {
         "schedule": label,
         "strategy": strategy,
@@ -104,7 +108,7 @@ def returned_entry(
         "val_macro_accuracy": result.score,
         "finalists": len(finals),
         "models": sum(map(len, finals.values())),
-        "level": sum(math.isclose(top, result.score) for top in tops),
+        "level": sum(top_score(own) == top_score(finals[best]) for name, own in finals.items() if name != best),
     }
 
 

@@ -167,12 +167,13 @@ def _finalist(name: str, chosen: bool) -> str:
     return f"chosen: {own}" if chosen else own
 
 
-def draw_cost(returned_share: float, search: Search) -> Drawing:
+def draw_cost(share: float, search: Search, whose: str = "returned") -> Drawing:
     """Validation score against the trained share of the parameters, one dot per candidate, coloured by generation.
 
     Args:
-        returned_share: The share that the returned schedule trains, which may be a baseline's.
+        share: The share that is marked: of a run's returned schedule, which may be a baseline's, or of a search's best.
         search: The search.
+        whose: The word at the mark.
     """
     sound = search.generations[search.generations["status"].isin(_SOUND)].dropna(subset="val_accuracy")
     figure, axes = figure_with_axes(NARROW, 3.3, _MARGINS | {"right": 0.85, "top": 0.28})
@@ -188,10 +189,10 @@ def draw_cost(returned_share: float, search: Search) -> Drawing:
         linewidths=0.6,
         edgecolors=MUTED,
     )
-    axes.axvline(returned_share, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
+    axes.axvline(share, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
     axes.annotate(
-        "returned",
-        (returned_share, 1),
+        whose,
+        (share, 1),
         xycoords=("data", "axes fraction"),
         xytext=(0, 3),
         textcoords="offset points",

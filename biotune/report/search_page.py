@@ -136,7 +136,7 @@ def _draw(found: AskedSearch) -> dict[str, Drawing]:
             draw_strips(strip, NARROW, "schedule-narrow", with_png=False),
             draw_fitness(found.search),
             draw_importance(found.schedule.names, found.search),
-            *([] if found.share is None else [draw_cost(found.share, found.search)]),
+            *([] if found.share is None else [draw_cost(found.share, found.search, "best")]),
             *draw_fronts(found.front, told=True),
         ]
     return {drawing.name: drawing for drawing in drawings}

@@ -52,7 +52,7 @@ def verdict(confirmed: Mapping[str, Any], returned: Mapping[str, Any] | None = N
     score = f"{100 * returned['val_macro_accuracy']:.1f} %"
     if level := returned.get("level"):
         others = "one other finalist" if level == 1 else f"{level} other finalists"
-        score += f", as does a model of {others}, later in the confirmation"
+        score += f", as does a model of {others}, which the confirmation ranks lower"
     if returned["schedule"] == chosen["schedule"]:
         return f"{found} {models} one that was trained with it validates best ({score}): here is its schedule."
     evolved = "another evolved schedule" if chosen["strategy"] == EVOLVED else "an evolved schedule"
@@ -70,9 +70,8 @@ def _confirmation(confirmed: Mapping[str, Any]) -> str:
 
 def _trains_the_head_alone(confirmed: Mapping[str, Any]) -> bool:
     """Whether the chosen schedule freezes all but the last block; False in folders of earlier versions, which do not tell."""
-    chosen = confirmed.get("schedules", {}).get(confirmed["chosen"], {})
-    *others, head = chosen.get("lr", {"": 0.0}).values()
-    return head > 0 and not any(others)
+    rates = list(confirmed.get("schedules", {}).get(confirmed["chosen"], {}).get("lr", {}).values())
+    return bool(rates) and rates[-1] > 0 and not any(rates[:-1])
 
 
 def _comparison(confirmed: Mapping[str, Any]) -> str:

@@ -159,9 +159,9 @@ def test_value_on_the_bound_is_accepted(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("elites", [10, 11])
 def test_elites_must_leave_room_for_children(elites: int) -> None:
     (line,) = complaints(changed(evolution__elites=elites))
-    assert (
-        line == f"evolution.elites={elites}: must be smaller than evolution.population_size=10; with it, "
-        "set evolution.elites=8, four in five."
+    assert line == (
+        f"evolution.elites={elites}: must be smaller than evolution.population_size=10. Set evolution.elites too, such as 8, "
+        "the share of the default search."
     )
 
 

@@ -3,6 +3,8 @@
 import json
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -212,3 +214,15 @@ def test_a_learning_curve_has_a_row_an_epoch_and_gaps_where_an_old_journal_held_
     assert all(math.isnan(row["train_loss"]) for row in old)
     assert [row["val_macro_accuracy"] for row in old] == [0.5, 0.6]
     assert list(tables.curve_rows("full", trial, TrialResult("failed", (), 1.0, error="no memory"))) == []
+
+
+def test_what_is_returned_says_how_many_finalists_models_are_level_with_it() -> None:
+    def finals(*scores: float) -> list[tuple[Any, Any]]:
+        return [(SimpleNamespace(seed=seed), SimpleNamespace(score=score)) for seed, score in enumerate(scores, 1)]
+
+    own = {"3": finals(0.7, 0.8), "lp_ft": finals(0.8 + 1e-12, 0.6), "full": finals(0.75), "failed": finals()}
+    entry = tables.returned_entry("3", "biotune", own, "3")
+    assert (entry["schedule"], entry["seed"], entry["val_macro_accuracy"]) == ("3", 2, 0.8)
+    assert (entry["finalists"], entry["models"], entry["level"]) == (4, 5, 1)
+    assert tables.returned_entry("full", "full", own, "full")["level"] == 0
+    assert tables.top_score(own["3"]) == tables.top_score(own["lp_ft"]) > tables.top_score(own["full"]) > tables.top_score([])

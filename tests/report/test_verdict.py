@@ -129,8 +129,8 @@ def test_the_verdict_says_whose_model_is_returned(
     ("level", "said"),
     [
         (0, "validates best (81.2 %): here"),
-        (1, "validates best (81.2 %, as does a model of one other finalist, later in the confirmation): here"),
-        (3, "validates best (81.2 %, as does a model of 3 other finalists, later in the confirmation): here"),
+        (1, "validates best (81.2 %, as does a model of one other finalist, which the confirmation ranks lower): here"),
+        (3, "validates best (81.2 %, as does a model of 3 other finalists, which the confirmation ranks lower): here"),
     ],
 )
 def test_models_that_validate_as_well_are_told_of(level: int, said: str) -> None:

@@ -399,7 +399,7 @@ class TestFiles:
     def test_two_processes_that_ask_at_once_compute_it_once(self, counted: Counted) -> None:
         context = multiprocessing.get_context("spawn")
         barrier = context.Barrier(2)
-        other = context.Process(target=ask_from_elsewhere, args=(counted.folder, barrier))
+        other = context.Process(target=ask_from_elsewhere, args=(counted.folder, barrier), daemon=True)
         other.start()
         ask_from_elsewhere(counted.folder, barrier)
         other.join(120)

@@ -33,13 +33,15 @@ def show_run(view: View, result: RunResult) -> None:
         if sentence:
             view.line(sentence)
     _show_front(view, result.document.get("front"))
-    view.scores({_returned(returned): result.document["test"], **result.document["baselines"]}, result.document["failed"])
+    row, failed = _row(returned), result.document["failed"]
+    failed = {row if name == EVOLVED else name: count for name, count in failed.items()}
+    view.scores({row: result.document["test"], **result.document["baselines"]}, failed)
     _show_model(view, result.document)
     _show_advice(view, result.document["advice"])
 
 
-def _returned(returned: Mapping[str, Any] | None) -> str:
-    """biotune, with the baseline's name where it returns one."""
+def _row(returned: Mapping[str, Any] | None) -> str:
+    """The row of what is returned: biotune, with the baseline's name where that is one."""
     strategy = EVOLVED if returned is None else returned["strategy"]
     return EVOLVED if strategy == EVOLVED else f"{EVOLVED} ({strategy})"
 
