@@ -106,6 +106,7 @@ def process(rank: int, meeting: str, out: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_hold_one_network_though_blocks_join_later(tmp_path: Path) -> None:
     where = (str(tmp_path / "meeting"), str(tmp_path))
     other = torch.multiprocessing.get_context("spawn").Process(target=process, args=(1, *where), daemon=True)
@@ -127,6 +128,7 @@ def test_two_processes_hold_one_network_though_blocks_join_later(tmp_path: Path)
 
 
 @pytest.mark.parametrize("library", ["lightning", "transformers"])
+@pytest.mark.slow
 def test_a_librarys_own_loop(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(library, reason=f"needs {library}: pip install {library}")
     if library == "transformers":

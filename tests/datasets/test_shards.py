@@ -188,6 +188,7 @@ def killed_half_way(root: Path, cache: Path, keep: str) -> None:
 
 
 @pytest.mark.parametrize("keep", ["keep", "stream"])
+@pytest.mark.slow
 def test_a_killed_decoder_is_resumed_by_shard_with_the_same_pixels(
     tmp_path: Path, cache: Path, eight: Preprocessing, keep: str
 ) -> None:

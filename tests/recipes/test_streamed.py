@@ -13,6 +13,7 @@ from biotune.cli import main
 RUN = ["run", "dataset=folder", "dataset.root=images", "experiment=smoke", "dataset.skip_broken=true", "training.lr=0.003"]
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_the_same_and_may_be_resumed_with_the_other_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

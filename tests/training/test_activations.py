@@ -396,6 +396,7 @@ class TestFiles:
         for one in found:
             np.testing.assert_array_equal(one, counted.expected(2))
 
+    @pytest.mark.slow
     def test_two_processes_that_ask_at_once_compute_it_once(self, counted: Counted) -> None:
         context = multiprocessing.get_context("spawn")
         barrier = context.Barrier(2)
