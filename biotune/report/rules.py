@@ -239,12 +239,15 @@ def test_images(accuracy: float, count: int, limited: bool) -> Advice | None:
     half = wilson(accuracy, count)
     if half <= WIDE:
         return None
-    key, value = ("dataset.max_eval_per_class", None) if limited else ("dataset.test_fraction", None)
-    remedy = f"{key}=null" if limited else "more test images"
-    if key == "dataset.test_fraction":
-        remedy += " (a larger dataset.test_fraction, where the test set is held out)"
+    if limited:
+        key, remedy = "dataset.max_eval_per_class", "dataset.max_eval_per_class=null"
+    else:
+        key, remedy = (
+            "dataset.test_fraction",
+            "more test images (a larger dataset.test_fraction, where the test set is held out)",
+        )
     text = f"{count} test images tell the accuracy to ± {100 * half:.1f} points (95 % interval): {remedy}."
-    return Advice("test_images", key, value, text)
+    return Advice("test_images", key, None, text)
 
 
 def wide_prediction(low: float, high: float, limits: str | None) -> Advice | None:
