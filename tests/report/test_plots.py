@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up import change_json, make_run
+from matplotlib.figure import Figure
 from PIL import Image
 
-from biotune.report.plots import chosen_schedule, draw_fitness, search_score
+from biotune.report.plots import chosen_schedule, draw_cost, draw_fitness, search_score
 from biotune.report.read import Run, read_run
 from biotune.report.run import draw, write_report
 from biotune.report.strip import colour_of, widths
@@ -156,6 +157,31 @@ def test_a_search_by_another_metric_shows_that_metric_and_confirms_accuracy(tmp_
     run.search.generations["fitness"] = 0.5
     chosen = chosen_schedule(run, run.search)
     assert chosen is not None and search_score(run.search, chosen) != pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("whose", ["returned", "best"])
+def test_the_marked_share_is_the_one_that_is_told(a_run: Path, whose: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = read_run(a_run).search
+    assert search is not None
+    figures: list[Figure] = []
+    monkeypatch.setattr("biotune.report.plots.finish", lambda figure, *rest: figures.append(figure))
+    draw_cost(0.37, search, whose)
+    (axes, _) = figures[0].axes
+    assert [text.get_text() for text in axes.texts] == [whose]
+    (line,) = axes.lines
+    assert list(line.get_xdata()) == [0.37, 0.37]
+
+
+def test_a_run_marks_the_share_of_what_it_returns(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, str]] = []
+
+    def note(share: float, search: object, whose: str = "returned") -> None:
+        told.append((share, whose))
+
+    monkeypatch.setattr("biotune.report.plots.draw_cost", note)
+    run = read_run(a_run)
+    draw(run)
+    assert told == [(run.trainable_share, "returned")]
 
 
 def test_spread_candidates_are_drawn_without_markers_of_folds(a_run: Path) -> None:

@@ -173,6 +173,7 @@ def test_a_test_set_is_small_where_its_interval_is_wide() -> None:
     assert rules.test_images(0.5, 381, limited=False) is None  # 1.96 √(0.25 / 381) = 5.02 points, Wilson's 4.996
     found = rules.test_images(0.5, 379, limited=False)
     assert found is not None and found.key == "dataset.test_fraction"
+    assert found.text.endswith(": more test images (a larger dataset.test_fraction, where the test set is held out).")
     limited = rules.test_images(0.5, 100, limited=True)
     assert limited is not None and "dataset.max_eval_per_class=null" in limited.text
 

@@ -302,6 +302,19 @@ def test_what_is_returned_instead_of_the_confirmed_one_is_named(
     assert (said in text) if said else ("Returned is" not in text)
 
 
+@pytest.mark.parametrize(
+    ("behind", "whose"), [(0, ""), (1, " of the evolved schedule, which the confirmation chose,")], ids=["chosen", "another"]
+)
+def test_the_expected_score_is_told_with_whose_it_is(behind: int, whose: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", complete=True)
+    one = {"macro_accuracy": {"mean": 0.7, "low": 0.6, "high": 0.8}}
+    result = json.loads((with_confirmation(folder, predicted=one) / "result.json").read_text())
+    schedule = str(int(result["confirmed"]["chosen"]) - behind)
+    result["returned"] = {"schedule": schedule, "strategy": "biotune", "val_macro_accuracy": 0.9, "finalists": 2, "models": 4}
+    (folder / "result.json").write_text(json.dumps(result))
+    assert f"Expected{whose} on new images: 70.0 %" in page_of(folder).text
+
+
 def test_training_runs_that_stand_in_the_table_twice_are_counted_once(tmp_path: Path) -> None:
     """Where full fine-tuning is returned, its final training runs are biotune's too."""
 

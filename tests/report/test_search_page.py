@@ -10,7 +10,10 @@ import pytest
 
 import biotune
 from biotune.cli import main
+from biotune.report.plots import draw_cost
+from biotune.report.read import Search
 from biotune.report.search_page import read_asked_search
+from biotune.report.style import Drawing
 
 SIZED = [biotune.Block(name, (f"net.{name}",), size) for name, size in (("stem", 10), ("middle", 30), ("head", 60))]
 BARE = [biotune.Block(block.name, block.modules) for block in SIZED]
@@ -46,6 +49,22 @@ def test_the_page_shows_the_best_schedule_and_the_scores_as_they_were_told(
     assert "<dt>failed</dt><dd>1</dd>" in page and "seed=7" in page
     assert "%" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL).partition("Best survivor by generation")[2][:40]
     assert {path.stem for path in (tmp_path / "plots").iterdir()} == {"schedule", "fitness", "importance", "cost"}
+
+
+def test_the_share_that_is_marked_is_that_of_the_best(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[float, str]] = []
+
+    def note(share: float, search: Search, whose: str = "returned") -> Drawing:
+        told.append((share, whose))
+        return draw_cost(share, search, whose)
+
+    monkeypatch.setattr("biotune.report.search_page.draw_cost", note)
+    search = biotune.search(score_of, SIZED, 16, folder=tmp_path, catch=RuntimeError)
+    assert main(["report", str(tmp_path)]) == 0
+    trained = sum(block.parameters for block, on in zip(SIZED, search.best.schedule.selected, strict=True) if on)
+    assert told == [(trained / 100, "best")]
 
 
 def test_a_search_that_is_not_over_and_knows_no_sizes_has_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,7 +148,12 @@ def test_models_that_validate_as_well_are_told_of(level: int, said: str) -> None
 
 def test_an_evolved_schedule_that_is_linear_probing_is_called_so() -> None:
     confirmed = document("s12", "full", 0.005, s12=0.745, full=0.75)
-    for rates, is_probing in (([0.0, 0.0, 0.03], True), ([0.0, 0.01, 0.03], False), ([0.0, 0.01, 0.0], False)):
+    for rates, is_probing in (
+        ([0.0, 0.0, 0.03], True),
+        ([0.0, 0.01, 0.03], False),
+        ([0.0, 0.01, 0.0], False),
+        ([0.0, 0.0, 0.0], False),
+    ):
         confirmed["schedules"] = {"s12": {"lr": dict(zip("abc", rates, strict=True))}}
         assert verdict(confirmed).endswith("It trains the head alone, as linear probing does.") == is_probing
     chosen = document("linear_probe", "linear_probe", linear_probe=0.8, s12=0.7)

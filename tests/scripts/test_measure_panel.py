@@ -245,6 +245,15 @@ class TestScript:
         script.main(given)
         assert commands[1] == ["resume", str(folder)]
 
+    def test_a_page_without_the_marks_is_told_before_the_work(
+        self, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        commands = pretend(script, monkeypatch)
+        (tmp_path / "page.md").write_text("no marks")
+        with pytest.raises(SystemExit, match=r"page.md: has no marks .*choosing --> and"):
+            script.main(["--tasks", "noise", "--out", str(tmp_path), "--docs", str(tmp_path / "page.md")])
+        assert not commands
+
     def test_the_tables_go_between_the_marks_of_their_group(
         self, script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 script = pytest.importorskip("measure_suggest")
@@ -18,6 +20,15 @@ def test_an_experiment_becomes_overrides() -> None:
     stamps = script.settings_of("panel_stamps")
     assert stamps[:2] == ["dataset=folder", "backbone=efficientnet_lite0"]
     assert {"dataset.root=data/stamps", "training.epochs=6", "training.batch_size=32"} < set(stamps)
+
+
+def test_by_default_the_fresh_tasks_stay_unopened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(script, "check_data", asked.append)
+    monkeypatch.setattr("sys.argv", ["measure_suggest.py", "--panel", str(tmp_path), "--out", str(tmp_path)])
+    monkeypatch.setattr(script, "table", lambda found: "")
+    script.main()
+    assert asked == ["digits", "noise", "invert", "stamps", "blur", "mnist", "emoji", "foods"]
 
 
 def test_the_table_pairs_by_split_and_over_all() -> None:

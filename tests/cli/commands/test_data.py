@@ -202,6 +202,7 @@ def test_it_says_how_a_run_would_split_and_what_is_no_split(here: Path, capsys: 
     assert main([*check, "dataset.val_fraction=0.25", "dataset.test_fraction=0.25"]) == 0
     out = capsys.readouterr().out
     assert "images lie in folders test, train, which are not taken for splits, as the table has no column of splits" in out
+    assert "(train, val, test); add one to use them." in out
     assert "A run trains on 4 images, validates on 2 and tests on 2; the 8 images without a split are divided at random." in out
     assert "2 classes are tested on few images, class cat on 1 image: one of them moves its accuracy by 100 points." in out
     assert "replaces" not in out

@@ -151,6 +151,18 @@ def exported(run: Path, kind: str, folder: Path) -> Path:
     return out
 
 
+def test_at_a_terminal_it_says_what_takes_so_long_and_elsewhere_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, at_terminal in (("seen", True), ("unseen", False)):
+        monkeypatch.setattr("sys.stderr.isatty", lambda answer=at_terminal: answer)
+        folder = exported(run, "torchscript", tmp_path / name)
+        said = capsys.readouterr()
+        assert said.out == f"{folder}\n"
+        expected = f"Exporting to {folder}, and holding the result against the trained network"
+        assert said.err.startswith(expected) if at_terminal else "Exporting" not in said.err
+
+
 def test_the_folder_lies_in_the_run_and_its_card_loads_the_model(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

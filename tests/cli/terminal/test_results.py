@@ -30,14 +30,18 @@ def test_the_two_most_urgent_pieces_of_advice_come_last_unless_the_command_is_qu
 
 
 class Heard:
-    """Stands in for the view: notes the rows of the scores and the failures."""
+    """Stands in for the view: notes the lines, the rows of the scores and the failures."""
 
     def __init__(self) -> None:
+        self.lines: list[str] = []
         self.rows: list[str] = []
         self.failed: dict[str, int] = {}
 
     def scores(self, methods: dict[str, Any], failed: dict[str, int]) -> None:
         self.rows, self.failed = list(methods), dict(failed)
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
 
     def __getattr__(self, name: str) -> Any:
         return lambda *arguments: None
@@ -53,7 +57,8 @@ class Heard:
 )
 def test_the_row_of_what_is_returned_names_a_baseline(returned: dict[str, Any] | None, row: str) -> None:
     score = {"macro_accuracy": {"values": [0.5]}, "accuracy": {"values": [0.5]}}
-    document: dict[str, Any] = {"confirmed": {}, "test": score, "baselines": {"full": score}, "advice": [], "final": {}}
+    confirmed = {"predicted": {"macro_accuracy": {"mean": 0.7, "low": 0.6, "high": 0.8}}, "chosen": "7", "strategy": "biotune"}
+    document: dict[str, Any] = {"confirmed": confirmed, "test": score, "baselines": {"full": score}, "advice": [], "final": {}}
     document["failed"] = {"biotune": 1, "full": 0}
     if returned is not None:
         document["returned"] = returned
@@ -62,3 +67,6 @@ def test_the_row_of_what_is_returned_names_a_baseline(returned: dict[str, Any] |
     show_run(view, result)  # type: ignore[arg-type]
     assert view.rows == [row, "full"]
     assert view.failed == {row: 1, "full": 0}
+    of_another = row != "biotune"
+    assert any(line.startswith("Expected of the evolved schedule") for line in view.lines) == of_another
+    assert any(line.startswith("Expected on new images") for line in view.lines) != of_another

@@ -110,6 +110,8 @@ def test_every_row_of_the_tables_is_there(piped: Callable[[], tuple[View, io.Str
     ]
     view.summary(rows)
     lines = file.getvalue().splitlines()
+    # the lines of generations show accuracies by the same words
+    assert any(line.split()[:4] == ["generation", "fold", "best", "fitness"] for line in lines)
     for g in range(150):
         [line] = [line.split() for line in lines if str(1234567 + g) in line]
         assert line[:2] == [str(g), str(g % 2)]
